@@ -1,0 +1,1 @@
+"""What a model is: architectures, positions, attention, tokenizers and rows."""

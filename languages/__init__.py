@@ -1,0 +1,1 @@
+"""What a language is: its pack, its text, readers of corpora and annotations, synthetic cases."""

@@ -1,0 +1,1 @@
+"""A run: settings, data, objective, loop, strategies, evaluation, commands."""

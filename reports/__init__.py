@@ -1,0 +1,1 @@
+"""Results: typed rows, tables, figures, model cards and the page."""

@@ -1,0 +1,156 @@
+"""The typed rows that recipes hand over: everything a report shows comes from these.
+
+One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
+document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow),
+`vocabulary.json` (VocabularyRow, only where a run changed it) and `model/lineage.json` (LineageRow).
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Row(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainRow(Row):
+    """One logged optimizer step. `tokens` counts from the start of the run."""
+
+    kind: Literal["train"] = "train"
+    phase: int
+    step: int
+    tokens: int
+    loss: float  # nats a masked token
+    lr: float
+    grad_norm: float
+    tokens_per_second: float
+    seconds: float  # since the run's first step, pauses between resumes left out
+
+
+class EvalRow(Row):
+    """One look at held-out text, always with 15 % of the words masked, the same words each time."""
+
+    kind: Literal["eval"] = "eval"
+    model: str  # "base", "start" (after the vocabulary changed, before training), "trained"
+    phase: int
+    step: int
+    tokens: int
+    eval_loss: float  # nats a masked piece; not comparable between tokenizers
+    bits_per_byte: float  # over the bytes of the masked words; comparable between tokenizers
+    masked_pieces: int
+    masked_bytes: int
+    unknown_bytes: int  # of masked words that the tokenizer cannot write; charged at 8 bits a byte
+    documents: int
+
+
+class Score(Row):
+    """One number under one protocol. Rows of different protocols are never ranked together."""
+
+    model: str
+    task: str
+    language: str
+    split: Literal["dev", "test"]
+    metric: str
+    protocol: str
+    value: float
+    seed: int | None  # None where nothing is drawn (a majority baseline, an upper bound)
+    examples: int
+    gold: int  # gold items in the split (spans or labels), the same for every model
+    synthetic: bool = False
+    note: str = ""
+
+
+class CorpusRow(Row):
+    """What one corpus gave to the run."""
+
+    name: str
+    path: str  # as given, or the pack's path under the data root
+    licence: str
+    licence_source: str
+    non_commercial: bool
+    synthetic: bool
+    documents_read: int
+    filtered: int  # left out by the mixture's filter
+    duplicates: int  # exact duplicates, left out
+    overlapping: int  # documents that share an n-gram with a task's test document, left out
+    held_out: int  # documents kept for bits per byte
+    documents: int  # what remains, trained on
+    tokens: int
+    repeat: float  # times a pass
+
+
+class OverlapRow(Row):
+    """One task that the corpora were checked against."""
+
+    task: str
+    test_documents: int
+    overlapping: int  # corpus documents left out because of it
+
+
+class CorporaRow(Row):
+    corpora: tuple[CorpusRow, ...]
+    overlap: tuple[OverlapRow, ...]
+    unchecked: tuple[str, ...]  # tasks of the pack that were not at hand, so not checked
+    vocabulary_size: int
+    seconds: float
+
+
+class CostRow(Row):
+    seconds: float
+    train_seconds: float
+    tokens: int
+    tokens_per_second: float
+    peak_memory_bytes: int
+    energy_joules: float | None  # where the machine tells
+    resumed: int  # times
+
+
+class PlanRow(Row):
+    """What was decided from the machine before training, and why."""
+
+    machine: str
+    device: str
+    threads: int
+    precision: Literal["fp32", "bf16"]
+    precision_reason: str
+    attention: str
+    attention_reason: str
+    parameters: int
+    tokens: int
+    steps: int
+    memory_bytes: int  # estimate for training
+    seconds: float | None  # estimate, where it was measured
+
+
+class VocabularyRow(Row):
+    action: Literal["replace", "extend", "prune"]
+    kind: str
+    old_size: int
+    new_size: int
+    shared: int  # rows copied from the same piece
+    averaged: int  # rows started from the mean of old pieces
+    fallback: int  # rows that no old piece described, started from the mean of all
+    pieces_per_word_old: float
+    pieces_per_word_new: float
+
+
+class LineageStep(Row):
+    strategy: str
+    language: str
+    base: str
+    settings_digest: str
+    corpora: tuple[str, ...]
+    licences: tuple[str, ...]
+    tokens: int
+    synthetic: bool
+    date: str
+    version: str  # of medlingua
+
+
+class LineageRow(Row):
+    """From the first base to this model, oldest first."""
+
+    base: str
+    base_licence: str
+    steps: tuple[LineageStep, ...]
