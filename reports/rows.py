@@ -2,7 +2,8 @@
 
 One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
 document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow),
-`vocabulary.json` (VocabularyRow, only where a run changed it) and `model/lineage.json` (LineageRow).
+and `vocabulary.json` (VocabularyRow, only where a run changed it). `model/lineage.json` holds a
+`medlingua.languages.lineage.Lineage`.
 """
 
 from typing import Literal
@@ -133,24 +134,3 @@ class VocabularyRow(Row):
     fallback: int  # rows that no old piece described, started from the mean of all
     pieces_per_word_old: float
     pieces_per_word_new: float
-
-
-class LineageStep(Row):
-    strategy: str
-    language: str
-    base: str
-    settings_digest: str
-    corpora: tuple[str, ...]
-    licences: tuple[str, ...]
-    tokens: int
-    synthetic: bool
-    date: str
-    version: str  # of medlingua
-
-
-class LineageRow(Row):
-    """From the first base to this model, oldest first."""
-
-    base: str
-    base_licence: str
-    steps: tuple[LineageStep, ...]
