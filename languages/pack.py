@@ -1,0 +1,214 @@
+"""A language as data: its corpora, base models, tasks, terms and known overlaps, read from pack.toml."""
+
+import datetime
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import InputError, nearest
+
+Access = Literal["open", "request", "gated", "local"]
+_HERE = Path(__file__).parent
+
+
+class Record(BaseModel):
+    """Every record of a pack: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpus(Record):
+    """Raw text: under the data root (`path`), on the hub (`hub`, `revision`) or at an `address`."""
+
+    name: str
+    path: str | None = None
+    hub: str | None = None
+    revision: str | None = None
+    address: str | None = None
+    text_field: str = "text"
+    licence: str = ""
+    licence_source: str = ""
+    access: Access = "open"
+    non_commercial: bool = False
+    date: datetime.date | None = None
+    verified: bool = False
+    words: int | None = None
+    note: str = ""
+
+    @property
+    def restriction(self) -> str:
+        """Why this corpus is used only when named or allowed; empty when it is free to use."""
+        reasons = []
+        if self.non_commercial:
+            reasons.append("non-commercial use only")
+        if self.access != "open":
+            reasons.append({"request": "given on request", "gated": "gated", "local": "local"}[self.access])
+        if not self.licence:
+            reasons.append("no licence stated")
+        return "; ".join(reasons)
+
+    @property
+    def restricted(self) -> bool:
+        return bool(self.restriction)
+
+
+class Base(Record):
+    """A model to start from. `context` counts tokens; `cased` None: not known."""
+
+    name: str
+    hub: str | None = None
+    path: str | None = None
+    revision: str | None = None
+    family: str
+    context: int = Field(gt=0)
+    tokenizer: str
+    cased: bool | None = None
+    licence: str = ""
+    access: Access = "open"
+    verified: bool = False
+    note: str = ""
+
+
+class TaskSpec(Record):
+    """A labelled task. Without `path` it is only known by name: its files are brought by the user.
+
+    `splits` maps train, dev and test to a file or folder under `path`, or is "hash": 70/10/20 by a hash of
+    the document (of the `group` column where one is named). `options` go to the reader by name.
+    `label_prefix` keeps that many characters of each code. `long`: documents that pass 512 tokens.
+    """
+
+    name: str
+    kind: Literal["ner", "multilabel", "classification"]
+    path: str | None = None
+    hub: str | None = None
+    address: str | None = None
+    reader: Literal["brat", "conll", "table", "json", "codiesp"] | None = None
+    splits: Literal["hash"] | dict[Literal["train", "dev", "test"], str] = "hash"
+    options: dict[str, str | int | bool | tuple[str, ...]] = {}
+    group: str | None = None
+    label_prefix: int | None = Field(default=None, gt=0)
+    licence: str = ""
+    licence_source: str = ""
+    access: Access = "open"
+    non_commercial: bool = False
+    long: bool = False
+    verified: bool = False
+    note: str = ""
+
+    @model_validator(mode="after")
+    def _readable(self) -> "TaskSpec":
+        if self.path is not None and self.reader is None:
+            raise ValueError("a task with a path needs a reader: brat, conll, table, json or codiesp")
+        if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
+            raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
+        return self
+
+
+class Terms(Record):
+    """Word lists of the language."""
+
+    name: str
+    path: str
+    licence: str = ""
+    note: str = ""
+
+
+class Overlap(Record):
+    """Corpora and tasks that hold the same documents: text of one is in another one's test part."""
+
+    names: tuple[str, ...] = Field(min_length=2)
+    reason: str
+
+
+class Pack(Record):
+    """Everything a language brings. `spacy`: code of a blank pipeline; `folder`: where cases.toml lies."""
+
+    code: str
+    name: str
+    spacy: str
+    corpora: tuple[Corpus, ...] = ()
+    bases: tuple[Base, ...] = ()
+    tasks: tuple[TaskSpec, ...] = ()
+    terms: tuple[Terms, ...] = ()
+    overlaps: tuple[Overlap, ...] = ()
+    folder: Path
+
+    @model_validator(mode="after")
+    def _unique(self) -> "Pack":
+        for kind in ("corpora", "bases", "tasks", "terms"):
+            names = [entry.name for entry in getattr(self, kind)]
+            if double := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{kind} has two entries with the name {', '.join(sorted(double))}")
+        return self
+
+
+_ENTRIES: dict[str, type[Record]] = {
+    "corpora": Corpus,
+    "bases": Base,
+    "tasks": TaskSpec,
+    "terms": Terms,
+    "overlaps": Overlap,
+}
+
+
+def known_languages() -> tuple[str, ...]:
+    """The codes of the packs that come with the package."""
+    return tuple(sorted(file.parent.name for file in _HERE.glob("*/pack.toml")))
+
+
+def load_pack(name_or_path: str | Path) -> Pack:
+    """The pack of a known language ("fr"), or the one of a pack.toml from anywhere (or its folder).
+
+    Raises InputError for an unknown language, a missing file, broken TOML and every key or value that does
+    not fit, with the entry's name and the nearest known key.
+    """
+    name = str(name_or_path)
+    if name in known_languages():
+        file = _HERE / name / "pack.toml"
+    elif Path(name).is_dir():
+        file = Path(name) / "pack.toml"
+    elif name.endswith(".toml"):
+        file = Path(name)
+    else:
+        raise InputError(
+            f"unknown language '{name}'; {nearest(name, known_languages())}; "
+            f"or give the path of a pack.toml of your own"
+        )
+    if not file.is_file():
+        raise InputError(f"{file}: no such pack; give the path of a pack.toml")
+    data = read_toml(file)
+    if "folder" in data:
+        raise InputError(f"{file}: 'folder' is where the file lies and cannot be set; take the key out")
+    try:
+        return Pack.model_validate(data | {"folder": file.resolve().parent})
+    except ValidationError as error:
+        raise InputError(f"{file}: " + "; ".join(_explain(data, item) for item in error.errors())) from error
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """A TOML file as a dictionary; InputError with the line where it is not TOML."""
+    try:
+        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{file}: not valid TOML: {error}; correct that line") from error
+
+
+def _explain(data: dict[str, Any], error: Any) -> str:
+    """One pydantic error in words: which entry, which key, what is known."""
+    place = list(error["loc"])
+    model: type[Record] = Pack
+    words = "top level"
+    if len(place) > 1 and place[0] in _ENTRIES and isinstance(place[1], int):
+        model = _ENTRIES[place[0]]
+        entry = data[place[0]][place[1]]
+        name = entry.get("name", "without a name") if isinstance(entry, dict) else entry
+        words = f"{place[0]}, entry {place[1] + 1} ({name})"
+        place = place[2:]
+    key = ".".join(str(part) for part in place)
+    if error["type"] == "extra_forbidden":
+        return f"{words}: unknown key '{key}'; {nearest(key, set(model.model_fields) - {'folder'})}"
+    if error["type"] == "missing":
+        return f"{words}: key '{key}' is missing; add it"
+    return f"{words}: {key + ': ' if key else ''}{error['msg']}"

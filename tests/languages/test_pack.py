@@ -1,0 +1,89 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from medlingua.languages.documents import read_documents
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Corpus, known_languages, load_pack
+
+from .conftest import LANGUAGES, needs_data
+
+LOCAL = {
+    "fr": {"e3c_pamj_fr": 758, "e3c_leaflets_fr": 337},
+    "es": {"codiesp_background_es": 2750, "e3c_journal_es": 504},
+    "de": {"gesetze_medizin_de": 67, "gesetze_plain_de": 24, "klexikon_medizin_de": 136},
+    "en": {"e3c_cases_en": 7938, "nli4ct_records_en": 999, "medquad_en": 15380, "openstax_en": 28},
+}
+
+
+def test_four_languages_are_known() -> None:
+    assert known_languages() == ("de", "en", "es", "fr")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_pack_loads_and_states_where_its_licences_are_from(code: str) -> None:
+    pack = load_pack(code)
+    assert pack.code == code
+    assert LOCAL[code].keys() <= {corpus.name for corpus in pack.corpora}
+    for entry in (*pack.corpora, *pack.tasks):
+        assert not entry.verified or entry.licence_source, entry.name
+        assert entry.path or entry.hub or entry.address, entry.name
+
+
+@needs_data
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_local_corpora_hold_the_documents_and_words_that_were_counted(code: str, data: Path) -> None:
+    for corpus in load_pack(code).corpora:
+        if corpus.path:
+            texts = [d.text for d in read_documents(data / corpus.path, source=corpus.name)]
+            assert len(texts) == LOCAL[code][corpus.name], corpus.name
+            assert sum(len(text.split()) for text in texts) == corpus.words, corpus.name
+
+
+def test_what_is_restricted_says_why() -> None:
+    def restriction(**values: object) -> str:
+        return Corpus.model_validate({"name": "c", "licence": "CC0", **values}).restriction
+
+    assert restriction() == ""
+    assert restriction(non_commercial=True) == "non-commercial use only"
+    assert restriction(licence="", access="gated") == "gated; no licence stated"
+    by_name = {corpus.name: corpus for code in LANGUAGES for corpus in load_pack(code).corpora}
+    assert by_name["nli4ct_records_en"].restricted
+    assert by_name["e3c_leaflets_fr"].restricted
+    assert not by_name["e3c_pamj_fr"].restricted
+
+
+def test_an_unknown_language_names_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"unknown language 'ffr'.*did you mean 'fr'.*pack.toml"):
+        load_pack("ffr")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('licens = "x"', r"corpora, entry 1 \(c\): unknown key 'licens'.*did you mean 'licence'"),
+        ("words = 'many'", r"corpora, entry 1 \(c\): words: .*integer"),
+        ("words = ", r"not valid TOML.*line 6"),
+        ("[[corpora]]\npath = 'x'", r"corpora, entry 2 \(without a name\): key 'name' is missing"),
+        ("[[corpora]]\nname = 'c'", r"two entries with the name c"),
+        ("[[corpus]]\nname = 'c'", r"top level: unknown key 'corpus'.*did you mean 'corpora'"),
+        ("[[tasks]]\nname = 't'\nkind = 'ner'\npath = 'x'", r"tasks, entry 1 \(t\).*needs a reader"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path: Path, body: str, message: str) -> None:
+    file = tmp_path / "pack.toml"
+    file.write_text(
+        f"code = 'xx'\nname = 'X'\nspacy = 'xx'\n[[corpora]]\nname = 'c'\n{body}\n", encoding="utf-8"
+    )
+    with pytest.raises(InputError, match=message):
+        load_pack(str(file))
+
+
+def test_importing_a_pack_is_quick_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, medlingua.languages.pack\n"
+        "heavy = {'torch', 'transformers', 'spacy', 'pandas', 'pyarrow', 'tokenizers'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
