@@ -296,8 +296,8 @@ def read_rows(
                     continue
             if len(cells) != len(columns):
                 raise InputError(
-                    f"{file}, line {reader.line_num}: {len(cells)} cells where there are {len(columns)} columns"
-                    f"; quote the cell that holds the delimiter, or complete the row"
+                    f"{file}, line {reader.line_num}: {len(cells)} cells where there are "
+                    f"{len(columns)} columns; quote the cell that holds the delimiter, or complete the row"
                 )
             yield reader.line_num, dict(zip(columns, cells, strict=True))
     except csv.Error as error:

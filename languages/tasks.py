@@ -1,0 +1,193 @@
+"""A labelled task as three disjoint parts, read by its record in a pack."""
+
+import hashlib
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .annotations import (
+    Example,
+    Gold,
+    read_brat,
+    read_codiesp,
+    read_conll,
+    read_json,
+    read_table,
+)
+from .errors import InputError, nearest
+from .pack import TaskSpec
+
+_READERS: dict[str, Callable[..., Iterator[Example]]] = {
+    "brat": read_brat,
+    "conll": read_conll,
+    "table": read_table,
+    "json": read_json,
+    "codiesp": read_codiesp,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Examples to learn from (train), to choose by (dev) and to score once (test)."""
+
+    spec: TaskSpec
+    language: str
+    train: tuple[Example, ...]
+    dev: tuple[Example, ...]
+    test: tuple[Example, ...]
+    synthetic: bool = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of train and dev, sorted: what a model can learn. See `unseen` for the rest."""
+        return tuple(sorted(_count((*self.train, *self.dev))))
+
+    @property
+    def unseen(self) -> Mapping[str, int]:
+        """Labels that only test has, with their counts. They stay in its gold: every one is missed."""
+        known = set(self.labels)
+        return {label: n for label, n in sorted(_count(self.test).items()) if label not in known}
+
+
+def labels_of(gold: Gold) -> tuple[str, ...]:
+    """The labels of one gold, one a span or set member."""
+    if isinstance(gold, str):
+        return (gold,)
+    return tuple(item if isinstance(item, str) else item.label for item in gold)
+
+
+def _count(examples: Iterable[Example]) -> Counter[str]:
+    return Counter(label for example in examples for label in labels_of(example.gold))
+
+
+def available(spec: TaskSpec, root: Path) -> bool:
+    """Whether every file or folder that the task names is under `root`."""
+    return spec.path is not None and not _missing(spec, root)
+
+
+def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
+    """The split names (or "hash") and what to read for each."""
+    folder = root / (spec.path or "")
+    if spec.splits != "hash":
+        return {split: folder / name for split, name in spec.splits.items()}
+    if spec.reader in ("brat", "codiesp") or not folder.is_dir():
+        return {"hash": folder}
+    # A table in a folder of its own: the data file is the one that is not a licence or a readme.
+    tables = [file for file in sorted(folder.iterdir()) if _is_table(file)]
+    return {"hash": tables[0] if len(tables) == 1 else folder / "one data file (.csv, .tsv, .json, .jsonl)"}
+
+
+def _is_table(file: Path) -> bool:
+    return file.name.removesuffix(".gz").endswith((".csv", ".tsv", ".json", ".jsonl"))
+
+
+def _missing(spec: TaskSpec, root: Path) -> list[Path]:
+    return [place for place in _places(spec, root).values() if not place.exists()]
+
+
+def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
+    """Read a task below a data root, check it and divide it.
+
+    Original splits are kept; where only dev is missing, an eighth of the train documents becomes dev.
+    Hashed splits are 70/10/20 by document (or by the spec's `group` column), and documents with the same
+    text go together: no text is in two parts. Ids are unique in a task.
+    """
+    if spec.path is None or spec.reader is None:
+        where = f"; get it at {spec.address or spec.hub}" if spec.address or spec.hub else ""
+        raise InputError(
+            f"task {spec.name} is known by name only{where} and describe its files in a pack.toml"
+        )
+    if missing := _missing(spec, root):
+        raise InputError(
+            f"task {spec.name}: {missing[0]} is not there; fill the data root with `adapt fetch` or point "
+            f"--data to one that has {spec.path}"
+        )
+    reader = _READERS[spec.reader]
+    known = set(inspect.signature(reader).parameters) - {"path", "source"}
+    for name in spec.options:
+        if name not in known:
+            raise InputError(
+                f"task {spec.name}: reader {spec.reader} has no option '{name}'; {nearest(name, known)}"
+            )
+    parts = {
+        split: tuple(
+            _short(spec, example) for example in reader(place, source=f"task {spec.name}", **spec.options)
+        )
+        for split, place in _places(spec, root).items()
+    }
+    if "hash" in parts:
+        parts = _divide(parts["hash"], spec.group, (("train", 70), ("dev", 80), ("test", 100)))
+    elif "dev" not in parts:
+        parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
+    task = Task(spec, language, parts["train"], parts["dev"], parts["test"])
+    _check(task, root)
+    return task
+
+
+def _short(spec: TaskSpec, example: Example) -> Example:
+    if spec.label_prefix is None:
+        return example
+    if isinstance(example.gold, str):
+        return replace(example, gold=example.gold[: spec.label_prefix])
+    labels = frozenset(label[: spec.label_prefix] for label in labels_of(example.gold))
+    return replace(example, gold=labels)
+
+
+def _check(task: Task, root: Path) -> None:
+    """A task that cannot be trained or scored is an error before anything starts."""
+    where = f"task {task.spec.name} ({root / (task.spec.path or '')})"
+    kinds: dict[str, Any] = {"ner": tuple, "multilabel": frozenset, "classification": str}
+    for split, examples in (("train", task.train), ("dev", task.dev), ("test", task.test)):
+        if not examples:
+            raise InputError(f"{where}: no documents in {split}; give it more documents or other splits")
+        for example in examples:
+            if not isinstance(example.gold, kinds[task.spec.kind]):
+                raise InputError(
+                    f"{where}: {example.id} has {type(example.gold).__name__} gold, which is not "
+                    f"{task.spec.kind}; correct 'kind', or 'label_separator' in the options"
+                )
+    ids = Counter(example.id for example in (*task.train, *task.dev, *task.test))
+    if double := [name for name, n in ids.items() if n > 1]:
+        raise InputError(f"{where}: {len(double)} ids occur more than once, first '{double[0]}'; rename them")
+
+
+def _divide(
+    examples: tuple[Example, ...], group: str | None, bounds: tuple[tuple[str, float], ...]
+) -> dict[str, tuple[Example, ...]]:
+    """Split by a hash that no order, machine or seed changes: each bound is a cumulative percentage."""
+    parts: dict[str, list[Example]] = {name: [] for name, _ in bounds}
+    for example, key in zip(examples, _keys(examples, group), strict=True):
+        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
+        percent = int.from_bytes(digest, "big") / 2**64 * 100
+        parts[next(name for name, bound in bounds if percent < bound)].append(example)
+    return {name: tuple(chosen) for name, chosen in parts.items()}
+
+
+def _keys(examples: tuple[Example, ...], group: str | None) -> list[str]:
+    """One key an example; examples of one group, or with one text, have the same (the smallest of theirs)."""
+    parent: dict[str, str] = {}
+
+    def find(name: str) -> str:
+        while (above := parent.setdefault(name, name)) != name:
+            name = above
+        return name
+
+    keys = []
+    texts: dict[str, str] = {}
+    for example in examples:
+        if group is None:
+            key = example.id
+        elif group in example.document.meta:
+            key = str(example.document.meta[group])
+        else:
+            raise InputError(
+                f"{example.id}: no column '{group}' to group by; {nearest(group, example.document.meta)}"
+            )
+        keys.append(key)
+        text = " ".join(example.document.text.split()).casefold()
+        low, high = sorted((find(key), find(texts.setdefault(text, key))))
+        parent[high] = low
+    return [find(key) for key in keys]

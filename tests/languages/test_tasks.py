@@ -1,0 +1,161 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from medlingua.languages.annotations import Example
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import TaskSpec, load_pack
+from medlingua.languages.tasks import Task, available, labels_of, read_task
+
+from .conftest import LANGUAGES, needs_data
+
+# Documents and gold labels of each part, against the counts that come with the data.
+COUNTED = {
+    "morfitt": [(1514, 2110), (1022, 1446), (1088, 1560)],
+    "casimedicos_fr": [(381, None), (55, None), (117, None)],
+    "casimedicos_es": [(381, None), (55, None), (117, None)],
+    "casimedicos_en": [(381, None), (55, None), (117, None)],
+    "codiesp_letter": [(500, None), (250, None), (250, None)],
+    "ncbi_disease": [(None, 5145), (None, 787), (None, 960)],
+    "bc5cdr": [(None, 5203 + 4182), (None, 5347 + 4246), (None, 5385 + 4424)],
+    "meddocan": [(20, None), (20, None), (20, None)],
+}
+TOTALS = {
+    "fracco_sample": (140, 7916),
+    "fracco": (1300, 7916 + 63464),
+    "meddocan": (60, 1378),
+    "mantra_fr": (200, None),
+    "mantra_es": (200, None),
+    "mantra_de": (200, None),
+    "germediq": (4524, 4524),
+    "healthfc_de": (750, 750),
+}
+
+
+def parts(task: Task) -> list[tuple[Example, ...]]:
+    return [task.train, task.dev, task.test]
+
+
+def shared_texts(task: Task) -> set[str]:
+    seen = Counter(text for part in parts(task) for text in {example.document.text for example in part})
+    return {text for text, n in seen.items() if n > 1}
+
+
+def labels(examples: tuple[Example, ...]) -> int:
+    return sum(len(labels_of(example.gold)) for example in examples)
+
+
+@needs_data
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_V2_local_tasks_match_their_counts_and_their_text(code: str, data: Path) -> None:
+    for spec in load_pack(code).tasks:
+        if spec.path is None:
+            continue
+        assert available(spec, data), spec.name
+        task = read_task(spec, data, code)
+        for part, (documents, golds) in zip(parts(task), COUNTED.get(spec.name, []), strict=False):
+            assert documents in (None, len(part)), spec.name
+            assert golds in (None, labels(part)), spec.name
+        everything = sum(parts(task), ())
+        documents, golds = TOTALS.get(spec.name, (None, None))
+        assert documents in (None, len(everything)), spec.name
+        assert golds in (None, labels(everything)), spec.name
+        if spec.splits == "hash":
+            assert not shared_texts(task), spec.name
+            assert all(len(part) >= 0.05 * len(everything) for part in parts(task)), spec.name
+
+
+@needs_data
+def test_mantra_has_its_ten_groups_and_fracco_its_discontinuous_spans(data: Path) -> None:
+    specs = {spec.name: spec for code in LANGUAGES for spec in load_pack(code).tasks}
+    groups = {"DISO", "CHEM", "PROC", "LIVB", "ANAT", "PHYS", "PHEN", "OBJC", "DEVI", "GEOG"}
+    for name, discontinuous in (("mantra_fr", 11), ("mantra_es", 19), ("mantra_de", 18), ("fracco", 846)):
+        spans = [s for part in parts(read_task(specs[name], data, "xx")) for e in part for s in e.gold]
+        assert sum(not isinstance(s, str) and s.discontinuous for s in spans) <= discontinuous
+        if name.startswith("mantra"):
+            assert {s.label for s in spans if not isinstance(s, str)} == groups
+
+
+@needs_data
+def test_codiesp_letters_and_claims_are_those_of_the_files(data: Path) -> None:
+    specs = {spec.name: spec for code in LANGUAGES for spec in load_pack(code).tasks}
+    task = read_task(specs["codiesp_letter"], data, "es")
+    assert set(task.labels) == set("ABCDEFGHIJKLMNOPQRSTVWXYZ")
+    claims = read_task(specs["casimedicos_es"], data, "es")
+    counted = [sum(label == "Claim" for e in part for label in labels_of(e.gold)) for part in parts(claims)]
+    assert counted == [3372, 518, 1069]
+
+
+@needs_data
+def test_germediq_keeps_a_question_in_one_part(data: Path) -> None:
+    spec = next(spec for spec in load_pack("de").tasks if spec.name == "germediq")
+    questions = [{e.document.meta["id"] for e in part} for part in parts(read_task(spec, data, "de"))]
+    assert sum(map(len, questions)) == len(set.union(*questions)) == 116
+
+
+def table(folder: Path, rows: list[tuple[str, str, str]]) -> TaskSpec:
+    folder.mkdir(exist_ok=True)
+    body = "".join(f"{i},{text},{label}\n" for i, text, label in rows)
+    (folder / "t.csv").write_text("id,text,label\n" + body, encoding="utf-8")
+    return TaskSpec(
+        name="t",
+        kind="classification",
+        path=folder.name,
+        reader="table",
+        options={"id": "id", "labels": "label"},
+    )
+
+
+@given(
+    words=st.lists(st.sampled_from([f"w{i}" for i in range(30)]), min_size=60, max_size=90),
+    order=st.randoms(),
+)
+def test_hashed_splits_hold_each_text_once_whatever_the_order(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str], order: object
+) -> None:
+    root = tmp_path_factory.mktemp("h")
+    rows = [(f"d{i}", word, "x") for i, word in enumerate(words)]
+    rows += [(f"u{i}", f"unique {i}", "y") for i in range(100)]
+    once = read_task(table(root / "a", rows), root, "xx")
+    assert not shared_texts(once)
+    order.shuffle(rows)  # type: ignore[attr-defined]
+    again = read_task(table(root / "b", rows), root, "xx")
+    assert [{e.id for e in part} for part in parts(once)] == [{e.id for e in part} for part in parts(again)]
+
+
+def test_hashed_splits_are_about_70_10_20(tmp_path: Path) -> None:
+    task = read_task(table(tmp_path / "a", [(f"d{i}", f"t{i}", "x") for i in range(4000)]), tmp_path, "xx")
+    assert [round(len(part) / 400) for part in parts(task)] == [7, 1, 2]
+
+
+def test_labels_that_only_the_test_part_has_are_kept_and_counted(tmp_path: Path) -> None:
+    rows = [(f"d{i}", f"t{i}", "x") for i in range(100)]
+    task = read_task(table(tmp_path / "a", rows), tmp_path, "xx")
+    chosen = task.test[0].id
+    rows = [(i, text, "rare" if i == chosen else label) for i, text, label in rows]
+    task = read_task(table(tmp_path / "a", rows), tmp_path, "xx")
+    assert (task.labels, dict(task.unseen)) == (("x",), {"rare": 1})
+    assert Counter(e.gold for e in task.test)["rare"] == 1
+
+
+def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    spec = table(tmp_path / "a", [(f"d{i}", f"t{i}", "x") for i in range(100)])
+    (tmp_path / "a" / "t.csv").rename(tmp_path / "a" / "t.data")
+    assert not available(spec, tmp_path)
+    with pytest.raises(InputError, match=r"task t: .* is not there; .*adapt fetch"):
+        read_task(spec, tmp_path, "xx")
+    with pytest.raises(InputError, match=r"known by name only; get it at there"):
+        read_task(TaskSpec(name="t", kind="ner", address="there"), tmp_path, "xx")
+    spec = table(tmp_path / "b", [("d", "t", "x"), ("d", "u", "x")] * 50)
+    with pytest.raises(InputError, match=r"100 ids|1 ids occur more than once, first 'd'|no documents in"):
+        read_task(spec, tmp_path, "xx")
+    bad = spec.model_copy(update={"options": {"label": "label"}})
+    with pytest.raises(InputError, match=r"no option 'label'.*did you mean 'labels'"):
+        read_task(bad, tmp_path, "xx")
+    spec = table(tmp_path / "c", [(f"d{i}", f"t{i}", "x") for i in range(100)])
+    with pytest.raises(InputError, match=r"str gold, which is not ner"):
+        read_task(spec.model_copy(update={"kind": "ner"}), tmp_path, "xx")
+    with pytest.raises(InputError, match=r"no column 'patient' to group by"):
+        read_task(spec.model_copy(update={"group": "patient"}), tmp_path, "xx")
