@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Row(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Infinity and NaN as words: JSON has no numbers for them, and a row written has to be a row read.
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
 class TrainRow(Row):

@@ -1,0 +1,141 @@
+"""The report of a run: one self-contained page to read, and the same in Markdown."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import findings, tables
+from .quantities import count, duration, energy, memory
+from .read import RunRecord, read_run, write_whole
+from .scores import change, compare, verdict
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+SCORES_CAPTION = (
+    "Mean over seeds ± half of Student's 95 % interval; differences are paired by seed, with their 95 % "
+    "interval. A table holds one protocol: scores of two protocols do not compare."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One number at the top of the page."""
+
+    name: str
+    value: str
+    detail: str
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.md and report.html from what the run has left so far; gives the page's path."""
+    record = read_run(folder)
+    view = _view(record)
+    write_whole(folder / "report.md", templates(escape=False).get_template("report.md.jinja").render(view))
+    page = templates(escape=True).get_template("report.html.jinja").render(view)
+    return write_whole(folder / "report.html", page)
+
+
+def templates(escape: bool) -> Environment:
+    """The templates of this room, with the tables' two printers; unknown names in them are errors."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["table"] = (lambda frame: Markup(tables.html(frame))) if escape else tables.markdown
+    return environment
+
+
+def command(record: RunRecord) -> str:
+    """What starts this run again, from its folder; run.toml holds every setting."""
+    strategy = str(record.settings.get("strategy", "continue"))
+    lang = str(record.settings.get("lang", findings.language(record)))
+    return shlex.join(
+        ["adapt", "--strategy", strategy, "--lang", lang, "--config", "run.toml", "--out", "../again"]
+    )
+
+
+def _view(record: RunRecord) -> dict[str, Any]:
+    return {
+        "name": record.folder.resolve().name,
+        "language": findings.language(record),
+        "summary": findings.summary(record),
+        "warnings": findings.warnings(record),
+        "missing": findings.missing(record),
+        "command": command(record),
+        "tiles": _tiles(record),
+        "costs": _costs(record),
+        "scores": tables.score_tables(record.scores),
+        "scores_caption": SCORES_CAPTION,
+        "bits": tables.bits_per_byte_table(record.evaluations) if record.evaluations else None,
+        "corpora": record.corpora,
+        "corpora_table": tables.corpora_table(record.corpora) if record.corpora else None,
+        "overlap_table": tables.overlap_table(record.corpora) if record.corpora else None,
+        "vocabulary": record.vocabulary,
+        "vocabulary_table": tables.vocabulary_table(record.vocabulary) if record.vocabulary else None,
+        "lineage": record.lineage,
+        "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,
+        "settings_table": tables.settings_table(record.settings),
+        "has_model": (record.folder / "model").is_dir(),
+        "path": "model",
+        "count": count,
+    }
+
+
+def _tiles(record: RunRecord) -> list[Tile]:
+    tiles = []
+    last = {row.model: row for row in record.evaluations}
+    before, after = last.get("base") or last.get("start"), last.get("trained")
+    if before and after:
+        tiles.append(
+            Tile(
+                "Bits per byte" + (" (synthetic)" if findings.is_synthetic(record) else ""),
+                f"{before.bits_per_byte:.3f} → {after.bits_per_byte:.3f}",
+                f"{tables.change_text(before, after)}, lower is better",
+            )
+        )
+    for comparison in compare(record.scores):
+        changed = change(comparison)
+        if changed and comparison.measure.split == "test":
+            tiles.append(
+                Tile(
+                    f"{comparison.task}, {comparison.measure.metric}",
+                    f"{changed.before.mean.mean:.3f} → {changed.after.mean.mean:.3f}",
+                    verdict(changed.difference),
+                )
+            )
+    return tiles
+
+
+def _costs(record: RunRecord) -> list[tuple[str, str]]:
+    cost = record.cost
+    if cost is None:
+        return []
+    lines = [
+        ("Time in all", duration(cost.seconds)),
+        ("Time in training", duration(cost.train_seconds)),
+        ("Tokens", count(cost.tokens)),
+        ("Tokens a second", count(cost.tokens_per_second)),
+        ("Peak memory", memory(cost.peak_memory_bytes)),
+        ("Energy", "not told by the machine" if cost.energy_joules is None else energy(cost.energy_joules)),
+    ]
+    if cost.resumed:
+        lines.append(("Resumed", "once" if cost.resumed == 1 else f"{cost.resumed} times"))
+    if record.plan:
+        lines += [
+            ("Machine", record.plan.machine),
+            ("Device", f"{record.plan.device}, {record.plan.threads} threads"),
+            ("Precision", f"{record.plan.precision}: {record.plan.precision_reason}"),
+            ("Attention", f"{record.plan.attention}: {record.plan.attention_reason}"),
+        ]
+    return lines

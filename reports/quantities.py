@@ -1,0 +1,40 @@
+"""Numbers as people read them."""
+
+THIN = "\u202f"  # narrow no-break space: 1 234 567 reads the same in all our languages
+
+
+def count(number: float) -> str:
+    return f"{number:,.0f}".replace(",", THIN)
+
+
+def short(number: float) -> str:
+    """1.2 million and not 1 203 417, for titles and axes."""
+    for size, word in ((1e9, "billion"), (1e6, "million")):
+        if number >= size:
+            return f"{number / size:.3g} {word}"
+    return count(number)
+
+
+def signed(number: float, digits: int = 3) -> str:
+    return f"{number:+.{digits}f}".replace("-", "−")
+
+
+def percent(part: float, whole: float) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def memory(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+def energy(joules: float) -> str:
+    return f"{joules / 3.6e6:.2f} kWh" if joules >= 3.6e5 else f"{joules / 3600:.1f} Wh"

@@ -1,0 +1,179 @@
+"""The files of a run: rows appended one line at a time, read back, and documents written whole."""
+
+import json
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from medlingua.languages.errors import InputError
+from medlingua.languages.lineage import Lineage
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from .rows import CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, VocabularyRow
+
+R = TypeVar("R")
+D = TypeVar("D", bound=BaseModel)
+_METRIC: TypeAdapter[TrainRow | EvalRow] = TypeAdapter(
+    Annotated[TrainRow | EvalRow, Field(discriminator="kind")]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """All that a run folder tells. What is not there yet is None or empty."""
+
+    folder: Path
+    settings: dict[str, Any]
+    plan: PlanRow | None
+    corpora: CorporaRow | None
+    training: tuple[TrainRow, ...]  # by tokens
+    evaluations: tuple[EvalRow, ...]  # by tokens
+    scores: tuple[Score, ...]
+    cost: CostRow | None
+    vocabulary: VocabularyRow | None
+    lineage: Lineage | None
+    incomplete: tuple[str, ...]  # files whose last line was half written, and is left out
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Read what a run has left so far; only run.toml has to be there."""
+    settings = _read_settings(folder / "run.toml")
+    metrics, scores = folder / "metrics.jsonl", folder / "results.jsonl"
+    training, evaluations = read_metrics(metrics)
+    return RunRecord(
+        folder=folder,
+        settings=settings,
+        plan=_read_document(folder / "plan.json", PlanRow),
+        corpora=_read_document(folder / "corpora.json", CorporaRow),
+        training=training,
+        evaluations=evaluations,
+        scores=read_scores(scores),
+        cost=_read_document(folder / "cost.json", CostRow),
+        vocabulary=_read_document(folder / "vocabulary.json", VocabularyRow),
+        lineage=_read_document(folder / "model" / "lineage.json", Lineage),
+        incomplete=tuple(file.name for file in (metrics, scores) if half_written(file)),
+    )
+
+
+def read_metrics(path: Path) -> tuple[tuple[TrainRow, ...], tuple[EvalRow, ...]]:
+    """Training and evaluation rows by tokens; where a resumed run repeats a step, the later row wins."""
+    rows = _read_lines(path, _METRIC)
+    training = {(row.phase, row.step): row for row in rows if isinstance(row, TrainRow)}
+    evaluations = {(row.model, row.phase, row.step): row for row in rows if isinstance(row, EvalRow)}
+    return (
+        tuple(sorted(training.values(), key=lambda row: row.tokens)),
+        tuple(sorted(evaluations.values(), key=lambda row: row.tokens)),
+    )
+
+
+def read_scores(path: Path) -> tuple[Score, ...]:
+    """The scores in the order of the file; the same score measured again replaces the earlier one."""
+    scores: dict[tuple[object, ...], Score] = {}
+    for row in read_rows(path, Score):
+        key = (row.model, row.task, row.language, row.split, row.metric, row.protocol, row.seed)
+        scores[key] = row
+    return tuple(scores.values())
+
+
+def read_rows(path: Path, kind: type[R]) -> list[R]:
+    """Every complete line of a file of rows; no file, no rows.
+
+    A half-written last line is what a killed run leaves, so it is left out (`half_written` tells).
+    Any other line that is not such a row is an InputError with its number.
+    """
+    return _read_lines(path, TypeAdapter(kind))
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Add one row as one line, in one write. A half line of a killed run gives way to it."""
+    line = row.model_dump_json().encode() + b"\n"
+    with path.open("a+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        tail = _last_line(path)
+        if tail and _is_json(tail):
+            line = b"\n" + line
+        elif tail:
+            file.truncate(size - len(tail))
+        file.write(line)
+
+
+def half_written(path: Path) -> bool:
+    """Whether the last line is a piece of a row."""
+    tail = _last_line(path)
+    return bool(tail) and not _is_json(tail)
+
+
+def write_whole(path: Path, text: str) -> Path:
+    """Write a file so that a reader sees the old one or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"{path.parent}: no run.toml here; give the folder of a run (runs/<id>)")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path}: not valid TOML: {error}; run.toml is written by the run, restore it"
+        ) from error
+
+
+def _read_document(path: Path, kind: type[D]) -> D | None:
+    if not path.is_file():
+        return None
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: not a {kind.__name__}: {_reason(error)}; start the run again to write it anew"
+        ) from error
+
+
+def _read_lines(path: Path, reader: TypeAdapter[R]) -> list[R]:
+    if not path.is_file():
+        return []
+    lines = path.read_bytes().split(b"\n")
+    if not _is_json(lines[-1]):
+        lines.pop()
+    return [_parse_line(path, number, line, reader) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parse_line(path: Path, number: int, line: bytes, reader: TypeAdapter[R]) -> R:
+    try:
+        return reader.validate_json(line)
+    except ValidationError as error:
+        raise InputError(
+            f"{path}, line {number}: not a row of a run: {_reason(error)}; correct or remove that line"
+        ) from error
+
+
+def _reason(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+
+
+def _last_line(path: Path) -> bytes:
+    """What stands after the last end of line: empty where every row was finished."""
+    if not path.is_file():
+        return b""
+    with path.open("rb") as file:
+        # A row is far shorter than this.
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 65_536))
+        return file.read().rpartition(b"\n")[2]
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,239 @@
+"""Tables of a run as data frames of readable cells, and the two ways to print a frame."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from medlingua.languages.lineage import Lineage
+
+from .intervals import Estimate, paired_difference
+from .quantities import count, percent, signed
+from .rows import CorporaRow, EvalRow, Score, VocabularyRow
+from .scores import Comparison, Result, change, compare, ranked, verdict
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+NOTHING = "–"
+_NUMBER = re.compile(r"[+−-]?\d[\d\s.,]*( %| ± [\d.]+| \[.*\])?")
+
+
+def score_tables(scores: Iterable[Score]) -> dict[str, DataFrame]:
+    """One table a protocol: a row a measure, a column a model, and what training changed."""
+    by_protocol: dict[str, list[Comparison]] = {}
+    for comparison in compare(scores):
+        by_protocol.setdefault(comparison.measure.protocol, []).append(comparison)
+    return {protocol: _score_table(group) for protocol, group in by_protocol.items()}
+
+
+def ranking_table(comparison: Comparison) -> DataFrame:
+    """The models of one measure, best first, each against the best."""
+    results = ranked(comparison)
+    best = next((result for result in results if not result.is_baseline), None)
+    return _frame(
+        {
+            "Model": _model(result),
+            "Mean": estimate_text(result.mean),
+            "Seeds": seeds_text(result),
+            "Against the best": _against(best, result),
+        }
+        for result in results
+    )
+
+
+def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:
+    """The last look at held-out text for base, start and trained."""
+    last = {row.model: row for row in evaluations}
+    first = last.get("base") or last.get("start")
+    return _frame(
+        {
+            "Model": model,
+            "Tokens trained": count(row.tokens),
+            "Bits per byte": f"{row.bits_per_byte:.3f}",
+            "Change": change_text(first, row),
+            "Nats per piece": f"{row.eval_loss:.3f}",
+            "Masked pieces": count(row.masked_pieces),
+            "Masked bytes": count(row.masked_bytes),
+            "Unknown bytes": percent(row.unknown_bytes, row.masked_bytes),
+        }
+        for model in ("base", "start", "trained")
+        if (row := last.get(model))
+    )
+
+
+def corpora_table(corpora: CorporaRow) -> DataFrame:
+    return _frame(
+        {
+            "Corpus": f"{row.name} (synthetic)" if row.synthetic else row.name,
+            "Licence": (row.licence or "not stated") + (", non-commercial" if row.non_commercial else ""),
+            "Licence from": row.licence_source or NOTHING,
+            "Read": count(row.documents_read),
+            "Filtered": count(row.filtered),
+            "Duplicates": count(row.duplicates),
+            "Overlapping": count(row.overlapping),
+            "Held out": count(row.held_out),
+            "Trained on": count(row.documents),
+            "Tokens": count(row.tokens),
+            "Repeat": f"{row.repeat:g}",
+        }
+        for row in corpora.corpora
+    )
+
+
+def overlap_table(corpora: CorporaRow) -> DataFrame:
+    """Which tasks the corpora were checked against, and which were not at hand."""
+    checked = [
+        {
+            "Task": row.task,
+            "Test documents": count(row.test_documents),
+            "Corpus documents left out": count(row.overlapping),
+        }
+        for row in corpora.overlap
+    ]
+    unchecked = [
+        {"Task": task, "Test documents": "not at hand", "Corpus documents left out": "not checked"}
+        for task in corpora.unchecked
+    ]
+    return _frame(checked + unchecked)
+
+
+def vocabulary_table(row: VocabularyRow) -> DataFrame:
+    return _frame(
+        [
+            {"": "Pieces", "Before": count(row.old_size), "After": count(row.new_size)},
+            {
+                "": "Pieces per word",
+                "Before": f"{row.pieces_per_word_old:.2f}",
+                "After": f"{row.pieces_per_word_new:.2f}",
+            },
+        ]
+    )
+
+
+def lineage_table(lineage: Lineage) -> DataFrame:
+    return _frame(
+        {
+            "Date": step.date,
+            "Step": f"{step.strategy}, {step.language}",
+            "From": step.base,
+            "Corpora": ", ".join(step.corpora) + (" (synthetic)" if step.synthetic else ""),
+            "Licences": ", ".join(dict.fromkeys(licence or "not stated" for licence in step.licences)),
+            "Tokens": count(step.tokens),
+            "Settings": step.settings_digest[:12],
+            "Version": step.version,
+        }
+        for step in lineage.steps
+    )
+
+
+def settings_table(settings: Mapping[str, Any]) -> DataFrame:
+    return _frame({"Setting": name, "Value": value} for name, value in _flat(settings, ""))
+
+
+def markdown(frame: DataFrame) -> str:
+    """A pipe table; a cell cannot break out of it."""
+    columns = [str(name) for name in frame.columns]
+    rule = ["---:" if _is_numeric(frame, index) else "---" for index in range(len(columns))]
+    lines = [columns, rule, *frame.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(map(_markdown_cell, line)) + " |" for line in lines) + "\n"
+
+
+def html(frame: DataFrame) -> str:
+    """A table whose cells are escaped and whose numbers stand right."""
+    numeric = [_is_numeric(frame, index) for index in range(len(frame.columns))]
+
+    def line(cells: Iterable[object], tag: str) -> str:
+        parts = (
+            f"<{tag}{' class=number' if right else ''}>{escape(str(cell))}</{tag}>"
+            for cell, right in zip(cells, numeric, strict=True)
+        )
+        return f"<tr>{''.join(parts)}</tr>"
+
+    body = "\n".join(line(cells, "td") for cells in frame.to_numpy().tolist())
+    return f"<table>\n<thead>{line(frame.columns, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+
+
+def estimate_text(value: Estimate) -> str:
+    if value.low is None:
+        return f"{value.mean:.3f}"
+    return f"{value.mean:.3f} ± {value.mean - value.low:.3f}"
+
+
+def difference_text(value: Estimate) -> str:
+    if value.low is None or value.high is None:
+        return signed(value.mean)
+    return f"{signed(value.mean)} [{signed(value.low)}, {signed(value.high)}]"
+
+
+def change_text(first: EvalRow | None, row: EvalRow) -> str:
+    if first is None or first is row or not first.bits_per_byte:
+        return NOTHING
+    return signed(100 * (row.bits_per_byte / first.bits_per_byte - 1), 1) + " %"
+
+
+def seeds_text(result: Result) -> str:
+    return "none drawn" if result.is_baseline else str(len(result.seeds))
+
+
+def _score_table(group: Sequence[Comparison]) -> DataFrame:
+    models = dict.fromkeys(_model(result) for comparison in group for result in comparison.results)
+    return _frame(_score_line(comparison, models) for comparison in group)
+
+
+def _score_line(comparison: Comparison, models: Iterable[str]) -> dict[str, str]:
+    means = {_model(result): estimate_text(result.mean) for result in comparison.results}
+    seeds = {len(result.seeds) for result in comparison.results if not result.is_baseline}
+    changed = change(comparison)
+    return {
+        "Task": comparison.task,
+        "Split": comparison.measure.split,
+        "Metric": comparison.measure.metric,
+        "Gold": count(comparison.gold),
+        **{model: means.get(model, NOTHING) for model in models},
+        "Difference": difference_text(changed.difference) if changed else NOTHING,
+        "Seeds": " or ".join(map(str, sorted(seeds))) or NOTHING,
+        "Verdict": verdict(changed.difference) if changed else NOTHING,
+    }
+
+
+def _model(result: Result) -> str:
+    return f"{result.model} (baseline)" if result.is_baseline else result.model
+
+
+def _against(best: Result | None, result: Result) -> str:
+    if best is None or result is best or result.is_baseline:
+        return NOTHING
+    difference = paired_difference(best.seeds, result.seeds)
+    if difference is None:
+        return "no seed in common"
+    return f"{difference_text(difference)}, {verdict(difference)}"
+
+
+def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for number, item in enumerate(value, 1):
+                yield from _flat(item, f"{prefix}{name}[{number}].")
+        else:
+            yield prefix + name, str(value)
+
+
+def _frame(lines: Iterable[Mapping[str, str]]) -> DataFrame:
+    from pandas import DataFrame
+
+    return DataFrame(list(lines), dtype=object)
+
+
+def _is_numeric(frame: DataFrame, index: int) -> bool:
+    cells = [str(cell) for cell in frame.iloc[:, index] if cell != NOTHING]
+    return bool(cells) and all(_NUMBER.fullmatch(cell) for cell in cells)
+
+
+def _markdown_cell(cell: object) -> str:
+    text = escape(str(cell), quote=False).replace("\\", "\\\\").replace("|", "\\|")
+    return " ".join(text.split("\n"))
