@@ -4,6 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from .errors import InputError
@@ -47,9 +48,8 @@ def sentences(text: str, code: str) -> list[tuple[int, int]]:
                 first = next((token.idx for token in sentence if not token.is_space), None)
                 if first is not None:
                     starts.append(start + first)
-    if text:
-        starts[:1] = [0]  # white space at the very beginning belongs to the first sentence
-    return list(zip(starts, [*starts[1:], len(text)], strict=True))
+    starts[:1] = [0]  # white space at the very beginning belongs to the first sentence
+    return list(pairwise([*starts, len(text)]))
 
 
 def _paragraphs(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
