@@ -11,7 +11,7 @@ from . import findings, tables
 from .licences import strictest
 from .page import SCORES_CAPTION, templates
 from .read import RunRecord, read_run, write_whole
-from .scores import compare
+from .scores import by_protocol, compare
 
 # A repository of the hub: "name" or "owner/name". A path on a disk has no place in the metadata.
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
@@ -33,13 +33,12 @@ def metadata(record: RunRecord) -> dict[str, Any]:
     name = record.folder.resolve().name
     code = findings.language(record)
     licence, licence_name = strictest(_licences(record), any(row.non_commercial for row in corpora))
-    base = findings.base(record)
     tags = ["medlingua", "biomedical", "clinical", str(record.settings.get("strategy", "continue"))]
     fields: dict[str, Any] = {
         "language": [code] if code else [],
         "license": licence,
         "license_name": licence_name,
-        "base_model": base if _HUB_ID.fullmatch(base) else None,
+        "base_model": _hub_base(record),
         "library_name": "transformers",
         "pipeline_tag": "fill-mask",
         "tags": [*tags, "synthetic"] if findings.is_synthetic(record) else tags,
@@ -70,12 +69,19 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "warnings": findings.warnings(record),
         "lineage": record.lineage,
         "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,
+        "licences_table": tables.licences_table(record.corpora) if record.corpora else None,
         "corpora_table": tables.corpora_table(record.corpora) if record.corpora else None,
         "bits": tables.bits_per_byte_table(record.evaluations) if record.evaluations else None,
-        "scores": tables.score_tables(record.scores),
+        "scores": {name: tables.score_table(group) for name, group in by_protocol(record.scores).items()},
         "scores_caption": SCORES_CAPTION,
         "path": "path/to/this/folder",
     }
+
+
+def _hub_base(record: RunRecord) -> str | None:
+    """The nearest base that the hub can know: a folder on a disk is not one."""
+    bases = [findings.base(record), record.lineage.base if record.lineage else ""]
+    return next((base for base in bases if _HUB_ID.fullmatch(base) and not Path(base).exists()), None)
 
 
 def _licences(record: RunRecord) -> list[str]:

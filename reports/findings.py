@@ -23,10 +23,7 @@ def base(record: RunRecord) -> str:
 
 def summary(record: RunRecord) -> str:
     """One paragraph in words."""
-    strategy = str(record.settings.get("strategy", "adapt"))
-    start = f"from {base(record)}" if base(record) else "from nothing"
-    code = language(record)
-    parts = [f"Strategy {strategy}, {start}, to {LANGUAGES.get(code, code)}."]
+    parts = [_deed(record)]
     if record.corpora:
         corpora = record.corpora.corpora
         documents = sum(row.documents for row in corpora)
@@ -46,6 +43,18 @@ def summary(record: RunRecord) -> str:
             f"{count(record.cost.tokens_per_second)} tokens a second."
         )
     return " ".join(parts + [line for line in [bits_per_byte_sentence(record)] if line])
+
+
+def _deed(record: RunRecord) -> str:
+    code, start = language(record), base(record) or "a model"
+    tongue = LANGUAGES.get(code, code)
+    strategy = str(record.settings.get("strategy", ""))
+    deeds = {
+        "continue": f"{start} was trained further on {tongue} text.",
+        "convert": f"{start} was converted to read longer {tongue} text.",
+        "scratch": f"A new model was trained from nothing on {tongue} text.",
+    }
+    return deeds.get(strategy, f"{start} was adapted to {tongue}.")
 
 
 def bits_per_byte_sentence(record: RunRecord) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import findings, tables
+from . import figures, findings, tables
 from .quantities import count, duration, energy, memory
 from .read import RunRecord, read_run, write_whole
-from .scores import change, compare, verdict
+from .scores import by_protocol, change, compare, verdict
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -75,10 +75,15 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "command": command(record),
         "tiles": _tiles(record),
         "costs": _costs(record),
-        "scores": tables.score_tables(record.scores),
+        "figures": _figures(record),
+        "scores": [
+            (protocol, tables.score_table(group), figures.score_figure(group))
+            for protocol, group in by_protocol(record.scores).items()
+        ],
         "scores_caption": SCORES_CAPTION,
         "bits": tables.bits_per_byte_table(record.evaluations) if record.evaluations else None,
         "corpora": record.corpora,
+        "licences_table": tables.licences_table(record.corpora) if record.corpora else None,
         "corpora_table": tables.corpora_table(record.corpora) if record.corpora else None,
         "overlap_table": tables.overlap_table(record.corpora) if record.corpora else None,
         "vocabulary": record.vocabulary,
@@ -90,6 +95,19 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "path": "model",
         "count": count,
     }
+
+
+def _figures(record: RunRecord) -> dict[str, str]:
+    """SVG by name; no figure where there is nothing to draw."""
+    synthetic = findings.is_synthetic(record)
+    drawn = {}
+    if record.training:
+        drawn["training"] = figures.training_figure(record.training, synthetic)
+    if any(row.model == "trained" for row in record.evaluations):
+        drawn["bits"] = figures.bits_per_byte_figure(record.evaluations, synthetic)
+    if record.corpora and record.corpora.corpora:
+        drawn["corpora"] = figures.corpora_figure(record.corpora.corpora)
+    return drawn
 
 
 def _tiles(record: RunRecord) -> list[Tile]:

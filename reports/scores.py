@@ -70,6 +70,14 @@ def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
     return tuple(_comparison(measure, groups[measure]) for measure in sorted(groups))
 
 
+def by_protocol(scores: Iterable[Score]) -> dict[str, list[Comparison]]:
+    """The measures of each protocol: what may stand in one table."""
+    groups: dict[str, list[Comparison]] = {}
+    for comparison in compare(scores):
+        groups.setdefault(comparison.measure.protocol, []).append(comparison)
+    return groups
+
+
 def rank(scores: Sequence[Score]) -> tuple[Result, ...]:
     """The models of one measure, best first (every metric here is better when higher)."""
     comparisons = compare(scores)

@@ -11,8 +11,8 @@ from medlingua.languages.lineage import Lineage
 
 from .intervals import Estimate, paired_difference
 from .quantities import count, percent, signed
-from .rows import CorporaRow, EvalRow, Score, VocabularyRow
-from .scores import Comparison, Result, change, compare, ranked, verdict
+from .rows import CorporaRow, CorpusRow, EvalRow, VocabularyRow
+from .scores import Comparison, Result, change, ranked, verdict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,12 +21,10 @@ NOTHING = "–"
 _NUMBER = re.compile(r"[+−-]?\d[\d\s.,]*( %| ± [\d.]+| \[.*\])?")
 
 
-def score_tables(scores: Iterable[Score]) -> dict[str, DataFrame]:
-    """One table a protocol: a row a measure, a column a model, and what training changed."""
-    by_protocol: dict[str, list[Comparison]] = {}
-    for comparison in compare(scores):
-        by_protocol.setdefault(comparison.measure.protocol, []).append(comparison)
-    return {protocol: _score_table(group) for protocol, group in by_protocol.items()}
+def score_table(comparisons: Sequence[Comparison]) -> DataFrame:
+    """The measures of one protocol: a row a measure, a column a model, and what training changed."""
+    models = dict.fromkeys(_model(result) for comparison in comparisons for result in comparison.results)
+    return _frame(_score_line(comparison, models) for comparison in comparisons)
 
 
 def ranking_table(comparison: Comparison) -> DataFrame:
@@ -65,11 +63,10 @@ def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:
 
 
 def corpora_table(corpora: CorporaRow) -> DataFrame:
+    """What each corpus gave, and why documents were left out."""
     return _frame(
         {
-            "Corpus": f"{row.name} (synthetic)" if row.synthetic else row.name,
-            "Licence": (row.licence or "not stated") + (", non-commercial" if row.non_commercial else ""),
-            "Licence from": row.licence_source or NOTHING,
+            "Corpus": _corpus(row),
             "Read": count(row.documents_read),
             "Filtered": count(row.filtered),
             "Duplicates": count(row.duplicates),
@@ -83,6 +80,19 @@ def corpora_table(corpora: CorporaRow) -> DataFrame:
     )
 
 
+def licences_table(corpora: CorporaRow) -> DataFrame:
+    return _frame(
+        {
+            "Corpus": _corpus(row),
+            "Licence": row.licence or "not stated",
+            "Stated in": row.licence_source or NOTHING,
+            "Commercial use": "no" if row.non_commercial else "as the licence says",
+            "Path": row.path,
+        }
+        for row in corpora.corpora
+    )
+
+
 def overlap_table(corpora: CorporaRow) -> DataFrame:
     """Which tasks the corpora were checked against, and which were not at hand."""
     checked = [
@@ -90,11 +100,17 @@ def overlap_table(corpora: CorporaRow) -> DataFrame:
             "Task": row.task,
             "Test documents": count(row.test_documents),
             "Corpus documents left out": count(row.overlapping),
+            "Checked": "yes",
         }
         for row in corpora.overlap
     ]
     unchecked = [
-        {"Task": task, "Test documents": "not at hand", "Corpus documents left out": "not checked"}
+        {
+            "Task": task,
+            "Test documents": NOTHING,
+            "Corpus documents left out": NOTHING,
+            "Checked": "no, not at hand",
+        }
         for task in corpora.unchecked
     ]
     return _frame(checked + unchecked)
@@ -175,12 +191,7 @@ def change_text(first: EvalRow | None, row: EvalRow) -> str:
 
 
 def seeds_text(result: Result) -> str:
-    return "none drawn" if result.is_baseline else str(len(result.seeds))
-
-
-def _score_table(group: Sequence[Comparison]) -> DataFrame:
-    models = dict.fromkeys(_model(result) for comparison in group for result in comparison.results)
-    return _frame(_score_line(comparison, models) for comparison in group)
+    return NOTHING if result.is_baseline else str(len(result.seeds))
 
 
 def _score_line(comparison: Comparison, models: Iterable[str]) -> dict[str, str]:
@@ -197,6 +208,10 @@ def _score_line(comparison: Comparison, models: Iterable[str]) -> dict[str, str]
         "Seeds": " or ".join(map(str, sorted(seeds))) or NOTHING,
         "Verdict": verdict(changed.difference) if changed else NOTHING,
     }
+
+
+def _corpus(row: CorpusRow) -> str:
+    return f"{row.name} (synthetic)" if row.synthetic else row.name
 
 
 def _model(result: Result) -> str:
