@@ -15,6 +15,7 @@ from .scores import by_protocol, compare
 
 # A repository of the hub: "name" or "owner/name". A path on a disk has no place in the metadata.
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
+_NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
 def write_card(folder: Path) -> Path:
@@ -54,11 +55,15 @@ def front_matter(fields: dict[str, Any]) -> str:
     lines = []
     for key, value in fields.items():
         if isinstance(value, list):
-            items = "".join(f"\n- {json.dumps(item, ensure_ascii=False)}" for item in value)
-            lines.append(f"{key}:{items}")
+            lines.append(f"{key}:" + "".join(f"\n- {_yaml(item)}" for item in value))
         else:
-            lines.append(f"{key}: {json.dumps(value, ensure_ascii=False)}")
+            lines.append(f"{key}: {_yaml(value)}")
     return "\n".join(lines)
+
+
+def _yaml(value: object) -> str:
+    # YAML ends a line where JSON does not, and refuses some characters that JSON lets through.
+    return _NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _view(record: RunRecord) -> dict[str, Any]:

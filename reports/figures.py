@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from html import escape
 from io import StringIO
 from itertools import pairwise
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from .quantities import percent, short
 from .rows import CorpusRow, EvalRow, TrainRow
@@ -122,7 +122,8 @@ def score_figure(comparisons: Sequence[Comparison]) -> str:
         for axes, comparison in zip(grid[:, 0], comparisons, strict=True):
             _score_panel(axes, comparison)
 
-    return _svg(draw, 0.33 * sum(heights), "Scores by task and model")
+    protocols = ", ".join(dict.fromkeys(comparison.measure.protocol for comparison in comparisons))
+    return _svg(draw, 0.33 * sum(heights), f"Scores under protocol {protocols}")
 
 
 def corpora_figure(corpora: Sequence[CorpusRow]) -> str:
@@ -206,8 +207,8 @@ def _middle_cut(name: str, longest: int = 34) -> str:
 
 def _thinned(values: Sequence[float]) -> list[float]:
     """At most _POINTS values, each the mean of its stretch."""
-    pieces = np.array_split(np.asarray(values, dtype=float), min(_POINTS, len(values)))
-    return [float(piece.mean()) for piece in pieces]
+    stretch = math.ceil(len(values) / _POINTS)
+    return [fmean(values[start : start + stretch]) for start in range(0, len(values), stretch)]
 
 
 def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
@@ -223,7 +224,7 @@ def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]  # the XML head and its DTD's address have no place inside a page
-    svg = re.sub(r' id="[a-z]+[\dA-Za-z]*_\d+"', "", svg)  # names of groups, the same in every figure
+    svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # names of groups, the same in every figure
     svg = re.sub(r"(font: [^;']*?px) [^;\"]*", r"\1 system-ui, 'Liberation Sans', sans-serif", svg)
     for color, name in _VARIABLES.items():
         svg = svg.replace(color, f"var(--{name}, {color})")

@@ -39,7 +39,7 @@ def summary(record: RunRecord) -> str:
         )
     if record.cost:
         parts.append(
-            f"It was trained on {short(record.cost.tokens)} tokens in {duration(record.cost.train_seconds)}, "
+            f"It trained on {short(record.cost.tokens)} tokens in {duration(record.cost.train_seconds)}, "
             f"{count(record.cost.tokens_per_second)} tokens a second."
         )
     return " ".join(parts + [line for line in [bits_per_byte_sentence(record)] if line])
@@ -50,11 +50,11 @@ def _deed(record: RunRecord) -> str:
     tongue = LANGUAGES.get(code, code)
     strategy = str(record.settings.get("strategy", ""))
     deeds = {
-        "continue": f"{start} was trained further on {tongue} text.",
-        "convert": f"{start} was converted to read longer {tongue} text.",
-        "scratch": f"A new model was trained from nothing on {tongue} text.",
+        "continue": f"trains {start} further on {tongue} text",
+        "convert": f"converts {start} to read longer {tongue} text",
+        "scratch": f"trains a new model from nothing on {tongue} text",
     }
-    return deeds.get(strategy, f"{start} was adapted to {tongue}.")
+    return f"A run that {deeds.get(strategy, f'adapts {start} to {tongue}')}."
 
 
 def bits_per_byte_sentence(record: RunRecord) -> str:

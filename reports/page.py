@@ -57,12 +57,11 @@ def templates(escape: bool) -> Environment:
 
 
 def command(record: RunRecord) -> str:
-    """What starts this run again, from its folder; run.toml holds every setting."""
+    """What starts this run again, in another folder; run.toml holds every setting."""
     strategy = str(record.settings.get("strategy", "continue"))
     lang = str(record.settings.get("lang", findings.language(record)))
-    return shlex.join(
-        ["adapt", "--strategy", strategy, "--lang", lang, "--config", "run.toml", "--out", "../again"]
-    )
+    words = ["adapt", "--strategy", strategy, "--lang", lang, "--config", str(record.folder / "run.toml")]
+    return shlex.join([*words, "--out", f"{record.folder}-again"])
 
 
 def _view(record: RunRecord) -> dict[str, Any]:
