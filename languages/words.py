@@ -48,7 +48,8 @@ def sentences(text: str, code: str) -> list[tuple[int, int]]:
                 first = next((token.idx for token in sentence if not token.is_space), None)
                 if first is not None:
                     starts.append(start + first)
-    starts[:1] = [0]  # white space at the very beginning belongs to the first sentence
+    if text:
+        starts[:1] = [0]  # white space at the very beginning belongs to the first sentence
     return list(pairwise([*starts, len(text)]))
 
 
