@@ -10,6 +10,7 @@ from medlingua.languages.errors import InputError
 from . import findings, tables
 from .licences import strictest
 from .page import SCORES_CAPTION, templates
+from .quantities import place
 from .read import RunRecord, read_run, write_whole
 from .scores import by_protocol, compare
 
@@ -73,6 +74,7 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "summary": findings.summary(record),
         "warnings": findings.warnings(record),
         "lineage": record.lineage,
+        "first_base": place(record.lineage.base) if record.lineage else "",
         "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,
         "licences_table": tables.licences_table(record.corpora) if record.corpora else None,
         "corpora_table": tables.corpora_table(record.corpora) if record.corpora else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import StringIO
 from itertools import pairwise
@@ -50,7 +50,7 @@ _WIDTH = 9.0
 _POINTS = 400  # more than the page has pixels to tell apart
 
 
-def training_figure(rows: Sequence[TrainRow], synthetic: bool) -> str:
+def training_figure(rows: Sequence[TrainRow], phases: Mapping[int, str], synthetic: bool) -> str:
     """Loss and learning rate over tokens; a thin line where a phase begins."""
     tokens = _thinned([row.tokens for row in rows])
 
@@ -66,8 +66,9 @@ def training_figure(rows: Sequence[TrainRow], synthetic: bool) -> str:
             if last.phase != first.phase:
                 for axes in (upper, lower):
                     axes.axvline(first.tokens, color=SOFT, linewidth=0.8, linestyle=(0, (2, 2)))
+                name = phases.get(first.phase, f"phase {first.phase + 1}")
                 top = upper.get_xaxis_transform()
-                upper.text(first.tokens, 0.97, f" phase {first.phase}", color=SOFT, va="top", transform=top)
+                upper.text(first.tokens, 0.97, f" {name}", color=SOFT, va="top", transform=top)
 
     return _svg(draw, 3.7, "Training loss and learning rate over tokens")
 

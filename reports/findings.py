@@ -1,6 +1,6 @@
 """What a reader has to know about a run, in sentences: what was done, what to beware of, what is missing."""
 
-from .quantities import count, duration, percent, short
+from .quantities import count, duration, percent, place, short
 from .read import RunRecord
 from .scores import Comparison, change, compare, verdict
 
@@ -12,6 +12,12 @@ def language(record: RunRecord) -> str:
     if record.lineage and record.lineage.steps:
         return record.lineage.steps[-1].language
     return str(record.settings.get("lang", ""))
+
+
+def phase_names(record: RunRecord) -> dict[int, str]:
+    """Names by the number that training rows carry."""
+    phases = record.settings.get("phases", [])
+    return {number: str(phase["name"]) for number, phase in enumerate(phases) if "name" in phase}
 
 
 def base(record: RunRecord) -> str:
@@ -46,7 +52,7 @@ def summary(record: RunRecord) -> str:
 
 
 def _deed(record: RunRecord) -> str:
-    code, start = language(record), base(record) or "a model"
+    code, start = language(record), place(base(record)) or "a model"
     tongue = LANGUAGES.get(code, code)
     strategy = str(record.settings.get("strategy", ""))
     deeds = {
@@ -111,10 +117,16 @@ def _about_text(record: RunRecord) -> list[str]:
             f"Not checked for overlap: {', '.join(record.corpora.unchecked)}. Their test documents were not "
             "at hand, so scores on them may rest on text seen in training."
         )
-    if record.settings.get("adapt", {}).get("head") == "fresh":
+    adapt = record.settings.get("adapt", {})
+    if adapt.get("head") == "fresh" and adapt.get("head_tokens"):
         found.append(
-            "Fresh head: the base had no masked-LM head, so one was trained first. Part of the fall in bits "
-            "per byte is the head's."
+            "Fresh head: the base had no masked-LM head, so one was trained on "
+            f"{short(adapt['head_tokens'])} tokens before anything was measured; it is in 'base'."
+        )
+    elif adapt.get("head") == "fresh":
+        found.append(
+            "Fresh head: the base had no masked-LM head, and got an untrained one. Part of the fall in "
+            "bits per byte is the head's."
         )
     return found
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import figures, findings, tables
-from .quantities import count, duration, energy, memory
+from .quantities import count, duration, energy, memory, place
 from .read import RunRecord, read_run, write_whole
 from .scores import by_protocol, change, compare, verdict
 
@@ -88,6 +88,7 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "vocabulary": record.vocabulary,
         "vocabulary_table": tables.vocabulary_table(record.vocabulary) if record.vocabulary else None,
         "lineage": record.lineage,
+        "first_base": place(record.lineage.base) if record.lineage else "",
         "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,
         "settings_table": tables.settings_table(record.settings),
         "has_model": (record.folder / "model").is_dir(),
@@ -101,7 +102,7 @@ def _figures(record: RunRecord) -> dict[str, str]:
     synthetic = findings.is_synthetic(record)
     drawn = {}
     if record.training:
-        drawn["training"] = figures.training_figure(record.training, synthetic)
+        drawn["training"] = figures.training_figure(record.training, findings.phase_names(record), synthetic)
     if any(row.model == "trained" for row in record.evaluations):
         drawn["bits"] = figures.bits_per_byte_figure(record.evaluations, synthetic)
     if record.corpora and record.corpora.corpora:

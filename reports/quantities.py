@@ -1,4 +1,6 @@
-"""Numbers as people read them."""
+"""Numbers and names as people read them."""
+
+from pathlib import PurePath
 
 THIN = "\u202f"  # narrow no-break space: 1 234 567 reads the same in all our languages
 
@@ -38,3 +40,8 @@ def memory(size: float) -> str:
 
 def energy(joules: float) -> str:
     return f"{joules / 3.6e6:.2f} kWh" if joules >= 3.6e5 else f"{joules / 3600:.1f} Wh"
+
+
+def place(name: str) -> str:
+    """A path or hub id as strangers may read it: without the folders of the machine it lay on."""
+    return PurePath(name).name if PurePath(name).is_absolute() else name

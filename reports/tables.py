@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medlingua.languages.lineage import Lineage
 
 from .intervals import Estimate, paired_difference
-from .quantities import count, percent, signed
+from .quantities import count, percent, place, signed
 from .rows import CorporaRow, CorpusRow, EvalRow, VocabularyRow
 from .scores import Comparison, Result, change, ranked, verdict
 
@@ -87,7 +87,7 @@ def licences_table(corpora: CorporaRow) -> DataFrame:
             "Licence": row.licence or "not stated",
             "Stated in": row.licence_source or NOTHING,
             "Commercial use": "no" if row.non_commercial else "as the licence says",
-            "Path": row.path,
+            "Path": place(row.path),
         }
         for row in corpora.corpora
     )
@@ -134,7 +134,7 @@ def lineage_table(lineage: Lineage) -> DataFrame:
         {
             "Date": step.date,
             "Step": f"{step.strategy}, {step.language}",
-            "From": step.base,
+            "From": place(step.base),
             "Corpora": ", ".join(step.corpora) + (" (synthetic)" if step.synthetic else ""),
             "Licences": ", ".join(dict.fromkeys(licence or "not stated" for licence in step.licences)),
             "Tokens": count(step.tokens),

@@ -23,8 +23,6 @@ RUN_TOML = """
 strategy = "continue"
 lang = "fr"
 base = "models/english-clinical-mini"
-
-[data]
 allow = ["non-commercial"]
 
 [adapt]
@@ -37,8 +35,14 @@ lr = 5e-4
 seed = 0
 
 [[phases]]
-objective = "mlm"
+name = "broad"
+tokens = 250_000
 mask_rate = 0.3
+
+[[phases]]
+name = "clinical"
+tokens = 150_000
+mask_rate = 0.15
 """
 
 
@@ -61,7 +65,7 @@ def score(model: str, seed: int | None, value: float, **changes: object) -> Scor
 def training_rows(steps: int = 120) -> list[TrainRow]:
     return [
         TrainRow(
-            phase=0,
+            phase=0 if step < 75 else 1,
             step=step,
             tokens=step * 3_400,
             loss=3.1 + 4.2 * math.exp(-step / 30) + 0.08 * math.sin(step * 1.7),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from medlingua.languages.errors import InputError
+from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row
@@ -79,6 +80,28 @@ def test_the_page_has_its_four_figures_and_one_more_a_protocol(run_folder: Path)
         "Scores under protocol ner-strict/v1",
         "Training tokens by corpus",
     ]
+
+
+def test_phases_are_named_where_they_begin(run_folder: Path) -> None:
+    figure = page_of(run_folder).partition("Training loss and learning rate")[2].partition("</svg>")[0]
+    assert "clinical" in figure
+    assert "broad" not in figure
+
+
+def test_the_folders_of_a_machine_stay_out_of_sentences(run_folder: Path) -> None:
+    settings = RUN_TOML.replace("models/english", "/home/someone/models/english")
+    (run_folder / "run.toml").write_text(settings, encoding="utf-8")
+    text = page_of(run_folder)
+    assert "A run that trains english-clinical-mini further on French text." in text
+    assert "/home/someone" not in write_card(run_folder).read_text(encoding="utf-8")
+
+
+def test_a_head_trained_before_base_is_told_apart_from_an_untrained_one(run_folder: Path) -> None:
+    settings = RUN_TOML.replace('head = "keep"', 'head = "fresh"\nhead_tokens = 120_000')
+    (run_folder / "run.toml").write_text(settings, encoding="utf-8")
+    text = page_of(run_folder)
+    assert "one was trained on 120\u202f000 tokens before anything was measured" in text
+    assert "the head&#39;s" not in text
 
 
 def test_the_page_loads_nothing_and_is_well_formed(run_folder: Path) -> None:
