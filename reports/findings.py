@@ -1,5 +1,6 @@
 """What a reader has to know about a run, in sentences: what was done, what to beware of, what is missing."""
 
+from .licences import is_stated
 from .quantities import count, duration, percent, place, short
 from .read import RunRecord
 from .scores import Comparison, change, compare, verdict
@@ -110,7 +111,7 @@ def _about_text(record: RunRecord) -> list[str]:
         )
     if names := [row.name for row in corpora if row.non_commercial]:
         found.append(f"Non-commercial material: {', '.join(names)}. The model may not be used commercially.")
-    if names := [row.name for row in corpora if not row.licence]:
+    if names := [row.name for row in corpora if not is_stated(row.licence)]:
         found.append(f"No licence is stated for {', '.join(names)}: ask the owners before you pass it on.")
     if record.corpora and record.corpora.unchecked:
         found.append(

@@ -122,9 +122,12 @@ def _tiles(record: RunRecord) -> list[Tile]:
                 f"{tables.change_text(before, after)}, lower is better",
             )
         )
+    told = set()
     for comparison in compare(record.scores):
         changed = change(comparison)
-        if changed and comparison.measure.split == "test":
+        # A task's first metric is its own; the others are for comparison with papers.
+        if changed and comparison.measure.split == "test" and comparison.task not in told:
+            told.add(comparison.task)
             tiles.append(
                 Tile(
                     f"{comparison.task}, {comparison.measure.metric}",

@@ -62,12 +62,12 @@ class Change:
 
 
 def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
-    """Scores grouped by measure. Unequal gold counts are an error: a model did not read all of the text."""
+    """Scores by measure, in the order they were made. Unequal gold counts are an error: text was lost."""
     groups: dict[Measure, list[Score]] = {}
     for score in scores:
         measure = Measure(score.protocol, score.task, score.language, score.split, score.metric)
         groups.setdefault(measure, []).append(score)
-    return tuple(_comparison(measure, groups[measure]) for measure in sorted(groups))
+    return tuple(_comparison(measure, rows) for measure, rows in groups.items())
 
 
 def by_protocol(scores: Iterable[Score]) -> dict[str, list[Comparison]]:

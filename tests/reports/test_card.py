@@ -67,6 +67,9 @@ def test_a_card_needs_a_model(run_folder: Path) -> None:
         (["Apache-2.0", "ask us"], False, ("other", "unclear-see-corpora")),
         (["GPL-3.0", "CC BY-SA 4.0"], False, ("other", "mixed-share-alike")),
         (["GPL-3.0-or-later"], False, ("gpl-3.0", None)),
+        (["not stated", "MIT"], False, ("other", "unclear-see-corpora")),
+        (["public domain (amtliche Werke)", "CC BY 4.0"], False, ("cc-by-4.0", None)),
+        (["public domain"], False, ("other", "public-domain")),
         ([], False, ("other", "unclear-see-corpora")),
     ],
 )

@@ -70,6 +70,13 @@ def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
     assert "This report is partial" not in text
 
 
+def test_a_task_has_one_tile_of_its_first_metric(run_folder: Path) -> None:
+    for row in scores():
+        append_row(run_folder / "results.jsonl", row.model_copy(update={"metric": "accuracy", "value": 0.9}))
+    names = re.findall(r'<div class="name">([^<]+)</div>', page_of(run_folder))
+    assert names == ["Bits per byte", "morfitt, micro-f1", "fracco_sample, entity-f1"]
+
+
 def test_the_page_has_its_four_figures_and_one_more_a_protocol(run_folder: Path) -> None:
     text = page_of(run_folder)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
@@ -135,7 +142,10 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
     settings = RUN_TOML.replace('head = "keep"', 'head = "fresh"')
     (folder / "run.toml").write_text(settings, encoding="utf-8")
     corpora = CorporaRow(
-        corpora=(corpus_row("cases", synthetic=True, licence=""),),
+        corpora=(
+            corpus_row("cases", synthetic=True, licence=""),
+            corpus_row("notes", licence="not stated"),
+        ),
         overlap=(),
         unchecked=(),
         vocabulary_size=30_522,
@@ -146,7 +156,7 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
     for told in (
         "Synthetic training text: cases",
         "Synthetic tasks: morfitt (synthetic)",
-        "No licence is stated for cases",
+        "No licence is stated for cases, notes",
         "Fresh head",
         "Single seed",
         "inside the noise (one seed only)",
