@@ -72,6 +72,7 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "front_matter": front_matter(metadata(record)),
         "name": record.folder.resolve().name,
         "summary": findings.summary(record),
+        "synthetic": " (synthetic)" if findings.is_synthetic(record) else "",
         "warnings": findings.warnings(record),
         "lineage": record.lineage,
         "first_base": place(record.lineage.base) if record.lineage else "",

@@ -218,7 +218,7 @@ def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = Figure(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(hspace=0.08))
+        figure = Figure(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(h_pad=0.1))
         draw(figure)
         text = StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -69,6 +69,7 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "name": record.folder.resolve().name,
         "language": findings.language(record),
         "summary": findings.summary(record),
+        "synthetic": " (synthetic)" if findings.is_synthetic(record) else "",
         "warnings": findings.warnings(record),
         "missing": findings.missing(record),
         "command": command(record),

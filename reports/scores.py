@@ -110,7 +110,7 @@ def change(comparison: Comparison) -> Change | None:
 def verdict(difference: Estimate) -> str:
     """What a difference allows to say."""
     if difference.n < ENOUGH_SEEDS:
-        return f"inside the noise ({'one seed' if difference.n == 1 else 'two seeds'} only)"
+        return f"inside the noise ({'one seed' if difference.n == 1 else 'two seeds'})"
     if difference.is_noise:
         return "inside the noise"
     return "higher" if difference.mean > 0 else "lower"

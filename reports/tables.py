@@ -18,13 +18,16 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 NOTHING = "–"
+_SHORT = 26  # characters
 _NUMBER = re.compile(r"[+−-]?\d[\d\s.,]*( %| ± [\d.]+| \[.*\])?")
 
 
 def score_table(comparisons: Sequence[Comparison]) -> DataFrame:
     """The measures of one protocol: a row a measure, a column a model, and what training changed."""
-    models = dict.fromkeys(_model(result) for comparison in comparisons for result in comparison.results)
-    return _frame(_score_line(comparison, models) for comparison in comparisons)
+    results = [result for comparison in comparisons for result in comparison.results]
+    models = dict.fromkeys(result.model for result in results if not result.is_baseline)
+    frame = _frame(_score_line(comparison, models) for comparison in comparisons)
+    return frame if any(result.is_baseline for result in results) else frame.drop(columns="Baselines")
 
 
 def ranking_table(comparison: Comparison) -> DataFrame:
@@ -158,14 +161,15 @@ def markdown(frame: DataFrame) -> str:
 
 
 def html(frame: DataFrame) -> str:
-    """A table whose cells are escaped and whose numbers stand right."""
+    """A table whose cells are escaped, whose numbers stand right and whose short cells keep to one line."""
     numeric = [_is_numeric(frame, index) for index in range(len(frame.columns))]
 
+    def cell(text: str, right: bool, tag: str) -> str:
+        look = "number" if right else "short" if len(text) <= _SHORT else ""
+        return f"<{tag}{f' class={look}' if look else ''}>{escape(text)}</{tag}>"
+
     def line(cells: Iterable[object], tag: str) -> str:
-        parts = (
-            f"<{tag}{' class=number' if right else ''}>{escape(str(cell))}</{tag}>"
-            for cell, right in zip(cells, numeric, strict=True)
-        )
+        parts = (cell(str(text), right, tag) for text, right in zip(cells, numeric, strict=True))
         return f"<tr>{''.join(parts)}</tr>"
 
     body = "\n".join(line(cells, "td") for cells in frame.to_numpy().tolist())
@@ -195,18 +199,19 @@ def seeds_text(result: Result) -> str:
 
 
 def _score_line(comparison: Comparison, models: Iterable[str]) -> dict[str, str]:
-    means = {_model(result): estimate_text(result.mean) for result in comparison.results}
+    means = {result.model: estimate_text(result.mean) for result in comparison.results}
+    baselines = [result.model for result in comparison.results if result.is_baseline]
     seeds = {len(result.seeds) for result in comparison.results if not result.is_baseline}
     changed = change(comparison)
     return {
         "Task": comparison.task,
-        "Split": comparison.measure.split,
-        "Metric": comparison.measure.metric,
+        "Metric": f"{comparison.measure.metric}, {comparison.measure.split}",
         "Gold": count(comparison.gold),
         **{model: means.get(model, NOTHING) for model in models},
         "Difference": difference_text(changed.difference) if changed else NOTHING,
         "Seeds": " or ".join(map(str, sorted(seeds))) or NOTHING,
         "Verdict": verdict(changed.difference) if changed else NOTHING,
+        "Baselines": ", ".join(f"{model} {means[model]}" for model in baselines) or NOTHING,
     }
 
 

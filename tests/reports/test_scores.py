@@ -62,8 +62,8 @@ def test_no_difference_is_never_called_one(values: list[float]) -> None:
 
 
 def test_V7_a_difference_says_how_few_seeds_it_has() -> None:
-    assert verdict(estimate([0.3])) == "inside the noise (one seed only)"
-    assert verdict(estimate([0.3, 0.3])) == "inside the noise (two seeds only)"
+    assert verdict(estimate([0.3])) == "inside the noise (one seed)"
+    assert verdict(estimate([0.3, 0.3])) == "inside the noise (two seeds)"
     assert verdict(estimate([0.3, 0.31, 0.29])) == "higher"
     assert verdict(estimate([-0.3, -0.31, -0.29])) == "lower"
 
@@ -108,7 +108,7 @@ def test_before_is_the_base_or_else_the_start() -> None:
 def test_V9_a_baseline_stands_in_the_table_as_one() -> None:
     (comparison,) = compare([row for row in scores() if row.task == "morfitt"])
     (line,) = score_table([comparison]).to_dict("records")
-    assert line["majority (baseline)"] == "0.121"
+    assert line["Baselines"] == "majority 0.121"
     assert line["Seeds"] == "3"
     assert line["Difference"] == "+0.052 [+0.044, +0.059]"
     last = ranking_table(comparison).to_dict("records")[-1]
