@@ -175,8 +175,8 @@ class _Chapter:
 def _write(story: _Story, target: int) -> Sentence:
     """About `target` words: what must be said, then more of each section, then further visits."""
     rng, grammar = story.rng, story.grammar
-    ending = story.sentence(rng.choice(grammar.outcomes[story.outcome]))
-    left = target - len(ending[0].split())
+    ending = rng.choice(grammar.outcomes[story.outcome])
+    left = target - len(ending.split())
     chapters = [_Chapter("", {})]
     for index, section in enumerate(grammar.sections):
         # A label must be true in the text: the diagnosis and every other disease are told.
@@ -195,7 +195,7 @@ def _write(story: _Story, target: int) -> Sentence:
         left -= chapters[-1].add(index, story.sentence(stock[index].pop()))
         if not stock[index]:
             del stock[index]
-    chapters[-1].add(max(chapters[-1].sections, default=0), ending)
+    chapters[-1].add(max(chapters[-1].sections, default=0), story.sentence(ending))
     return _assemble(story, chapters)
 
 
@@ -286,7 +286,7 @@ def recall_case(pack: Pack, seed: int, distance_words: int) -> RecallCase:
         story.sentence(template.replace("{x}", value))[0]
         for template in (recall.fact, recall.neutral, recall.question)
     )
-    templates = [template for section in grammar.sections for template in section.sentences]
+    templates = [t for section in grammar.sections if not section.required for t in section.sentences]
     banned = re.compile("|".join(rf"\b{re.escape(word)}" for r in grammar.recall for word in r.values), re.I)
 
     def filler() -> str:

@@ -13,10 +13,8 @@ from .pack import Pack, Record, read_toml
 # "{is:last}" is a form alone, of the noun before it: verbs and endings agree.
 SLOT = re.compile(r"\{(?:(?P<form>\w+):)?(?P<name>[\w-]+)\}")
 FREE_SLOT = re.compile(r"(\d+)-(\d+)")
-_SLOTS = frozenset(
-    ("symptom", "absent", "diagnosis", "comorbidity", "drug", "dose", "procedure", "lab", "value")
-    + ("age", "date", "place", "last")
-)
+_MENTIONS = ("symptom", "absent", "diagnosis", "comorbidity", "drug", "dose", "procedure", "lab", "value")
+_SLOTS = frozenset((*_MENTIONS, "age", "date", "place", "last"))
 
 
 class Specialty(Record):
@@ -134,6 +132,9 @@ def _check(grammar: Grammar, file: Path) -> None:
         *grammar.history,
     ]
     for template in templates:
+        first = SLOT.search(template)
+        if first and first["name"] == "last":
+            raise InputError(f"{file}: {{last}} stands before any noun ({template!r}); move it")
         for match in SLOT.finditer(template):
             if match["name"] not in known and not FREE_SLOT.fullmatch(match["name"]):
                 hint = nearest(match["name"], known)
