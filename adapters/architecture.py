@@ -1,0 +1,133 @@
+"""Architecture: what a family of encoders needs to be told apart by. One record a family."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from medlingua.languages.errors import InputError, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A family of encoders, by transformers' `model_type`.
+
+    model_class: transformers class with the masked-LM head. positions: how places enter. first_position:
+    position id of a document's first token, from the config (RoBERTa's tables reserve rows: TRAPS C1).
+    packs: its attention goes through transformers' attention interface. token_types: its forward takes
+    `token_type_ids`. head: from the model to
+    (transform, decoder): hidden (N, width) -> features (N, F), and the Linear (F -> vocabulary).
+    spare_weights: prefixes a checkpoint may carry or lack without harm (poolers, next-sentence heads).
+    """
+
+    family: str
+    model_class: str
+    positions: Literal["learned", "rotary"]
+    first_position: Callable[[Any], int]
+    packs: bool
+    token_types: bool
+    head: Callable[[Any], tuple[Callable[[Tensor], Tensor], nn.Linear]]
+    spare_weights: tuple[str, ...] = ()
+
+
+def _from_zero(config: Any) -> int:
+    return 0
+
+
+def _after_padding(config: Any) -> int:
+    return int(config.pad_token_id) + 1
+
+
+def _bert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    return model.cls.predictions.transform, model.cls.predictions.decoder
+
+
+def _roberta_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    head = model.lm_head
+    return lambda hidden: head.layer_norm(nn.functional.gelu(head.dense(hidden))), head.decoder
+
+
+def _electra_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    return model.generator_predictions, model.generator_lm_head
+
+
+def _modernbert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    return model.head, model.decoder
+
+
+def _eurobert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    return lambda hidden: hidden, model.lm_head
+
+
+def _ultrabert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    head = model.head
+    return lambda hidden: head.act_fn(head.linear2(head.act_fn(head.linear1(hidden)))), head.decoder
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    a.family: a
+    for a in (
+        Architecture(
+            "bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head,
+            ("bert.pooler.", "cls.seq_relationship.", "bert.embeddings.position_ids"),
+        ),
+        Architecture(
+            "roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
+            ("roberta.pooler.", "roberta.embeddings.position_ids"),
+        ),
+        Architecture(
+            "camembert", "CamembertForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
+            ("roberta.pooler.", "roberta.embeddings.position_ids"),
+        ),
+        Architecture(
+            "xlm-roberta", "XLMRobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
+            ("roberta.pooler.", "roberta.embeddings.position_ids"),
+        ),
+        Architecture(
+            "electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head,
+            ("electra.embeddings.position_ids",),
+        ),
+        Architecture("modernbert", "ModernBertForMaskedLM", "rotary", _from_zero, True, False, _modernbert_head),
+        Architecture("eurobert", "EuroBertForMaskedLM", "rotary", _from_zero, True, False, _eurobert_head),
+        Architecture("ultrabert", "UltrabertForMaskedLM", "rotary", _from_zero, True, False, _ultrabert_head),
+        Architecture(
+            "jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head,
+            ("roberta.pooler.",),
+        ),
+        Architecture(
+            "longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head,
+            ("longformer.pooler.", "longformer.embeddings.position_ids"),
+        ),
+    )
+}  # fmt: skip
+
+
+def architecture_of(config: Any, where: str) -> Architecture:
+    """The record of a config's family; InputError for decoders and for families we do not know."""
+    names = [str(name) for name in (getattr(config, "architectures", None) or ())]
+    decoder = any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names)
+    if decoder or getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False):
+        raise InputError(
+            f"{where}: {', '.join(names) or config.model_type} is a decoder; masked-LM needs an encoder. "
+            f"Give an encoder: {', '.join(sorted(ARCHITECTURES))}"
+        )
+    known = ARCHITECTURES.get(config.model_type)
+    if known is None:
+        raise InputError(
+            f"{where}: model family '{config.model_type}' is not supported ({nearest(config.model_type, ARCHITECTURES)})"
+        )
+    kind = getattr(config, "position_embedding_type", None) or "absolute"
+    if known.positions == "learned" and kind != "absolute":
+        # transformers 5 accepts the key, builds no table for it and answers with wrong positions (C11).
+        raise InputError(
+            f"{where}: config.json asks for position_embedding_type '{kind}', which transformers no longer "
+            "computes; only 'absolute' gives this checkpoint's own outputs"
+        )
+    return known
+
+
+def usable_length(architecture: Architecture, config: Any) -> int:
+    """Tokens a document may have, special tokens included (TRAPS C2)."""
+    rows = int(config.max_position_embeddings)
+    return rows - architecture.first_position(config) if architecture.positions == "learned" else rows

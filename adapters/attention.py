@@ -1,0 +1,224 @@
+"""attend(): attention over packed documents, with windows, that no document crosses.
+
+A packed batch is one row of T tokens; `cu_seqlens` holds the document borders. transformers masks
+padding, not packing: restarting `position_ids` does not separate documents in a bidirectional model
+(TRAPS O8). `register()` makes attend() an attention implementation of transformers, with the mask
+function that a custom name loses otherwise (O9), so every family that asks its attention interface
+gets packed documents without a patched class.
+
+Shapes: T tokens in all documents, H query heads, G key heads (H a multiple of G), D head width.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import sdpa_mask
+
+NAME = "medlingua"
+Backend = Literal["plain", "blockwise", "varlen", "flash"]
+
+
+class BackendChoice(NamedTuple):
+    name: Backend
+    reason: str
+
+
+def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
+    """The fastest backend that is exact for this device and dtype, and why."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    if device.type == "cuda" and half:
+        if _flash() is not None:
+            return BackendChoice("flash", "flash-attn is installed")
+        if _varlen() is not None:
+            return BackendChoice("varlen", "torch's variable-length flash attention")
+        return BackendChoice("blockwise", "no variable-length flash attention in this torch")
+    if device.type == "cuda":
+        return BackendChoice("blockwise", "flash kernels take bf16 or fp16 only")
+    return BackendChoice("blockwise", f"scaled_dot_product_attention, document by document, on {device.type}")
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    reach: int | None = None,
+    scale: float | None = None,
+    causal: bool = False,
+    backend: Backend | None = None,
+) -> Tensor:
+    """Attention inside each packed document.
+
+    query: (T, H, D) float; key, value: (T, G, D). cu_seqlens: (documents + 1,) int32, 0 first, T last.
+    reach: a token sees tokens at most this far away, each side (half of a window's width); None sees all.
+    scale: factor on the scores, default D ** -0.5. causal: a token sees no later token.
+    backend: None takes choose_backend's. Returns (T, H, D), the dtype of query.
+    """
+    name = backend or choose_backend(query.device, query.dtype).name
+    if name in ("varlen", "flash"):
+        lengths = cu_seqlens.diff()
+        longest = int(lengths.max())
+        window = (-1 if reach is None else reach, 0 if causal else (-1 if reach is None else reach))
+        if name == "flash":
+            return _flash()(  # type: ignore[no-any-return, misc]
+                query, key, value, cu_seqlens, cu_seqlens, longest, longest,
+                softmax_scale=scale, causal=causal, window_size=window,
+            )  # fmt: skip
+        return _varlen()(  # type: ignore[no-any-return, misc]
+            query, key, value, cu_seqlens, cu_seqlens, longest, longest,
+            scale=scale, window_size=window, enable_gqa=query.shape[1] != key.shape[1],
+        )  # fmt: skip
+    if name == "plain":
+        return attend_plain(query, key, value, cu_seqlens, reach=reach, scale=scale, causal=causal)
+    return _attend_blockwise(query, key, value, cu_seqlens.diff().tolist(), reach, scale, causal)
+
+
+def attend_plain(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    *,
+    reach: int | None = None,
+    scale: float | None = None,
+    causal: bool = False,
+) -> Tensor:
+    """The reference twin of attend(): one softmax over all T x T scores, masked by definition."""
+    tokens = torch.arange(query.shape[0], device=query.device)
+    document = torch.bucketize(tokens, cu_seqlens[1:].to(tokens), right=True)
+    seen = document[:, None] == document[None, :]
+    distance = tokens[:, None] - tokens[None, :]
+    if reach is not None:
+        seen &= distance.abs() <= reach
+    if causal:
+        seen &= distance >= 0
+    groups = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    scores = torch.einsum("qhd,khd->hqk", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    weights = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    return torch.einsum("hqk,khd->qhd", weights, value)
+
+
+def _attend_blockwise(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    lengths: Sequence[int],
+    reach: int | None,
+    scale: float | None,
+    causal: bool,
+) -> Tensor:
+    # split, not slices: its gradient is one concatenation instead of a zero-filled copy a document.
+    grouped = query.shape[1] != key.shape[1]
+    outputs = []
+    documents = zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
+    for q, k, v in documents:
+        q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))  # (1, heads, length, D)
+        if reach is None or q.shape[2] <= reach + 1:
+            out = scaled_dot_product_attention(q, k, v, scale=scale, is_causal=causal, enable_gqa=grouped)
+        else:
+            out = _attend_window(q, k, v, reach, scale, causal, grouped)
+        outputs.append(out[0].transpose(0, 1))
+    return torch.cat(outputs)
+
+
+def _attend_window(
+    q: Tensor, k: Tensor, v: Tensor, reach: int, scale: float | None, causal: bool, grouped: bool
+) -> Tensor:
+    """One document, (1, heads, L, D): blocks of queries against the keys that they can reach."""
+    length = q.shape[2]
+    block = max(64, reach)
+    outputs = []
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        first, last = max(0, start - reach), min(length, end + reach)
+        distance = (
+            torch.arange(start, end, device=q.device)[:, None]
+            - torch.arange(first, last, device=q.device)[None, :]
+        )
+        seen = distance.abs() <= reach
+        if causal:
+            seen &= distance >= 0
+        outputs.append(
+            scaled_dot_product_attention(
+                q[:, :, start:end],
+                k[:, :, first:last],
+                v[:, :, first:last],
+                attn_mask=seen,
+                scale=scale,
+                enable_gqa=grouped,
+            )
+        )
+    return torch.cat(outputs, dim=2)
+
+
+@cache
+def _varlen() -> Any:
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return None
+    return varlen_attn
+
+
+@cache
+def _flash() -> Any:
+    try:
+        from flash_attn import flash_attn_varlen_func
+    except ImportError:
+        return None
+    return flash_attn_varlen_func
+
+
+def register() -> None:
+    """Make attend() known to transformers under NAME, as an attention and as a mask function.
+
+    A model set to it takes packed rows (`cu_seq_lens_q` passed to its forward) and ordinary batches:
+    without padding each row is one document; with a padding mask the stock sdpa path is used.
+    """
+    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(NAME, _mask)
+
+
+def _mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
+    """Only padding needs a mask: attend() knows documents and windows without one."""
+    if attention_mask is None:
+        return None
+    return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+
+
+def _attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    cu_seq_lens_q: Tensor | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """transformers' signature: query (B, H, L, D), key and value (B, G, L, D) -> (B, L, H, D)."""
+    batch, _, length, _ = query.shape
+    if attention_mask is not None:
+        grouped = query.shape[1] != key.shape[1]
+        out = scaled_dot_product_attention(
+            query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, enable_gqa=grouped
+        )
+        return out.transpose(1, 2), None
+    if dropout:
+        raise ValueError("attend() has no dropout on attention weights: load the model with dropout 0")
+    if cu_seq_lens_q is None:
+        cu_seq_lens_q = torch.arange(0, (batch + 1) * length, length, dtype=torch.int32, device=query.device)
+    # Families pass half the window plus one, flash attention's inclusive bound.
+    reach = None if sliding_window is None else sliding_window - 1
+    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
+    out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
+    return out.unflatten(0, (batch, length)), None

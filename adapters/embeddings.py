@@ -1,0 +1,88 @@
+"""How the rows of a new vocabulary start."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.tokenizer import surface
+
+
+@dataclass(frozen=True, slots=True)
+class RowCounts:
+    """Where the new rows came from."""
+
+    shared: int
+    averaged: int
+    fallback: int
+
+
+@torch.no_grad()
+def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> tuple[Encoder, RowCounts]:
+    """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied, the
+    others start from the mean of the old pieces of their surface, or of all rows where there are none.
+
+    Special tokens are matched by role, pieces by their text and by whether they begin a word. The table is
+    not padded: config.vocab_size is len(tokenizer). Changes the encoder's model in place.
+    """
+    old, model = encoder.tokenizer, encoder.model
+    sources = [_source(old, tokenizer, id) for id in range(len(tokenizer))]
+    table = model.get_input_embeddings().weight
+    _, decoder = encoder.architecture.head(model)
+    tied = decoder.weight.data_ptr() == table.data_ptr()
+    rows = _rows(table, sources)
+    output = None if tied else _rows(decoder.weight, sources)
+    bias = None if decoder.bias is None else _rows(decoder.bias[:, None], sources)[:, 0]
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _, decoder = encoder.architecture.head(model)
+    model.get_input_embeddings().weight.copy_(rows)
+    if output is not None:
+        decoder.weight.copy_(output)
+    if bias is not None:
+        decoder.bias.copy_(bias)
+    for role in ("pad", "bos", "eos", "cls", "sep"):
+        # bos and eos are what the tokenizer frames a text with, where it has no other.
+        stand_in = {"bos": "cls", "eos": "sep"}.get(role, role)
+        if getattr(model.config, f"{role}_token_id", None) is not None:
+            setattr(model.config, f"{role}_token_id", getattr(tokenizer, f"{stand_in}_token_id"))
+    counts = RowCounts(
+        shared=sum(len(ids) == 1 and exact for ids, exact in sources),
+        averaged=sum(bool(ids) and not exact for ids, exact in sources),
+        fallback=sum(not ids for ids, _ in sources),
+    )
+    return Encoder(model, tokenizer, encoder.architecture, encoder.lineage), counts
+
+
+@torch.no_grad()
+def set_bias_to_frequencies(encoder: Encoder, counts: torch.Tensor) -> None:
+    """Start a fresh head's bias from the log-frequencies of the pieces, add-one: counts (vocabulary,)."""
+    _, decoder = encoder.architecture.head(encoder.model)
+    if decoder.bias is not None:
+        frequencies = (counts + 1).double()
+        decoder.bias.copy_((frequencies / frequencies.sum()).log().to(decoder.bias))
+
+
+def _source(old: Any, new: Any, id: int) -> tuple[list[int], bool]:
+    """Old ids that a new piece starts from, and whether it is the same piece."""
+    piece = new.convert_ids_to_tokens(id)
+    for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
+        if piece == getattr(new, f"{role}_token") and getattr(old, f"{role}_token_id") is not None:
+            return [getattr(old, f"{role}_token_id")], True
+    same = old.get_vocab().get(piece)
+    if same is not None:
+        return [same], True
+    text, inside = surface(new, piece)
+    # A continuation is cut as the end of a word, so that its pieces are continuations too.
+    encoding = old.backend_tokenizer.encode(f"a{text}" if inside else text, add_special_tokens=False)
+    start = 1 if inside else 0
+    ids = [
+        i for i, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > start and i != old.unk_token_id
+    ]
+    return ids, False
+
+
+def _rows(table: torch.Tensor, sources: list[tuple[list[int], bool]]) -> torch.Tensor:
+    mean = table.mean(dim=0)
+    return torch.stack([table[ids].mean(dim=0) if ids else mean for ids, _ in sources])

@@ -1,0 +1,266 @@
+"""Encoder: a model, its tokenizer, what family it is and where it comes from. Load and save."""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import transformers
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+
+from medlingua.adapters.architecture import Architecture, architecture_of, usable_length
+from medlingua.adapters.attention import NAME, register
+from medlingua.languages.errors import InputError
+from medlingua.languages.lineage import Lineage
+
+Permission = Literal["non-commercial", "pickle", "remote-code"]
+_SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoder:
+    """model: a transformers masked-LM model in fp32. tokenizer: its fast tokenizer."""
+
+    model: Any
+    tokenizer: PreTrainedTokenizerFast
+    architecture: Architecture
+    lineage: Lineage
+
+    @property
+    def length(self) -> int:
+        """Tokens a document may have, special tokens included."""
+        return usable_length(self.architecture, self.model.config)
+
+    @property
+    def first_position(self) -> int:
+        return self.architecture.first_position(self.model.config)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device  # type: ignore[no-any-return]
+
+
+def load(
+    base: str,
+    *,
+    head: Literal["keep", "fresh"] = "keep",
+    revision: str | None = None,
+    allow: Iterable[Permission] = (),
+    seed: int = 0,
+) -> Encoder:
+    """An encoder from a folder or a hub id, ready for packed training: fp32 weights, no dropout.
+
+    head: "fresh" starts a new masked-LM head (seeded) where the checkpoint has none. allow: "pickle" and
+    "remote-code" are refused unless named. InputError for whatever cannot be loaded whole: weights that are
+    missing or unexpected are listed, nothing is drawn at random unasked (TRAPS C13).
+    """
+    register()
+    allowed = frozenset(allow)
+    config = _read(base, AutoConfig, revision, allowed)
+    architecture = architecture_of(config, base)
+    _check_remote_code(base, config, allowed)
+    _check_weight_files(base, allowed)
+    torch.manual_seed(seed)
+    model = _load_weights(base, config, architecture, head, revision, allowed)
+    tokenizer = _read(base, AutoTokenizer, revision, allowed)
+    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base))
+    _check_tokenizer(encoder, base)
+    set_dropout(model, 0.0)
+    tokenizer.model_max_length = encoder.length  # not set by the model (C3)
+    return encoder
+
+
+def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
+    """Write model, tokenizer and lineage so that plain transformers opens them.
+
+    The tokenizer is saved as its own pipeline, not as a class that would rebuild it, and is read back:
+    `sample` lines must give the same ids (TRAPS T17), ValueError otherwise.
+    """
+    model, tokenizer = encoder.model, encoder.tokenizer
+    implementation = model.config._attn_implementation
+    model.config._attn_implementation = "sdpa" if encoder.architecture.packs else "eager"
+    model.save_pretrained(folder)
+    model.config._attn_implementation = implementation
+    tokenizer.model_max_length = encoder.length
+    tokenizer.save_pretrained(folder)
+    settings = folder / "tokenizer_config.json"
+    described = json.loads(settings.read_text(encoding="utf-8"))
+    described["tokenizer_class"] = "PreTrainedTokenizerFast"
+    for key in ("local_files_only", "is_local", "auto_map"):
+        described.pop(key, None)
+    settings.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (folder / "lineage.json").write_text(encoder.lineage.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    reopened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if reopened.model_max_length != encoder.length:
+        raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")
+    for line in sample:
+        if reopened(line)["input_ids"] != tokenizer(line)["input_ids"]:
+            raise ValueError(f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}")
+
+
+def with_lineage(encoder: Encoder, lineage: Lineage) -> Encoder:
+    return replace(encoder, lineage=lineage)
+
+
+def set_dropout(model: torch.nn.Module, probability: float) -> None:
+    """Dropout of hidden states; none on attention weights, which packed attention does not have.
+
+    Set on the modules: the saved config keeps what the source said.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Dropout):
+            attention = ".attention" in name and name.endswith(("self.dropout", "self_attn.dropout"))
+            module.p = 0.0 if attention else probability
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.0
+
+
+def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str]) -> Any:
+    remote = "remote-code" in allowed
+    try:
+        return reader.from_pretrained(base, revision=revision, trust_remote_code=remote)
+    except (OSError, ValueError, KeyError, HfHubHTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+        raise _unreadable(base, error) from error
+
+
+def _unreadable(base: str, error: Exception) -> InputError:
+    folder = Path(base)
+    if folder.is_dir():
+        missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).exists()]
+        if missing:
+            return InputError(f"model folder {base}: no {' and no '.join(missing)}; give a folder that save_pretrained wrote")
+        if "trust_remote_code" in str(error):
+            return _remote_code(base)
+        return InputError(f"model folder {base} cannot be read: {_first_line(error)}")
+    if folder.exists():
+        return InputError(f"{base} is a file; give the model's folder")
+    if base.count("/") > 1 or base.startswith((".", "/", "~")):
+        return InputError(f"model folder {base} does not exist")
+    return InputError(
+        f"model '{base}' is neither a folder here nor reachable on the hub ({_first_line(error)}). Without a "
+        "network give a folder with --base, or fetch it first where there is one: adapt fetch --model " + base
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _remote_code(base: str) -> InputError:
+    return InputError(
+        f"{base}: the model brings its own Python code (auto_map in config.json), which would run here. Use a "
+        "checkpoint of a stock class, or say that you trust it: --allow remote-code"
+    )
+
+
+def _check_remote_code(base: str, config: Any, allowed: frozenset[str]) -> None:
+    if getattr(config, "auto_map", None) and "remote-code" not in allowed:
+        raise _remote_code(base)
+
+
+def _check_weight_files(base: str, allowed: frozenset[str]) -> None:
+    folder = Path(base)
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return
+    pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")))
+    if not pickled:
+        raise InputError(f"model folder {base} has no weights: expected model.safetensors")
+    if "pickle" not in allowed:
+        raise InputError(
+            f"model folder {base} has pickled weights only ({', '.join(pickled)}), which can run code when read. "
+            "Convert them to safetensors, or say that you trust them: --allow pickle"
+        )
+
+
+def _load_weights(
+    base: str,
+    config: Any,
+    architecture: Architecture,
+    head: Literal["keep", "fresh"],
+    revision: str | None,
+    allowed: frozenset[str],
+) -> Any:
+    wanted = getattr(transformers, architecture.model_class)
+    noisy = logging.getLogger("transformers.modeling_utils")
+    level = noisy.level
+    noisy.setLevel(logging.ERROR)  # its table of missing weights is our error, below
+    try:
+        model, info = wanted.from_pretrained(
+            base,
+            config=config,
+            revision=revision,
+            dtype=torch.float32,  # whatever the file holds: bf16 weights stall in training (C15)
+            attn_implementation=NAME if architecture.packs else "eager",
+            use_safetensors=None if "pickle" in allowed else True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError, HfHubHTTPError) as error:
+        raise InputError(f"weights of {base} cannot be loaded: {_first_line(error)}") from error
+    finally:
+        noisy.setLevel(level)
+    spare = architecture.spare_weights
+    missing = sorted(k for k in info["missing_keys"] if not k.startswith(spare or ("\0",)))
+    unexpected = sorted(k for k in info["unexpected_keys"] if not k.startswith(spare or ("\0",)))
+    of_head = [k for k in missing if not k.startswith(model.base_model_prefix + ".")]
+    if head == "fresh" and of_head == missing:
+        missing = []
+    problems = []
+    if missing and missing == of_head:
+        problems.append(
+            f"no masked-LM head ({_listed(missing)} missing). Start a fresh one with --set adapt.head=fresh"
+        )
+    elif missing:
+        problems.append(f"weights missing: {_listed(missing)}")
+    if unexpected:
+        problems.append(f"weights that {architecture.model_class} does not know: {_listed(unexpected)}")
+    if info["mismatched_keys"]:
+        problems.append(f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}")
+    if problems:
+        raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
+    return model
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(names[:6])
+    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
+
+
+def _check_tokenizer(encoder: Encoder, base: str) -> None:
+    tokenizer, rows = encoder.tokenizer, encoder.model.config.vocab_size
+    if not getattr(tokenizer, "is_fast", False):
+        raise InputError(f"{base}: only fast tokenizers (tokenizer.json) are supported; it loads as a slow one")
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise InputError(
+            f"{base}: the tokenizer does not fit the model: it has ids up to {largest}, the model {rows} rows"
+        )
+    absent = [name for name in _SPECIALS if getattr(tokenizer, name) is None]
+    if absent and absent != ["unk_token"]:  # byte-level vocabularies need no unknown piece
+        raise InputError(f"{base}: the tokenizer lacks {', '.join(absent)}, which masked-LM needs")
+    pad = encoder.model.config.pad_token_id
+    if pad is not None and pad != tokenizer.pad_token_id:
+        raise InputError(
+            f"{base}: the tokenizer does not fit the model: its padding id is {tokenizer.pad_token_id}, "
+            f"config.json says {pad}"
+        )
+
+
+def _read_lineage(base: str) -> Lineage:
+    path = Path(base) / "lineage.json"
+    if path.exists():
+        return Lineage.model_validate_json(path.read_text(encoding="utf-8"))
+    return Lineage(base=base, base_licence=_card_licence(Path(base)))
+
+
+def _card_licence(folder: Path) -> str:
+    card = folder / "README.md"
+    if card.exists():
+        for line in card.read_text(encoding="utf-8", errors="replace").splitlines()[:60]:
+            if line.startswith("license:"):
+                return line.split(":", 1)[1].strip()
+    return "not stated"

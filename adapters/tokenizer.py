@@ -1,0 +1,112 @@
+"""Tokenizers for these languages: what makes one unfit, and a new vocabulary from a corpus."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from medlingua.languages.errors import InputError
+
+# What the languages tell apart and an English tokenizer often does not (TRAPS T7, T8).
+_PAIRS = {
+    "accents": (("pâle", "pale"), ("opéré", "opere"), ("año", "ano"), ("tomó", "tomo"), ("schön", "schon")),
+    "upper case": (("SIDA", "sida"), ("IRM", "irm"), ("Arm", "arm")),
+}
+
+
+def lost_distinctions(tokenizer: Any) -> dict[str, str]:
+    """What the tokenizer merges, with an example each: {"accents": "pâle = pale"}; empty when it keeps all."""
+    lost = {}
+    for what, pairs in _PAIRS.items():
+        for left, right in pairs:
+            if _ids(tokenizer, left) == _ids(tokenizer, right):
+                lost[what] = f"{left} = {right}"
+                break
+    return lost
+
+
+def check_fit(tokenizer: Any, language: str, base: str) -> None:
+    """InputError for a tokenizer that merges words of French, Spanish or German."""
+    lost = lost_distinctions(tokenizer)
+    if lost and language != "en":
+        raise InputError(
+            f"{base}: its tokenizer loses {' and '.join(f'{k} ({v})' for k, v in lost.items())}, which {language} "
+            "needs. Give it a vocabulary of the language (and a normaliser that keeps them) with "
+            "--set adapt.vocabulary=replace, or start from a cased model"
+        )
+
+
+def kind_of(tokenizer: Any) -> str:
+    """ "WordPiece", "BPE" or "Unigram". """
+    return type(tokenizer.backend_tokenizer.model).__name__
+
+
+def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A new tokenizer of the same kind as `like`, learnt on `texts`: cased, accents kept, NFC.
+
+    size: pieces in all, special ones included. The special tokens keep their strings, and their ids where
+    they come first. Digits stand alone, so no long number becomes a piece (TRAPS T18).
+    InputError for a kind that is not learnt here, and for a text too small for the size.
+    """
+    specials = [like.pad_token, like.unk_token, like.cls_token, like.sep_token, like.mask_token]
+    specials = list(dict.fromkeys(sorted((s for s in specials if s), key=like.convert_tokens_to_ids)))
+    kind = kind_of(like)
+    if kind == "WordPiece":
+        made = Tokenizer(models.WordPiece(unk_token=str(like.unk_token), max_input_chars_per_word=200))
+        made.normalizer = normalizers.NFC()
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
+        )
+        made.decoder = decoders.WordPiece()
+        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    elif kind == "BPE":
+        made = Tokenizer(models.BPE())
+        made.normalizer = normalizers.NFC()
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        made.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=specials,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+    else:
+        raise InputError(f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. Keep it: adapt.vocabulary = 'keep'")
+    made.train_from_iterator(texts, trainer)
+    if made.get_vocab_size() < size:
+        raise InputError(
+            f"the corpus yields only {made.get_vocab_size():,} pieces, {size:,} were asked: lower adapt.new_pieces"
+        )
+    first, last = str(like.cls_token), str(like.sep_token)
+    made.post_processor = processors.TemplateProcessing(
+        single=f"{first}:0 $A:0 {last}:0",
+        pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",
+        special_tokens=[(first, made.token_to_id(first)), (last, made.token_to_id(last))],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token=like.pad_token,
+        unk_token=like.unk_token,
+        cls_token=like.cls_token,
+        sep_token=like.sep_token,
+        mask_token=like.mask_token,
+        model_max_length=like.model_max_length,
+    )
+
+
+def surface(tokenizer: Any, piece: str) -> tuple[str, bool]:
+    """The text a piece stands for, and whether it continues a word."""
+    kind = kind_of(tokenizer)
+    if kind == "WordPiece":
+        return piece.removeprefix("##"), piece.startswith("##")
+    if kind == "Unigram":
+        return piece.removeprefix("▁"), not piece.startswith("▁")
+    text = tokenizer.backend_tokenizer.decoder.decode([piece]) if tokenizer.backend_tokenizer.decoder else piece
+    return text.removeprefix(" "), not piece.startswith("Ġ")
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return list(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,0 +1,184 @@
+"""The stream of training: which document comes when, with which masks. A pure function of the seed.
+
+Nothing here keeps a random state: order comes from (seed, phase, pass), masks from (seed, phase, pass,
+document), so a resumed run sees what the uninterrupted one would have seen (TRAPS O6, O16).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from medlingua.adapters.packed import Packed, pack
+from medlingua.languages.errors import InputError
+from medlingua.recipes.corpus import Shard, mixture_of
+from medlingua.recipes.objective import Masker
+from medlingua.recipes.settings import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a phase's stream stands: the next chunk of the next document of a pass."""
+
+    passed: int = 0
+    document: int = 0
+    chunk: int = 0
+
+
+class Chunk(NamedTuple):
+    """A piece of a document as the model reads it. ids with specials; targets and their true ids."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+    after: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What wraps a chunk: the special ids around it, and where it may be cut (True for ids ending a sentence)."""
+
+    first: int
+    last: int
+    sentence_ends: np.ndarray
+    context: int
+
+
+def frame_of(tokenizer: Any, context: int) -> Frame:
+    pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    ends = np.array([bool(p) and p.rstrip("▁Ġ")[-1:] in {".", "!", "?", "…", "Ċ", "\n"} for p in pieces])
+    return Frame(tokenizer.cls_token_id, tokenizer.sep_token_id, ends, context)
+
+
+def cut_points(ids: np.ndarray, frame: Frame) -> list[int]:
+    """Ends of a document's chunks: after a sentence in the last third of the context, or where it is full."""
+    room = frame.context - 2
+    ends, start = [], 0
+    while len(ids) - start > room:
+        candidates = np.flatnonzero(frame.sentence_ends[ids[start + room - room // 3 : start + room]])
+        start += room - room // 3 + int(candidates[-1]) + 1 if len(candidates) else room
+        ends.append(start)
+    return [*ends, len(ids)]
+
+
+class Stream:
+    """Chunks of one phase, from any place on, without end."""
+
+    def __init__(
+        self, shards: tuple[Shard, ...], phase: Phase, number: int, seed: int, frame: Frame, masker: Masker
+    ) -> None:
+        self._parts = mixture_of(shards, phase.mixture)
+        self._seed, self._number = seed, number
+        self._frame, self._masker = frame, masker
+        self._members = [self._accepted(shard, m.filter) for shard, m in self._parts]
+        self._repeats = self._repeat_factors()
+        self._order: tuple[int, np.ndarray] | None = None
+
+    @staticmethod
+    def _accepted(shard: Shard, expression: str) -> np.ndarray:
+        bit = np.uint64(1 << shard.filters.index(expression))
+        return np.flatnonzero(shard.accepts & bit)
+
+    def _repeat_factors(self) -> list[float]:
+        tokens = [
+            int(np.diff(shard.starts)[chosen].sum())
+            for (shard, _), chosen in zip(self._parts, self._members, strict=True)
+        ]
+        if not sum(tokens):
+            raise InputError("the corpora of this phase have no token to train on")
+        weights = [m.weight for _, m in self._parts]
+        if not any(weights):
+            return [m.repeat for _, m in self._parts]
+        if None in weights:
+            raise InputError("mixture: give every corpus a weight, or none")
+        whole, total = sum(tokens), sum(w for w in weights if w)
+        return [(w or 0.0) / total * whole / max(1, n) for w, n in zip(weights, tokens, strict=True)]
+
+    def order(self, passed: int) -> np.ndarray:
+        """(n, 2) int64: (part, document) in the order of a pass, repeats included."""
+        if self._order is None or self._order[0] != passed:
+            rng = np.random.default_rng([self._seed, self._number, passed])
+            rows = []
+            for part, (members, repeat) in enumerate(zip(self._members, self._repeats, strict=True)):
+                times = int(repeat) + (rng.random(len(members)) < repeat % 1)
+                chosen = np.repeat(members, times)
+                rows.append(np.stack([np.full(len(chosen), part), chosen], axis=1))
+            listed = np.concatenate(rows)
+            self._order = (passed, listed[rng.permutation(len(listed))])
+        return self._order[1]
+
+    def chunks(self, place: Place) -> Iterator[Chunk]:
+        while True:
+            order = self.order(place.passed)
+            for at in range(place.document, len(order)):
+                yield from self._chunks_of(place.passed, at, order, place.chunk if at == place.document else 0)
+            place = Place(place.passed + 1)
+
+    def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
+        part, document = order[at]
+        shard = self._parts[part][0]
+        begin, finish = shard.starts[document], shard.starts[document + 1]
+        ids = np.asarray(shard.tokens[begin:finish]).astype(np.int64)
+        starts = None if shard.word_starts is None else np.asarray(shard.word_starts[begin:finish])
+        # `at` too: a document that a pass repeats gets other masks each time.
+        rng = np.random.default_rng([self._seed, self._number, passed, at, int(shard.keys[document])])
+        shown, masked = self._masker(ids, starts, rng)
+        ends = cut_points(ids, self._frame)
+        last = at == len(order) - 1
+        for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            final = number == len(ends) - 1
+            after = Place(passed, at, number + 1) if not final else Place(passed, at + 1)
+            if final and last:
+                after = Place(passed + 1)
+            if number < skip:
+                continue
+            inside = masked[(masked >= start) & (masked < end)]
+            framed = np.concatenate([[self._frame.first], shown[start:end], [self._frame.last]])
+            yield Chunk(framed, inside - start + 1, ids[inside], after)
+
+
+class Batch(NamedTuple):
+    """One optimizer step: its forward passes, the tokens it reads, what it predicts, where the stream stands."""
+
+    micro: tuple[Packed, ...]
+    tokens: int
+    targets: int
+    after: Place
+
+
+def batches(
+    stream: Stream, place: Place, batch_tokens: int, micro_tokens: int, first_position: int
+) -> Iterator[Batch]:
+    """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out."""
+    waiting: list[Chunk] = []
+    for chunk in stream.chunks(place):
+        if waiting and sum(len(c.ids) for c in waiting) + len(chunk.ids) > batch_tokens:
+            yield _batch(waiting, micro_tokens, first_position)
+            waiting = []
+        waiting.append(chunk)
+
+
+def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int) -> Batch:
+    groups: list[list[Chunk]] = [[]]
+    for chunk in chunks:
+        if groups[-1] and sum(len(c.ids) for c in groups[-1]) + len(chunk.ids) > micro_tokens:
+            groups.append([])
+        groups[-1].append(chunk)
+    return Batch(
+        tuple(_packed(group, first_position) for group in groups),
+        sum(len(c.ids) for c in chunks),
+        sum(len(c.labels) for c in chunks),
+        chunks[-1].after,
+    )
+
+
+def _packed(chunks: list[Chunk], first_position: int) -> Packed:
+    row = pack([c.ids for c in chunks], first_position)
+    offsets = row.cu_seqlens[:-1].tolist()
+    where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
+    labels = np.concatenate([c.labels for c in chunks])
+    return Packed(
+        row.ids, row.positions, row.cu_seqlens, torch.from_numpy(labels), torch.from_numpy(where.astype(np.int64))
+    )

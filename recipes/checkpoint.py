@@ -1,0 +1,112 @@
+"""Checkpoints that are whole or absent: written beside, flushed to disk, renamed. Safetensors and JSON only."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from medlingua.languages.errors import InputError
+from medlingua.recipes.batches import Place
+
+_KEPT = 2  # the newest, and the one before should the newest be damaged
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a run is. phase_tokens: in the current phase; tokens: in all."""
+
+    phase: int = 0
+    step: int = 0
+    tokens: int = 0
+    phase_tokens: int = 0
+    place: Place = Place()
+    seconds: float = 0.0
+    resumed: int = 0
+
+
+def save(folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+    """checkpoints/step-N with the weights, the optimizer's state and how far the run is."""
+    final = folder / f"step-{state.step:08d}"
+    partial = folder / f".{final.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
+    save_file(weights, partial / "weights.safetensors")
+    names = {p: name for name, p in model.named_parameters()}
+    moments = {
+        f"{names[p]}/{key}": value.contiguous()
+        for p, values in optimizer.state.items()
+        for key, value in values.items()
+    }
+    save_file(moments, partial / "optimizer.safetensors")
+    files = ("weights.safetensors", "optimizer.safetensors")
+    about = {"state": asdict(state), "digests": {name: _digest(partial / name) for name in files}}
+    (partial / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    for path in (*partial.iterdir(), partial):
+        _flush(path)
+    shutil.rmtree(final, ignore_errors=True)
+    partial.rename(final)
+    _flush(folder)
+    for old in _finished(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def restore(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[Checkpoint | None, list[str]]:
+    """Load the newest whole checkpoint into model and optimizer: (how far it is or None, what was damaged)."""
+    damaged = []
+    for path in reversed(_finished(folder)):
+        try:
+            state = _load(path, model, optimizer)
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            damaged.append(f"checkpoint {path} is damaged ({error}); the one before it is used")
+            continue
+        return state, damaged
+    if damaged:
+        raise InputError(f"no whole checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start anew")
+    return None, []
+
+
+def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    about: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    for name, digest in about["digests"].items():
+        if _digest(path / name) != digest:
+            raise ValueError(f"{name} does not match its digest")
+    weights, moments = load_file(path / "weights.safetensors"), load_file(path / "optimizer.safetensors")
+    state = about["state"]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+            kept = {key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments}
+            if kept:
+                on_device = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
+                if parameter.device.type != "cpu":
+                    on_device["step"] = on_device["step"].to(parameter.device)  # fused AdamW counts there
+                optimizer.state[parameter] = on_device
+    return Checkpoint(**{**state, "place": Place(**state["place"])})
+
+
+def _finished(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-????????")) if folder.is_dir() else []
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type, return-value]
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,199 @@
+"""The command line: `adapt --strategy continue --lang fr`, and its subcommands.
+
+Nothing heavy is imported until a command runs: `adapt --help` answers at once.
+"""
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from medlingua.languages.errors import InputError
+
+app = typer.Typer(
+    help="Adapt encoder language models to biomedical and clinical text in French, Spanish and German.",
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+_Lang = Annotated[str | None, typer.Option("--lang", help="fr, es, de, en, or the path of a pack.toml.")]
+_Data = Annotated[str | None, typer.Option("--data", help="Data root: where the pack's corpora and tasks lie.")]
+_Allow = Annotated[
+    list[str] | None, typer.Option("--allow", help="non-commercial, pickle, remote-code: refused unless named.")
+]
+_Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: KEY=VALUE, e.g. train.lr=3e-4.")]
+_Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Default: runs/<id>.")]
+_Preset = Annotated[str | None, typer.Option("--preset", help="A recipe by name, e.g. demo.")]
+_Config = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
+_Corpus = Annotated[
+    list[str] | None, typer.Option("--corpus", help="Your own text: files, folders, patterns; txt, JSONL, CSV, parquet.")
+]
+_TextField = Annotated[str | None, typer.Option("--text-field", help="Column of the text in --corpus files.")]
+_Base = Annotated[str | None, typer.Option("--base", help="Model to start from: a folder or a hub id.")]
+_Strategy = Annotated[str | None, typer.Option("--strategy", help="convert, continue or scratch.")]
+
+
+@app.callback(invoke_without_command=True)
+def adapt(
+    context: typer.Context,
+    strategy: _Strategy = None,
+    lang: _Lang = None,
+    base: _Base = None,
+    corpus: _Corpus = None,
+    text_field: _TextField = None,
+    data: _Data = None,
+    out: _Out = None,
+    preset: _Preset = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    allow: _Allow = None,
+) -> None:
+    """Adapt a model: read text, train, score before and after, and write a report.
+
+    The same command takes up a stopped run again.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    if strategy is None and preset is None and config is None:
+        print(context.get_help())
+        raise typer.Exit(0)
+    run = _resolved(strategy, lang, base, corpus, text_field, data, preset, config, sets, allow)
+    from medlingua.recipes.walk import adapt as walk
+
+    folder = out or Path("runs") / run.name
+    print(walk(run, folder))
+
+
+@app.command()
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Model folders or hub ids, baselines too.")],
+    lang: _Lang = None,
+    data: _Data = None,
+    tasks: Annotated[str, typer.Option("--tasks", help="all, or names with commas.")] = "all",
+    seeds: Annotated[int, typer.Option("--seeds", help="Fine-tuning runs a task.")] = 3,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path("evaluation"),
+    sets: _Sets = None,
+    allow: _Allow = None,
+) -> None:
+    """Score models on a language's tasks, all by the same protocols."""
+    from medlingua.recipes.settings import resolve_eval
+
+    if lang is None:
+        raise InputError("--lang is needed: the language whose tasks are scored")
+    named = "all" if tasks == "all" else [name.strip() for name in tasks.split(",")]
+    settings = resolve_eval({"tasks": named, "seeds": seeds}, tuple(sets or ()))
+    from medlingua.recipes.walk import evaluate as score
+
+    print(score(tuple(models), lang, data, settings, tuple(allow or ()), out))
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+    """Write report.md and report.html of a run anew, from its files."""
+    from medlingua.reports.page import write_report
+
+    print(write_report(folder))
+
+
+@app.command()
+def plan(
+    strategy: _Strategy = None,
+    lang: _Lang = None,
+    base: _Base = None,
+    corpus: _Corpus = None,
+    text_field: _TextField = None,
+    data: _Data = None,
+    preset: _Preset = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    allow: _Allow = None,
+) -> None:
+    """Tokens, memory and hours of a run on this machine, measured before it starts."""
+    run = _resolved(strategy, lang, base, corpus, text_field, data, preset, config, sets, allow)
+    from medlingua.recipes.walk import plan as measure
+
+    print(measure(run))
+
+
+@app.command()
+def doctor(data: _Data = None) -> None:
+    """What is installed and reachable, what lies in the data root, what this machine will use and why."""
+    from medlingua.recipes.doctor import examine
+
+    print(examine(Path(data) if data else None))
+
+
+@app.command()
+def fetch(
+    data: Annotated[Path, typer.Option("--data", help="Data root to fill.")],
+    lang: _Lang = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="A model of the hub, by its id.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Of the model.")] = None,
+    allow: _Allow = None,
+) -> None:
+    """Fill a data root from the hub or from addresses; an interrupted download goes on."""
+    from medlingua.recipes.fetch import fetch_corpora, fetch_model
+
+    if model is not None:
+        print(fetch_model(model, revision, data))
+    elif lang is not None:
+        for path in fetch_corpora(lang, tuple(names or ()), data, tuple(allow or ())):
+            print(path)
+    else:
+        raise InputError("adapt fetch: give --lang (and --name), or --model")
+
+
+def _resolved(
+    strategy: str | None,
+    lang: str | None,
+    base: str | None,
+    corpus: list[str] | None,
+    text_field: str | None,
+    data: str | None,
+    preset: str | None,
+    config: Path | None,
+    sets: list[str] | None,
+    allow: list[str] | None,
+) -> Any:
+    from medlingua.recipes.settings import resolve
+
+    inputs = {"root": data, "paths": corpus or None, "text_field": text_field}
+    given = {key: value for key, value in inputs.items() if value is not None}
+    flags = {"strategy": strategy, "lang": lang, "base": base, "data": given or None, "allow": allow or None}
+    return resolve(
+        {key: value for key, value in flags.items() if value is not None},
+        preset=preset,
+        config=config,
+        sets=tuple(sets or ()),
+    )
+
+
+def main() -> None:
+    """Entry point. Exit code 2 and one line for what a person can mend, 130 after a stop that was asked for."""
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error))
+    except typer.Abort:
+        sys.exit(130)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(f"no space left on the device of {error.filename or 'the run'}; free some and give the command again")
+    except Exception as error:
+        # click's usage errors and our request to stop, without importing either's module for --help
+        if hasattr(error, "format_message"):
+            _fail(error.format_message())
+        if type(error).__name__ != "Interrupted":
+            raise
+        print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    print(f"adapt: {message}", file=sys.stderr)
+    sys.exit(2)

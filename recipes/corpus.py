@@ -1,0 +1,360 @@
+"""From documents to token shards: de-duplicate, leave out what tasks test on, hold out, tokenize, write.
+
+For each corpus a folder with its tokens end to end, in the smallest unsigned integer that fits the
+vocabulary, and where each document starts. Everything streams: memory does not grow with the text.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Pack
+from medlingua.languages.words import cut, nfc
+from medlingua.recipes.filters import compile_filter
+from medlingua.recipes.overlap import OverlapCheck
+from medlingua.recipes.settings import Mixture, Run
+from medlingua.recipes.sources import Selection, Source, read
+from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
+
+_BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
+_PIECE_CHARS = 20_000  # longer documents are tokenized in pieces cut at sentence ends
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One corpus, tokenized. N documents of T tokens in all.
+
+    tokens: (T,) uint16 or uint32, memory-mapped. starts: (N + 1,) int64. keys: (N,) uint64, from the text:
+    they seed the masks. accepts: (N,) uint64, bit i says that filter i takes the document.
+    word_starts: (T,) bool, memory-mapped, where words begin; None unless whole words are masked.
+    """
+
+    name: str
+    tokens: np.ndarray
+    starts: np.ndarray
+    keys: np.ndarray
+    accepts: np.ndarray
+    word_starts: np.ndarray | None
+    filters: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A document kept from training, to measure bits per byte on."""
+
+    id: str
+    corpus: str
+    text: str
+
+
+class Prepared(NamedTuple):
+    shards: tuple[Shard, ...]
+    held_out: tuple[HeldOut, ...]
+    row: CorporaRow
+
+
+def prepare(
+    run: Run,
+    pack: Pack,
+    selection: Selection,
+    tokenizer: Any,
+    folder: Path,
+    tested: dict[str, list[str]],
+    unchecked: tuple[str, ...],
+    report: Callable[[str], None],
+) -> Prepared:
+    """Shards of the run's corpora in `folder`, or those that a finished earlier call left there.
+
+    tokenizer: a fast transformers tokenizer. tested: texts of each task's test documents; a document that
+    shares `data.overlap_words` words in a row with one is left out and counted. Written beside `folder` and
+    renamed when whole. InputError for an empty corpus and for what the readers refuse.
+    """
+    if not (folder / "corpora.json").exists():
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            _write(run, pack, selection, tokenizer, partial, tested, unchecked, report)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        partial.rename(folder)
+    return _open(folder, tokenizer)
+
+
+class Kept(NamedTuple):
+    """A document that passed: its text in NFC, its digest, the filters that take it, whether it is held out."""
+
+    id: str
+    text: str
+    digest: bytes
+    accepted: int
+    held_out: bool
+
+
+class Cleaner:
+    """What becomes of each document of a run: left out and counted, held out, or trained on.
+
+    Holds what must be remembered between corpora: the digests seen and how many documents are held out.
+    """
+
+    def __init__(self, run: Run, pack: Pack, tested: dict[str, list[str]]) -> None:
+        self._run, self._pack = run, pack
+        self._check = OverlapCheck(tested, run.data.overlap_words)
+        self._seen: set[bytes] = set()
+        self._held_out = 0
+        self.overlapping: Counter[str] = Counter()
+
+    def kept(self, source: Source, counts: Counter[str]) -> Iterator[Kept]:
+        """The documents of one corpus that remain, streamed; `counts` says what happened to the others."""
+        filters = filters_of(self._run, source.name)
+        tests = [compile_filter(f, source.name) if f else None for f in filters]
+        for document in read(source, self._pack, self._run):
+            counts["read"] += 1
+            text = nfc(document.text).strip()
+            columns = {"id": document.id, **document.meta}
+            accepted = sum(1 << i for i, test in enumerate(tests) if test is None or test(columns))
+            digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+            if not text:
+                counts["empty"] += 1
+            elif not accepted:
+                counts["filtered"] += 1
+            elif digest in self._seen:
+                counts["duplicates"] += 1
+            elif hits := self._check.tasks_in(text):
+                counts["overlapping"] += 1
+                self.overlapping.update(hits)
+            else:
+                self._seen.add(digest)
+                drawn = int.from_bytes(digest[8:12], "big") < self._run.data.held_out * 2**32
+                held_out = drawn and self._held_out < self._run.data.held_out_documents
+                self._held_out += held_out
+                yield Kept(document.id, text, digest, accepted, held_out)
+        if not counts["read"] or counts["empty"] == counts["read"]:
+            raise InputError(f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents")
+        if counts["filtered"] == counts["read"] - counts["empty"]:
+            raise InputError(
+                f"corpus {source.name}: the filter {' / '.join(filters)} lets none of {counts['read']} documents pass"
+            )
+
+
+def training_texts(
+    run: Run, pack: Pack, selection: Selection, tested: dict[str, list[str]]
+) -> Iterator[str]:
+    """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
+    cleaner = Cleaner(run, pack, tested)
+    for source in selection.sources:
+        for kept in cleaner.kept(source, Counter()):
+            if not kept.held_out:
+                for start, end in cut(kept.text, _PIECE_CHARS, pack.spacy):
+                    yield kept.text[start:end]
+
+
+def _write(
+    run: Run,
+    pack: Pack,
+    selection: Selection,
+    tokenizer: Any,
+    folder: Path,
+    tested: dict[str, list[str]],
+    unchecked: tuple[str, ...],
+    report: Callable[[str], None],
+) -> None:
+    began = time.perf_counter()
+    cleaner = Cleaner(run, pack, tested)
+    words = any(phase.unit == "word" for phase in run.phases)
+    rows = []
+    with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
+        for source in selection.sources:
+            counts: Counter[str] = Counter()
+            with _Writer(folder / source.name, tokenizer, words, pack.spacy) as writer:
+                batch: list[Kept] = []
+                for kept in cleaner.kept(source, counts):
+                    if kept.held_out:
+                        counts["held_out"] += 1
+                        about = {"id": kept.id, "corpus": source.name, "text": kept.text}
+                        held_out.write(json.dumps(about, ensure_ascii=False) + "\n")
+                        continue
+                    batch.append(kept)
+                    if sum(len(k.text) for k in batch) >= _BATCH_CHARS:
+                        writer.add(batch)
+                        report(f"{source.name}: {counts['read']:,} documents, {writer.tokens:,} tokens")
+                        batch = []
+                writer.add(batch)
+                writer.finish(filters_of(run, source.name))
+            if counts["empty"]:
+                report(f"{source.name}: {counts['empty']} documents without any text are left out")
+            rows.append(_row(source, counts, writer, run))
+    row = CorporaRow(
+        corpora=tuple(rows),
+        overlap=tuple(
+            OverlapRow(task=task, test_documents=len(texts), overlapping=cleaner.overlapping[task])
+            for task, texts in tested.items()
+        ),
+        unchecked=unchecked,
+        vocabulary_size=len(tokenizer),
+        seconds=time.perf_counter() - began,
+    )
+    (folder / "corpora.json").write_text(row.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _row(source: Source, counts: Counter[str], writer: "_Writer", run: Run) -> CorpusRow:
+    repeats = [m.repeat for phase in run.phases for m in phase.mixture if m.corpus == source.name]
+    return CorpusRow(
+        name=source.name,
+        path=source.path,
+        licence=source.licence,
+        licence_source=source.licence_source,
+        non_commercial=source.non_commercial,
+        synthetic=source.synthetic,
+        documents_read=counts["read"],
+        filtered=counts["filtered"] + counts["empty"],
+        duplicates=counts["duplicates"],
+        overlapping=counts["overlapping"],
+        held_out=counts["held_out"],
+        documents=writer.documents,
+        tokens=writer.tokens,
+        repeat=max(repeats, default=1.0),
+    )
+
+
+def filters_of(run: Run, corpus: str) -> tuple[str, ...]:
+    """The distinct filters that the phases put on a corpus, "" for none."""
+    mixtures = [m for phase in run.phases for m in phase.mixture if m.corpus == corpus]
+    return tuple(dict.fromkeys(m.filter for m in mixtures)) or ("",)
+
+
+class _Writer:
+    """Appends documents to one corpus's token file."""
+
+    def __init__(self, folder: Path, tokenizer: Any, words: bool, code: str) -> None:
+        folder.mkdir()
+        self._folder, self._tokenizer, self._code = folder, tokenizer, code
+        self._dtype = token_dtype(len(tokenizer))
+        self._starts, self._keys, self._accepts = [0], list[int](), list[int]()
+        self._tokens = (folder / "tokens.bin").open("wb")
+        self._word_starts = (folder / "word_starts.bin").open("wb") if words else None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._tokens.close()
+        if self._word_starts:
+            self._word_starts.close()
+
+    @property
+    def documents(self) -> int:
+        return len(self._keys)
+
+    @property
+    def tokens(self) -> int:
+        return self._starts[-1]
+
+    def add(self, batch: list[Kept]) -> None:
+        pieces, owners = [], []
+        for number, kept in enumerate(batch):
+            ranges = cut(kept.text, _PIECE_CHARS, self._code)
+            pieces += [kept.text[start:end] for start, end in ranges]
+            owners += [number] * len(ranges)
+        backend = self._tokenizer.backend_tokenizer
+        # The fast form makes no offsets; words are told by them.
+        encode = backend.encode_batch if self._word_starts else backend.encode_batch_fast
+        lengths = np.zeros(len(batch), dtype=np.int64)
+        for owner, encoding in zip(owners, encode(pieces, add_special_tokens=False), strict=True):
+            ids = np.array(encoding.ids, dtype=np.uint32)
+            lengths[owner] += len(ids)
+            narrowed(ids, self._dtype).tofile(self._tokens)
+            if self._word_starts:
+                word = np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
+                begins = np.ones(len(ids), dtype=np.bool_)
+                begins[1:] = word[1:] != word[:-1]
+                begins.tofile(self._word_starts)
+        for length, kept in zip(lengths.tolist(), batch, strict=True):
+            if length:  # a text of characters that the tokenizer drops has no tokens
+                self._starts.append(self._starts[-1] + length)
+                self._keys.append(int.from_bytes(kept.digest[:8], "big"))
+                self._accepts.append(kept.accepted)
+
+    def finish(self, filters: tuple[str, ...]) -> None:
+        np.save(self._folder / "starts.npy", np.array(self._starts, dtype=np.int64))
+        np.save(self._folder / "keys.npy", np.array(self._keys, dtype=np.uint64))
+        np.save(self._folder / "accepts.npy", np.array(self._accepts, dtype=np.uint64))
+        about = {
+            "dtype": self._dtype.name,
+            "vocabulary_size": len(self._tokenizer),
+            "tokenizer": tokenizer_digest(self._tokenizer),
+            "filters": filters,
+            "words": self._word_starts is not None,
+        }
+        (self._folder / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def token_dtype(vocabulary: int) -> np.dtype[Any]:
+    return np.dtype(np.uint16 if vocabulary <= 2**16 else np.uint32)
+
+
+def narrowed(ids: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """ids as dtype; ValueError where one does not fit: numpy itself wraps silently (TRAPS T16)."""
+    if len(ids) and int(ids.max()) > np.iinfo(dtype).max:
+        raise ValueError(f"token id {int(ids.max())} does not fit {dtype.name}")
+    return ids.astype(dtype)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    return hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
+
+
+def _open(folder: Path, tokenizer: Any) -> Prepared:
+    row = CorporaRow.model_validate_json((folder / "corpora.json").read_text(encoding="utf-8"))
+    lines = (folder / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
+    held_out = tuple(HeldOut(**json.loads(line)) for line in lines)
+    return Prepared(tuple(open_shard(folder / c.name, tokenizer) for c in row.corpora), held_out, row)
+
+
+def open_shard(folder: Path, tokenizer: Any) -> Shard:
+    """A shard as it was written; InputError where it was made with another tokenizer."""
+    about = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
+    if about["tokenizer"] != tokenizer_digest(tokenizer):
+        raise InputError(
+            f"shard {folder} was made with another tokenizer ({about['vocabulary_size']} pieces; the model has "
+            f"{len(tokenizer)}); remove the folder to make it anew"
+        )
+    starts = np.load(folder / "starts.npy")
+
+    def mapped(name: str, dtype: Any) -> np.ndarray:
+        if not starts[-1]:
+            return np.empty(0, dtype=dtype)
+        return np.memmap(folder / name, dtype=dtype, mode="r", shape=(int(starts[-1]),))
+
+    return Shard(
+        folder.name,
+        mapped("tokens.bin", np.dtype(about["dtype"])),
+        starts,
+        np.load(folder / "keys.npy"),
+        np.load(folder / "accepts.npy"),
+        mapped("word_starts.bin", np.bool_) if about["words"] else None,
+        tuple(about["filters"]),
+    )
+
+
+def mixture_of(shards: tuple[Shard, ...], mixture: tuple[Mixture, ...]) -> tuple[tuple[Shard, Mixture], ...]:
+    """Each shard of a phase with its entry; all shards, once a pass, where the phase lists none."""
+    if not mixture:
+        return tuple((shard, Mixture(corpus=shard.name)) for shard in shards)
+    by_name = {shard.name: shard for shard in shards}
+    missing = [m.corpus for m in mixture if m.corpus not in by_name]
+    if missing:
+        raise InputError(
+            f"mixture: no corpus {', '.join(missing)} in this run (it reads: {', '.join(sorted(by_name))})"
+        )
+    return tuple((by_name[m.corpus], m) for m in mixture)

@@ -1,0 +1,45 @@
+"""A run's folder: whose it is, whether it can be used, and files written whole."""
+
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from medlingua.languages.errors import InputError
+from medlingua.recipes.settings import Run, read_run
+from medlingua.reports.read import write_whole
+
+
+def claim(folder: Path, run: Run) -> None:
+    """Make `folder` the run's own, with run.toml in it before anything starts.
+
+    A folder of the same run is taken up again. InputError for another run's, and for one with other files.
+    """
+    if (folder / "run.toml").exists():
+        theirs = read_run(folder)
+        if theirs != run:
+            changed = ", ".join(_differences(theirs, run))
+            raise InputError(
+                f"{folder} holds another run, which differs in {changed}. Give another --out, or remove the folder"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty and holds no run: give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "run.toml", run.to_toml())
+
+
+def write(path: Path, row: BaseModel) -> None:
+    write_whole(path, row.model_dump_json(indent=2) + "\n")
+
+
+def _differences(theirs: BaseModel, ours: BaseModel, prefix: str = "") -> list[str]:
+    names = []
+    for name in type(ours).model_fields:
+        left, right = getattr(theirs, name), getattr(ours, name)
+        if left == right:
+            continue
+        if isinstance(left, BaseModel) and isinstance(right, BaseModel):
+            names += _differences(left, right, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names

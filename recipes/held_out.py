@@ -1,0 +1,141 @@
+"""Bits per byte on held-out text: the same masked words for every model, whatever its tokenizer.
+
+Loss a token falls when a tokenizer cuts text into more pieces; bits per byte of the hidden words does not
+(TRAPS O17, V12). Words are chosen on the text, by character; each tokenizer then hides every piece that
+touches one of them.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import Packed, hidden_states, pack
+from medlingua.languages.words import cut, words
+from medlingua.reports.rows import EvalRow
+
+MASK_RATE = 0.15  # of the words, always, whatever the training masks
+_PASSAGE_CHARS = 1_000  # fits 512 positions with any tokenizer of these languages
+_ROW_TOKENS = 8_192
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of held-out text and the character ranges of the words to predict."""
+
+    text: str
+    masked: tuple[tuple[int, int], ...]
+
+
+def passages(texts: Iterable[str], code: str) -> tuple[Passage, ...]:
+    """Held-out texts cut at sentence ends, 15 % of the words of each passage chosen, from its text alone."""
+    made = []
+    for text in texts:
+        for start, end in cut(text, _PASSAGE_CHARS, code):
+            passage = text[start:end]
+            candidates = [(a, b) for a, b in words(passage, code) if any(c.isalnum() for c in passage[a:b])]
+            if not candidates:
+                continue
+            seed = int.from_bytes(hashlib.blake2b(passage.encode(), digest_size=8).digest(), "big")
+            count = max(1, round(MASK_RATE * len(candidates)))
+            chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
+            made.append(Passage(passage, tuple(candidates[i] for i in sorted(chosen.tolist()))))
+    return tuple(made)
+
+
+@dataclass(frozen=True, slots=True)
+class _Hidden:
+    ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+    bytes: int  # of the words that pieces stand for
+    unknown_bytes: int  # of the words that the tokenizer cannot write, or drops
+
+
+def _hide(passage: Passage, encoder: Encoder) -> list[_Hidden]:
+    """A passage as rows of ids with the chosen words masked; more than one row where it exceeds the model."""
+    tokenizer = encoder.tokenizer
+    encoding = tokenizer.backend_tokenizer.encode(passage.text, add_special_tokens=False)
+    ids = np.array(encoding.ids, dtype=np.int64)
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    target = np.zeros(len(ids), dtype=np.bool_)
+    known = unknown = 0
+    for start, end in passage.masked:
+        touched = (offsets[:, 0] < end) & (offsets[:, 1] > start)
+        size = len(passage.text[start:end].encode())
+        target |= touched
+        if not touched.any() or (ids[touched] == tokenizer.unk_token_id).any():
+            unknown += size
+        else:
+            known += size
+    shown = np.where(target, tokenizer.mask_token_id, ids)
+    predicted = target & (ids != (-1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id))
+    room = encoder.length - 2
+    rows = []
+    for begin in range(0, len(ids), room):
+        where = np.flatnonzero(predicted[begin : begin + room])
+        framed = np.concatenate(
+            [[tokenizer.cls_token_id], shown[begin : begin + room], [tokenizer.sep_token_id]]
+        )
+        first = begin == 0
+        rows.append(
+            _Hidden(framed, where + 1, ids[begin + where], known if first else 0, unknown if first else 0)
+        )
+    return rows
+
+
+@torch.no_grad()
+def measure(
+    encoder: Encoder, held_out: Sequence[Passage], documents: int, *, model: str, phase: int, step: int, tokens: int
+) -> EvalRow:
+    """Loss and bits per byte of the hidden words, in fp32. Bytes that the tokenizer cannot write cost 8 bits."""
+    rows = [row for passage in held_out for row in _hide(passage, encoder)]
+    rows.sort(key=lambda row: len(row.ids))  # documents of like length in one row: less work in padding families
+    nats, pieces = 0.0, 0
+    transform, decoder = encoder.architecture.head(encoder.model)
+    for group in _groups(rows):
+        packed = _pack(group, encoder.first_position).to(encoder.device)
+        features = transform(hidden_states(encoder, packed)[packed.label_positions])
+        for rows_of, labels in zip(features.split(512), packed.labels.split(512), strict=True):
+            # Rows beyond the tokenizer have no token and are no answer (TRAPS T14).
+            logits = decoder(rows_of)[:, : len(encoder.tokenizer)].float()
+            nats += float(functional.cross_entropy(logits, labels, reduction="sum"))
+        pieces += len(packed.labels)
+    known = sum(row.bytes for row in rows)
+    unknown = sum(row.unknown_bytes for row in rows)
+    return EvalRow(
+        model=model,
+        phase=phase,
+        step=step,
+        tokens=tokens,
+        eval_loss=nats / max(1, pieces),
+        bits_per_byte=(nats / math.log(2) + 8 * unknown) / max(1, known + unknown),
+        masked_pieces=pieces,
+        masked_bytes=known + unknown,
+        unknown_bytes=unknown,
+        documents=documents,
+    )
+
+
+def _groups(rows: Sequence[_Hidden]) -> Iterable[list[_Hidden]]:
+    group: list[_Hidden] = []
+    for row in rows:
+        if group and sum(len(r.ids) for r in group) + len(row.ids) > _ROW_TOKENS:
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def _pack(rows: Sequence[_Hidden], first_position: int) -> Packed:
+    row = pack([r.ids for r in rows], first_position)
+    offsets = row.cu_seqlens[:-1].tolist()
+    where = np.concatenate([r.positions + o for r, o in zip(rows, offsets, strict=True)]).astype(np.int64)
+    labels = np.concatenate([r.labels for r in rows])
+    return Packed(row.ids, row.positions, row.cu_seqlens, torch.from_numpy(labels), torch.from_numpy(where))

@@ -1,0 +1,221 @@
+"""The one training loop. Every strategy, every phase and every length goes through it."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.languages.errors import InputError
+from medlingua.recipes import checkpoint
+from medlingua.recipes.batches import Batch, Place, Stream, batches, frame_of
+from medlingua.recipes.checkpoint import Checkpoint
+from medlingua.recipes.console import progress, say
+from medlingua.recipes.corpus import Shard
+from medlingua.recipes.machine import Precision
+from medlingua.recipes.objective import MaskedLM, masker
+from medlingua.recipes.settings import Phase, Run, Train
+from medlingua.reports.read import append_row
+from medlingua.reports.rows import EvalRow, TrainRow
+
+_LOGGED_ROWS = 200  # about so many rows of metrics a run
+
+Evaluate = Callable[[Encoder, Checkpoint], EvalRow | None]
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C: the state is saved, the same command goes on."""
+
+
+def train(
+    encoder: Encoder, shards: tuple[Shard, ...], run: Run, folder: Path, precision: Precision, evaluate: Evaluate
+) -> Checkpoint:
+    """Train through all phases of a run, from its newest checkpoint where there is one.
+
+    Writes metrics.jsonl and checkpoints/ in `folder`. Raises Interrupted after saving, and InputError on a
+    loss that is not finite. The encoder's model is trained in place, in fp32 master weights.
+    """
+    accelerator = Accelerator(
+        mixed_precision="bf16" if precision.name == "bf16" else "no",
+        cpu=encoder.device.type == "cpu",
+        log_with=list(run.train.trackers) or None,
+        project_dir=folder,
+    )
+    if run.train.trackers:
+        accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
+    objective = accelerator.prepare(MaskedLM(encoder))
+    optimizer = build_optimizer(encoder.model, run.train)
+    state, damaged = checkpoint.restore(folder / "checkpoints", encoder.model, optimizer)
+    for line in damaged:
+        say(line)
+    if state is None:
+        state = Checkpoint()
+        checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+    else:
+        state = replace(state, resumed=state.resumed + 1)
+        say(f"resuming at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
+    set_dropout(encoder.model, run.train.dropout)
+    encoder.model.train()
+    with _stop_requests() as stop, progress("training", run.tokens) as bar:
+        for number in range(state.phase, len(run.phases)):
+            phase = run.phases[number]
+            context = min(phase.context or encoder.length, encoder.length)
+            stream = Stream(
+                shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
+                masker(encoder.tokenizer, phase.unit, phase.mask_rate),
+            )  # fmt: skip
+            if state.phase != number:
+                state = replace(state, phase=number, phase_tokens=0, place=Place())
+            logged = state.tokens
+            for batch in _ahead(stream, state.place, run.train, encoder.first_position, phase, state.phase_tokens):
+                began = time.perf_counter()
+                lr = phase.lr * schedule(phase, state.phase_tokens)
+                # Dropout's draws depend on the step alone, so a resumed run draws the same.
+                torch.manual_seed(run.train.seed * 1_000_003 + state.step)
+                loss, norm = step(accelerator, objective, optimizer, encoder.model, batch, lr, run.train.clip)
+                if not math.isfinite(loss):
+                    raise InputError(
+                        f"the loss is {loss} at step {state.step + 1} of phase '{phase.name}' (pass "
+                        f"{state.place.passed}, documents {state.place.document} to {batch.after.document} of its "
+                        "order). Try a lower train.lr, or train.precision = 'fp32'; the last checkpoint is intact"
+                    )
+                seconds = time.perf_counter() - began
+                before = state
+                state = replace(
+                    state, step=state.step + 1, tokens=state.tokens + batch.tokens,
+                    phase_tokens=state.phase_tokens + batch.tokens, place=batch.after,
+                    seconds=state.seconds + seconds,
+                )  # fmt: skip
+                bar.update(min(state.tokens, run.tokens), f"loss {loss:.3f}  {batch.tokens / seconds:,.0f} tokens/s")
+                if state.tokens - logged >= run.tokens / _LOGGED_ROWS or _ends(phase, state):
+                    logged = state.tokens
+                    row = TrainRow(
+                        phase=number, step=state.step, tokens=state.tokens, loss=loss, lr=lr, grad_norm=norm,
+                        tokens_per_second=batch.tokens / seconds, seconds=state.seconds,
+                    )  # fmt: skip
+                    append_row(folder / "metrics.jsonl", row)
+                    accelerator.log({"loss": loss, "lr": lr, "tokens": state.tokens}, step=state.step)
+                if _crossed(before.tokens, state.tokens, run.train.eval_tokens) and not _ends(phase, state):
+                    _look(encoder, evaluate, state, folder)
+                if _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens) or stop.is_set():
+                    checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+                if stop.is_set():
+                    raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
+                if _ends(phase, state):
+                    break
+    checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+    set_dropout(encoder.model, 0.0)
+    encoder.model.eval()
+    if run.train.trackers:
+        accelerator.end_training()
+    return state
+
+
+def step(
+    accelerator: Accelerator,
+    objective: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    model: torch.nn.Module,
+    batch: Batch,
+    lr: float,
+    clip: float,
+) -> tuple[float, float]:
+    """One optimizer step: (mean loss in nats a target, gradient norm before clipping).
+
+    The sum over all micro-batches is divided by all their targets, so the gradient does not depend on how
+    the batch was cut (TRAPS O1, O2).
+    """
+    device = accelerator.device
+    total = torch.zeros((), device=device)
+    for packed in batch.micro:
+        with accelerator.autocast():
+            loss = objective(packed.to(device)) / batch.targets
+        accelerator.backward(loss)
+        total += loss.detach()
+    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    if torch.isfinite(total):
+        optimizer.step()
+    optimizer.zero_grad()
+    return float(total), float(norm)
+
+
+def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.Optimizer:
+    """AdamW; no decay on norms, biases and embeddings, whose unseen rows it would shrink (TRAPS C8)."""
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
+    decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in tables]
+    kept = [p for p in model.parameters() if p.ndim < 2 or id(p) in tables]
+    if any(p.dtype != torch.float32 for p in model.parameters()):
+        raise ValueError("the optimizer needs fp32 weights: in bf16 most steps change nothing (TRAPS C15)")
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+def schedule(phase: Phase, tokens: int) -> float:
+    """Factor on the learning rate after `tokens` of the phase. wsd: warm-up, stable, 1 - sqrt decay."""
+    done = tokens / max(1, phase.tokens)
+    if done < phase.warmup:
+        return (done + 1e-3) / (phase.warmup + 1e-3)
+    if phase.schedule == "constant":
+        return 1.0
+    if phase.schedule == "wsd":
+        start = max(phase.warmup, 1 - phase.decay)
+        return 1.0 if done < start else 1 - math.sqrt((done - start) / (1 - start + 1e-9))
+    share = min(1.0, (done - phase.warmup) / (1 - phase.warmup + 1e-9))
+    return 1 - share if phase.schedule == "linear" else 1 - math.sqrt(share)
+
+
+def _look(encoder: Encoder, evaluate: Evaluate, state: Checkpoint, folder: Path) -> None:
+    encoder.model.eval()
+    row = evaluate(encoder, state)
+    encoder.model.train()
+    if row is not None:
+        append_row(folder / "metrics.jsonl", row)
+
+
+def _ends(phase: Phase, state: Checkpoint) -> bool:
+    return state.phase_tokens >= phase.tokens
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every != after // every
+
+
+def _ahead(
+    stream: Stream, place: Place, settings: Train, first_position: int, phase: Phase, done: int
+) -> Iterator[Batch]:
+    """The batches that are left of a phase."""
+    if done >= phase.tokens:
+        return
+    yield from batches(stream, place, settings.batch_tokens, settings.micro_tokens, first_position)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[threading.Event]:
+    """Set by SIGTERM and Ctrl-C; a second Ctrl-C is not caught. Only the main thread may listen."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        say("saving, then stopping (Ctrl-C again stops at once)")
+
+    before: dict[int, Any] = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,116 @@
+"""What this machine is, and what a run decides from it: precision, memory, energy."""
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import psutil
+import torch
+
+_MALLOPT_TRIM_THRESHOLD, _MALLOPT_TOP_PAD, _MALLOPT_MMAP_MAX = -1, -2, -4
+
+
+class Precision(NamedTuple):
+    name: Literal["fp32", "bf16"]
+    reason: str
+
+
+def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """bf16 autocast where the machine has units for it and they are faster, fp32 elsewhere.
+
+    Master weights are fp32 either way. On a CPU the gain is measured once, on one matrix product.
+    """
+    if setting != "auto":
+        return Precision(setting, "train.precision says so")
+    if device.type == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision("bf16", f"{torch.cuda.get_device_name(device)} has bf16 matrix units")
+        return Precision("fp32", f"{torch.cuda.get_device_name(device)} has no bf16 matrix units")
+    if device.type != "cpu":
+        return Precision("fp32", f"bf16 is not tried on {device.type}")
+    units = cpu_bf16_units()
+    if units is None:
+        return Precision("fp32", "the CPU has no bf16 units (AMX or AVX512-BF16)")
+    gain = matrix_rate(torch.bfloat16) / matrix_rate(torch.float32)
+    if gain < 1.3:
+        return Precision("fp32", f"bf16 products by {units} are only {gain:.1f} times as fast here")
+    return Precision("bf16", f"bf16 products by {units} are {gain:.1f} times as fast here")
+
+
+def cpu_bf16_units() -> str | None:
+    # torch has no public question for this; the private ones are missing on some builds.
+    for units, question in (("AMX", "_is_amx_tile_supported"), ("AVX512-BF16", "_is_avx512_bf16_supported")):
+        ask = getattr(torch.cpu, question, None)
+        if ask is not None and ask():
+            return units
+    return None
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 1024, repeats: int = 4) -> float:
+    """Best measured rate of a square matrix product on the CPU, in FLOP/s."""
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    a @ b
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
+
+
+def keep_pages() -> bool:
+    """Ask glibc to keep freed memory: a training step's large tensors otherwise fault in anew every step.
+
+    Measured in reports/notes: 250,000 page faults a step become 1,000. False where there is no glibc.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(
+        libc.mallopt(_MALLOPT_MMAP_MAX, 0)
+        and libc.mallopt(_MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
+        and libc.mallopt(_MALLOPT_TOP_PAD, 256 * 2**20)
+    )
+
+
+def device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps") if torch.backends.mps.is_available() else torch.device("cpu")
+
+
+def describe() -> str:
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    memory = psutil.virtual_memory().total / 2**30
+    text = f"{name}, {os.cpu_count()} processors, {memory:.0f} GiB"
+    if torch.cuda.is_available():
+        text += f", {torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return text
+
+
+def peak_memory_bytes() -> int:
+    """Of this process since its start; the GPU's where there is one."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def energy_joules() -> float | None:
+    """The CPU packages' energy counter, where the machine shows one (Linux powercap); None elsewhere."""
+    counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj"))
+    try:
+        return sum(int(c.read_text()) for c in counters) / 1e6 if counters else None
+    except OSError:
+        return None

@@ -1,0 +1,130 @@
+"""The masked-LM objective: which tokens are hidden, and a loss that never holds all logits."""
+
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import Packed, hidden_states
+
+_CHUNK = 512  # rows of logits held at once: 60 MB for 30,000 pieces in fp32
+
+
+@dataclass(frozen=True, slots=True)
+class Masker:
+    """Hides tokens of one document, BERT's way: 80 % mask, 10 % another piece, 10 % unchanged.
+
+    replacements: ids that a random piece is drawn from; never a special one (TRAPS O5).
+    """
+
+    unit: Literal["piece", "word"]
+    rate: float
+    mask_id: int
+    special: np.ndarray  # (vocabulary,) bool
+    replacements: np.ndarray
+
+    def __call__(
+        self, ids: np.ndarray, word_starts: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """ids (n,) int64 -> (what the model sees, (n,); sorted places to predict, (m,)).
+
+        m is the rate's share of the document, rounded, at least one: an independent draw a token would leave
+        short documents without any (O4). With whole words, words in random order until the share is met.
+        """
+        maskable = np.flatnonzero(~self.special[ids])
+        if not len(maskable):
+            return ids, maskable
+        wanted = max(1, round(self.rate * len(maskable)))
+        if self.unit == "piece":
+            chosen = np.sort(rng.permutation(maskable)[:wanted])
+        else:
+            if word_starts is None:
+                raise ValueError("whole-word masking needs word_starts")
+            word = np.cumsum(word_starts)[maskable]
+            names, sizes = np.unique(word, return_counts=True)
+            order = rng.permutation(len(names))
+            total = np.cumsum(sizes[order])
+            taken = int(np.argmin(np.abs(total - wanted))) + 1
+            chosen = maskable[np.isin(word, names[order[:taken]])]
+        draw = rng.random(len(chosen))
+        shown = ids.copy()
+        shown[chosen[draw < 0.8]] = self.mask_id
+        other = chosen[(draw >= 0.8) & (draw < 0.9)]
+        shown[other] = rng.choice(self.replacements, size=len(other))
+        return shown, chosen
+
+
+def masker(tokenizer: Any, unit: Literal["piece", "word"], rate: float) -> Masker:
+    special = np.zeros(len(tokenizer), dtype=np.bool_)
+    special[tokenizer.all_special_ids] = True
+    return Masker(unit, rate, tokenizer.mask_token_id, special, np.flatnonzero(~special))
+
+
+class MaskedLM(nn.Module):
+    """Forward of a packed batch: the summed loss, in nats, over its targets."""
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.model = encoder.model
+        self._encoder = encoder
+
+    def forward(self, packed: Packed) -> Tensor:
+        states = hidden_states(self._encoder, packed)
+        transform, decoder = self._encoder.architecture.head(self.model)
+        return summed_loss(transform(states[packed.label_positions]), decoder, packed.labels)
+
+
+def summed_loss(features: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
+    """Cross-entropy of decoder(features) against labels, summed. features (M, F), labels (M,) int64 -> ().
+
+    Logits exist for a few hundred rows at a time, and their gradients are made in the forward pass (as in
+    Liger-Kernel's fused linear cross-entropy, arXiv 2410.10989). The plain twin is
+    functional.cross_entropy(decoder(features), labels, reduction="sum").
+    """
+    dtype = features.dtype
+    if torch.is_autocast_enabled(features.device.type):
+        dtype = torch.get_autocast_dtype(features.device.type)
+    return _SummedLoss.apply(features, decoder.weight, decoder.bias, labels, dtype)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _SummedLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, dtype: torch.dtype
+    ) -> Tensor:
+        device = features.device.type
+        with torch.autocast(device, enabled=False):
+            x, w = features.to(dtype), weight.to(dtype)
+            d_features = torch.empty_like(x)
+            d_weight = torch.zeros_like(weight)
+            d_bias = None if bias is None else torch.zeros_like(bias)
+            loss = torch.zeros((), dtype=torch.float32, device=features.device)
+            for start in range(0, len(labels), _CHUNK):
+                rows, target = x[start : start + _CHUNK], labels[start : start + _CHUNK, None]
+                logits = functional.linear(rows, w).float()
+                if bias is not None:
+                    logits += bias
+                total = logits.logsumexp(dim=-1, keepdim=True)
+                loss += (total - logits.gather(1, target)).sum()
+                d_logits = logits.sub_(total).exp_()
+                d_logits.scatter_add_(1, target, torch.full_like(target, -1, dtype=d_logits.dtype))
+                if d_bias is not None:
+                    d_bias += d_logits.sum(dim=0)
+                narrow = d_logits.to(dtype)
+                d_features[start : start + _CHUNK] = narrow @ w
+                d_weight += narrow.T @ rows
+        ctx.save_for_backward(d_features.to(features.dtype), d_weight, d_bias)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        (scale,) = grads
+        d_features, d_weight, d_bias = ctx.saved_tensors
+        return d_features * scale, d_weight.mul_(scale), None if d_bias is None else d_bias * scale, None, None
+
+

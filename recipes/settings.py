@@ -1,0 +1,287 @@
+"""Run: everything a run was asked to do, frozen. TOML files, presets and --set resolve into one of these."""
+
+import hashlib
+import json
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.pack import read_toml
+
+STRATEGIES = ("convert", "continue", "scratch")
+PRESETS = Path(__file__).parent / "presets"
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Mixture(Settings):
+    """One corpus in a mixture. `weight` is its share of the tokens of a pass, against the other weights;
+    without weights each document comes `repeat` times a pass (0.5: half of them, drawn anew each pass).
+    `filter` is a condition on the corpus's columns: `education >= 4 and type == "case"`."""
+
+    corpus: str
+    weight: float | None = Field(default=None, gt=0)
+    repeat: float = Field(default=1.0, gt=0)
+    filter: str = ""
+
+
+class Data(Settings):
+    root: str | None = None  # --data
+    paths: tuple[str, ...] = ()  # --corpus
+    text_field: str | None = None  # --text-field
+    corpora: tuple[str, ...] = ()  # names of the pack; empty: all that are at hand and free to use
+    mixture: tuple[Mixture, ...] = ()
+    held_out: float = Field(default=0.05, ge=0, lt=1)  # share of documents kept for bits per byte
+    held_out_documents: int = Field(default=150, ge=1)  # at most, over all corpora
+    overlap_words: int = Field(default=13, ge=4)  # n of the n-gram check against the tasks' test documents
+    synthetic_documents: int = Field(default=1500, ge=1)  # of the embedded default
+
+
+class Adapt(Settings):
+    vocabulary: Literal["keep", "replace"] = "keep"
+    new_pieces: int = Field(default=16_000, ge=300)  # size of a replaced vocabulary
+    head: Literal["keep", "fresh"] = "keep"
+    head_tokens: int = Field(default=0, ge=0)  # a fresh head is first trained this long, in `head_lang`
+    head_lang: str = "en"
+
+
+class Objective(Settings):
+    kind: Literal["mlm"] = "mlm"
+    unit: Literal["piece", "word"] = "piece"
+    mask_rate: float = Field(default=0.3, gt=0, lt=1)
+
+
+class Train(Settings):
+    tokens: int = Field(default=1_000_000, ge=0)  # 0: change and save, no training
+    lr: float = Field(default=5e-4, gt=0)
+    batch_tokens: int = Field(default=16_384, gt=0)  # of one optimizer step, over all processes
+    micro_tokens: int = Field(default=8_192, gt=0)  # of one forward pass: what memory allows
+    context: int | None = Field(default=None, gt=8)  # tokens a document chunk; None: what the model takes
+    schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
+    warmup: float = Field(default=0.05, ge=0, le=1)  # share of the phase's tokens
+    decay: float = Field(default=0.2, ge=0, le=1)  # share of the phase's tokens, wsd only
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    checkpoint_tokens: int = Field(default=1_000_000, gt=0)
+    eval_tokens: int = Field(default=250_000, gt=0)
+    trackers: tuple[str, ...] = ()  # accelerate's names: tensorboard, trackio, wandb
+    seed: int = 0
+
+
+class Eval(Settings):
+    tasks: Literal["all", "none"] | tuple[str, ...] = "all"
+    seeds: int = Field(default=3, ge=1)
+    epochs: int = Field(default=8, ge=1)
+    lr: float = Field(default=3e-4, gt=0)
+    batch_tokens: int = Field(default=4_096, gt=0)
+
+
+class Phase(Settings):
+    """A stretch of training. What a phase leaves out comes from objective.*, data.* and train.*."""
+
+    name: str = "train"
+    tokens: int = Field(ge=0)
+    unit: Literal["piece", "word"] = "piece"
+    mask_rate: float = Field(default=0.3, gt=0, lt=1)
+    mixture: tuple[Mixture, ...] = ()
+    context: int | None = Field(default=None, gt=8)
+    schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
+    lr: float = Field(default=5e-4, gt=0)
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    decay: float = Field(default=0.2, ge=0, le=1)
+
+
+class Run(Settings):
+    strategy: Literal["convert", "continue", "scratch"]
+    lang: str
+    base: str
+    revision: str | None = None
+    preset: str | None = None
+    allow: tuple[Literal["non-commercial", "pickle", "remote-code"], ...] = ()
+    data: Data = Data()
+    adapt: Adapt = Adapt()
+    objective: Objective = Objective()
+    train: Train = Train()
+    eval: Eval = Eval()
+    phases: tuple[Phase, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits that change with any setting."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+    @property
+    def name(self) -> str:
+        return f"{self.strategy}-{Path(self.lang).stem}-{self.digest[:8]}"
+
+    @property
+    def tokens(self) -> int:
+        return sum(phase.tokens for phase in self.phases)
+
+    def to_toml(self) -> str:
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def presets() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
+
+
+def resolve(
+    flags: dict[str, Any], *, preset: str | None = None, config: Path | None = None, sets: tuple[str, ...] = ()
+) -> Run:
+    """One Run from, in rising order: the preset, the config file, --set KEY=VALUE, the other flags.
+
+    flags: nested like a config file, without None. InputError for unknown keys, presets and bad values.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if preset is not None:
+        if preset not in presets():
+            raise InputError(f"unknown preset '{preset}' ({nearest(preset, presets())})")
+        layers.append((f"preset {preset}", read_toml(PRESETS / f"{preset}.toml")))
+    if config is not None:
+        if not config.is_file():
+            raise InputError(f"settings file {config} does not exist")
+        layers.append((str(config), read_toml(config)))
+    layers += [(f"--set {item}", _setting(item)) for item in sets]
+    layers.append(("command line", flags))
+    merged: dict[str, Any] = {}
+    for where, layer in layers:
+        _check_keys(layer, Run, where)
+        _merge(merged, layer)
+    if preset is not None:
+        merged["preset"] = preset
+    for needed, flag in (("strategy", "--strategy"), ("lang", "--lang"), ("base", "--base")):
+        if not merged.get(needed):
+            raise InputError(f"{flag} is needed: {_needs(needed)}")
+    return _validated(_with_phases(merged))
+
+
+def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
+    """The settings of an evaluation alone: eval.* keys of --set, then the flags."""
+    merged: dict[str, Any] = {}
+    for item in sets:
+        layer = _setting(item)
+        _check_keys(layer, Run, f"--set {item}")
+        if set(layer) != {"eval"}:
+            raise InputError(f"--set {item}: only eval.* settings apply here")
+        _merge(merged, layer["eval"])
+    whole = {"strategy": "continue", "lang": "-", "base": "-", "eval": {**merged, **flags}}
+    return _validated(whole).eval
+
+
+def read_run(folder: Path) -> Run:
+    return _validated(read_toml(folder / "run.toml"))
+
+
+def _needs(key: str) -> str:
+    return {
+        "strategy": f"one of {', '.join(STRATEGIES)}",
+        "lang": "a language code, or the path of a pack.toml",
+        "base": "the model to start from, a folder or a hub id (or a preset that names one)",
+    }[key]
+
+
+def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
+    """Phases complete: what each leaves out comes from the groups; one phase where none is listed."""
+    defaults = _validated({**merged, "phases": []})
+    common = {
+        "tokens": defaults.train.tokens,
+        "unit": defaults.objective.unit,
+        "mask_rate": defaults.objective.mask_rate,
+        "mixture": [m.model_dump() for m in defaults.data.mixture],
+        "context": defaults.train.context,
+        "schedule": defaults.train.schedule,
+        "lr": defaults.train.lr,
+        "warmup": defaults.train.warmup,
+        "decay": defaults.train.decay,
+    }
+    listed = merged.get("phases") or [{}]
+    budget_given = "tokens" in merged.get("train", {})
+    if budget_given and len(listed) > 1:
+        # A budget for a recipe of several phases is shared out as the recipe shares its own.
+        whole = sum(phase.get("tokens", 0) for phase in listed)
+        listed = [
+            {**phase, "tokens": round(defaults.train.tokens * phase.get("tokens", 0) / whole)} for phase in listed
+        ]
+    elif budget_given:
+        listed = [{**listed[0], "tokens": defaults.train.tokens}]
+    return {**merged, "phases": [{**common, **phase} for phase in listed]}
+
+
+def _setting(item: str) -> dict[str, Any]:
+    key, separator, value = item.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--set {item}: write KEY=VALUE, for example --set train.lr=3e-4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string
+    nested: Any = parsed
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested  # type: ignore[no-any-return]
+
+
+def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _model_of(annotation: Any) -> type[Settings] | None:
+    """The Settings class in an annotation: itself, or inside tuple[...]."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, Settings) else None
+    for part in typing.get_args(annotation):
+        if (found := _model_of(part)) is not None:
+            return found
+    return None
+
+
+def _check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix: str = "") -> None:
+    for key, value in layer.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            known = [prefix + name for name in model.model_fields]
+            raise InputError(f"{where}: unknown setting '{prefix}{key}' ({nearest(prefix + key, known)})")
+        inner = _model_of(field.annotation)
+        if inner is None:
+            continue
+        entries = value if isinstance(value, list | tuple) else [value]
+        for entry in entries:
+            if not isinstance(entry, dict):
+                raise InputError(
+                    f"{where}: '{prefix}{key}' is a group; set one of "
+                    + ", ".join(f"{prefix}{key}.{name}" for name in inner.model_fields)
+                )
+            _check_keys(entry, inner, where, f"{prefix}{key}.")
+
+
+def _validated(merged: dict[str, Any]) -> Run:
+    try:
+        return Run.model_validate(merged)
+    except ValidationError as error:
+        problems = []
+        for item in error.errors():
+            name = ".".join(str(part) for part in item["loc"])
+            given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
+            choices = item.get("ctx", {}).get("expected")
+            if item["type"] == "literal_error" and isinstance(item["input"], str) and choices:
+                known = [choice.strip(" '") for choice in choices.replace(" or ", ", ").split(",")]
+                problems.append(f"unknown {name} '{item['input']}' ({nearest(item['input'], known)})")
+            else:
+                problems.append(f"setting {name}: {item['msg']}{given}")
+        raise InputError("; ".join(problems)) from error

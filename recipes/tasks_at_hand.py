@@ -1,0 +1,68 @@
+"""Which tasks a run scores and checks its text against: the pack's under the data root, or synthetic ones."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from medlingua.languages.cases import synthetic_tasks
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.pack import Pack, TaskSpec
+from medlingua.languages.tasks import Task, available, read_task
+
+_SEED = 7  # of the synthetic tasks: the same ones for every run
+
+
+class AtHand(NamedTuple):
+    """tasks: to be scored. tested: test texts by task, of every task whose files are there. unchecked: names
+    of the pack's tasks whose files are not."""
+
+    tasks: tuple[Task, ...]
+    tested: dict[str, list[str]]
+    unchecked: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...]) -> AtHand:
+    """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
+    names = wanted if isinstance(wanted, tuple) else ()
+    synthetic = {task.spec.name: task for task in synthetic_tasks(pack, _SEED)} if _has_cases(pack) else {}
+    known = [*synthetic, *(spec.name for spec in pack.tasks)]
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, known)})")
+    specs = {spec.name: spec for spec in pack.tasks}
+    for name in names:
+        if name in specs and root is None:
+            raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
+    at_hand = {s.name: s for s in pack.tasks if root is not None and available(s, root)}
+    read = {name: read_task(spec, root, pack.code) for name, spec in at_hand.items() if root is not None}
+    left_out = []
+    chosen: list[Task] = []
+    if wanted == "all":
+        for name, task in read.items():
+            if reason := _restriction(task.spec, allow):
+                left_out.append(f"task {name} is left out ({reason}): --allow non-commercial, or name it in eval.tasks")
+            else:
+                chosen.append(task)
+        chosen = chosen or list(synthetic.values())
+    for name in names:
+        if name in synthetic:
+            chosen.append(synthetic[name])
+        elif name in read:
+            chosen.append(read[name])
+        elif root is not None:
+            chosen.append(read_task(specs[name], root, pack.code))  # says which files are missing
+    checked = {**read, **{task.spec.name: task for task in chosen}}
+    return AtHand(
+        tuple(chosen),
+        {name: [example.document.text for example in task.test] for name, task in checked.items()},
+        tuple(spec.name for spec in pack.tasks if spec.name not in at_hand),
+        tuple(left_out),
+    )
+
+
+def _has_cases(pack: Pack) -> bool:
+    return (pack.folder / "cases.toml").exists()
+
+
+def _restriction(spec: TaskSpec, allow: tuple[str, ...]) -> str:
+    return "non-commercial use only" if spec.non_commercial and "non-commercial" not in allow else ""

@@ -1,0 +1,221 @@
+"""The walk of a run, from its settings to its report. Reads like the README's paragraph.
+
+    run.toml -> corpora -> start (the strategy's change) -> shards -> loop -> model -> scores -> report
+
+Every part leaves its result in the run's folder, so the same command goes on where a run was stopped.
+"""
+
+import datetime
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from medlingua.adapters import encoder as encoders
+from medlingua.adapters.embeddings import set_bias_to_frequencies
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.errors import InputError
+from medlingua.languages.lineage import Lineage, LineageStep
+from medlingua.languages.pack import Pack, load_pack
+from medlingua.recipes import continue_, held_out, machine
+from medlingua.recipes.checkpoint import Checkpoint
+from medlingua.recipes.console import say
+from medlingua.recipes.corpus import Prepared, prepare, training_texts
+from medlingua.recipes.evaluate import score_models
+from medlingua.recipes.folder import claim, write
+from medlingua.recipes.held_out import Passage, passages
+from medlingua.recipes.loop import train
+from medlingua.recipes.plan import decide
+from medlingua.recipes.settings import Adapt, Eval, Run, resolve
+from medlingua.recipes.sources import Selection, select
+from medlingua.recipes.tasks_at_hand import AtHand, find
+from medlingua.reports.card import write_card
+from medlingua.reports.page import write_report
+from medlingua.reports.read import append_row, read_run
+from medlingua.reports.rows import CostRow, EvalRow
+
+
+def adapt(run: Run, folder: Path) -> Path:
+    """Do a run, or what is left of it, in `folder`. Returns the path of report.html.
+
+    Raises InputError for what cannot be used, Interrupted when it was asked to stop and has saved.
+    """
+    began, joules = time.perf_counter(), machine.energy_joules()
+    machine.keep_pages()
+    pack = load_pack(run.lang)
+    selection = select(run, pack)
+    at_hand = find(pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow)
+    base_name = _base(run)
+    claim(folder, run)
+    if (folder / "cost.json").exists():
+        say(f"this run is finished: {folder}")
+        return write_report(folder)
+    for line in (*selection.left_out, *at_hand.left_out):
+        say(line)
+    if run.adapt.head == "fresh" and run.adapt.head_tokens:
+        base_name = str(_trained_head(run, base_name, folder / "head"))
+    encoder = _start(run, base_name, pack, selection, at_hand, folder)
+    prepared = prepare(
+        run, pack, selection, encoder.tokenizer, folder / "shards", at_hand.tested, at_hand.unchecked, say
+    )
+    write(folder / "corpora.json", prepared.row)
+    say(_told(prepared))
+    kept = passages((h.text for h in prepared.held_out), pack.spacy)
+    if not kept:
+        say("no document was held out, so bits per byte are not measured: the corpus is small")
+    _measure_before(run, base_name, encoder, kept, prepared, folder)
+    encoder.model.to(machine.device())
+    precision = machine.precision_of(run.train.precision, encoder.device)
+    say(f"precision {precision.name}: {precision.reason}")
+    write(folder / "plan.json", decide(run, encoder, precision))
+
+    def look(model: Encoder, state: Checkpoint) -> EvalRow | None:
+        if not kept:
+            return None
+        return held_out.measure(
+            model, kept, len(prepared.held_out), model="trained", phase=state.phase, step=state.step, tokens=state.tokens
+        )
+
+    state = train(encoder, prepared.shards, run, folder, precision, look)
+    last = look(encoder, state)
+    if last is not None:
+        append_row(folder / "metrics.jsonl", last)
+    _save(run, encoder, prepared, folder)
+    models = {"base": base_name, "trained": str(folder / "model")}
+    score_models(models, at_hand.tasks, run, folder)
+    _write_cost(folder, state, began, joules)
+    write_card(folder)
+    return write_report(folder)
+
+
+def _base(run: Run) -> str:
+    """The base as a folder or hub id; `package:name/folder` is a folder inside an installed package."""
+    if not run.base.startswith("package:"):
+        return run.base
+    from importlib.util import find_spec
+
+    name, _, inside = run.base.removeprefix("package:").partition("/")
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(f"base {run.base}: the package {name} is not installed; make demo installs it")
+    return str(Path(spec.submodule_search_locations[0]) / inside)
+
+
+def _trained_head(run: Run, base: str, folder: Path) -> Path:
+    """A base without a masked-LM head gets one, trained on the source language by a run of its own."""
+    language = run.adapt.head_lang
+    say(f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})")
+    settings = {
+        "strategy": "continue",
+        "lang": language,
+        "base": base,
+        "allow": list(run.allow),
+        "data": {"root": run.data.root} if run.data.root else {},
+        "adapt": Adapt(head="fresh").model_dump(),
+        "train": {**run.train.model_dump(), "tokens": run.adapt.head_tokens},
+        "eval": Eval(tasks="none").model_dump(),
+    }
+    adapt(resolve(settings), folder)
+    return folder / "model"
+
+
+def _start(
+    run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path
+) -> Encoder:
+    """The encoder that training starts from: kept in start/ where it is not the base itself."""
+    kept = folder / "start"
+    if kept.exists():
+        return encoders.load(str(kept))
+    head = "fresh" if run.adapt.head == "fresh" and not run.adapt.head_tokens else "keep"
+    encoder = encoders.load(base, head=head, revision=run.revision, allow=run.allow, seed=run.train.seed)
+
+    def texts():  # type: ignore[no-untyped-def]
+        return training_texts(run, pack, selection, at_hand.tested)
+
+    start = continue_.start(run, encoder, pack.code, pack.spacy, texts)
+    if start.vocabulary is not None:
+        write(folder / "vocabulary.json", start.vocabulary)
+    if head == "fresh":
+        counts = torch.zeros(start.encoder.model.config.vocab_size)
+        for text in texts():
+            ids = start.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
+            counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
+        set_bias_to_frequencies(start.encoder, counts)
+    if head == "fresh" or start.vocabulary is not None:
+        partial = folder / "start.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        encoders.save(start.encoder, partial)
+        partial.rename(kept)
+    return start.encoder
+
+
+def _told(prepared: Prepared) -> str:
+    rows = prepared.row.corpora
+    tokens, documents = sum(r.tokens for r in rows), sum(r.documents for r in rows)
+    left = {
+        "exact duplicates": sum(r.duplicates for r in rows),
+        "overlapping with a task's test documents": sum(r.overlapping for r in rows),
+        "filtered": sum(r.filtered for r in rows),
+    }
+    parts = ", ".join(f"{n:,} {what}" for what, n in left.items() if n) or "none"
+    return f"text: {documents:,} documents, {tokens:,} tokens; {len(prepared.held_out)} held out; left out: {parts}"
+
+
+def _measure_before(
+    run: Run, base: str, encoder: Encoder, kept: tuple[Passage, ...], prepared: Prepared, folder: Path
+) -> None:
+    done = {row.model for row in read_run(folder).evaluations}
+    if not kept or {"base", "start"} & done:
+        return
+    count = len(prepared.held_out)
+    changed = (folder / "start").exists()
+    rows = []
+    if changed and run.adapt.head_tokens or run.adapt.head == "keep":
+        before = encoders.load(base, revision=run.revision, allow=run.allow) if changed else encoder
+        before.model.eval().to(machine.device())
+        rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))
+    if changed:
+        encoder.model.eval().to(machine.device())
+        rows.append(held_out.measure(encoder, kept, count, model="start", phase=0, step=0, tokens=0))
+    for row in rows:
+        append_row(folder / "metrics.jsonl", row)
+
+
+def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
+    rows = prepared.row.corpora
+    step = LineageStep(
+        strategy=run.strategy,
+        language=run.lang,
+        base=run.base,
+        settings_digest=run.digest,
+        corpora=tuple(r.name for r in rows),
+        licences=tuple(r.licence for r in rows),
+        tokens=run.tokens,
+        synthetic=any(r.synthetic for r in rows),
+        date=datetime.date.today().isoformat(),
+        version=version("medlingua"),
+    )
+    past = encoder.lineage
+    lineage = Lineage(base=past.base, base_licence=past.base_licence, steps=(*past.steps, step))
+    partial = folder / "model.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    sample = [h.text[:2_000] for h in prepared.held_out]
+    encoders.save(encoders.with_lineage(encoder, lineage), partial, sample=sample)
+    shutil.rmtree(folder / "model", ignore_errors=True)
+    partial.rename(folder / "model")
+
+
+def _write_cost(folder: Path, state: Checkpoint, began: float, joules: float | None) -> None:
+    after = machine.energy_joules()
+    row = CostRow(
+        seconds=max(time.perf_counter() - began, state.seconds),
+        train_seconds=state.seconds,
+        tokens=state.tokens,
+        tokens_per_second=state.tokens / state.seconds if state.seconds else 0.0,
+        peak_memory_bytes=machine.peak_memory_bytes(),
+        energy_joules=None if joules is None or after is None else after - joules,
+        resumed=state.resumed,
+    )
+    write(folder / "cost.json", row)
