@@ -88,3 +88,21 @@ def test_importing_a_pack_is_quick_and_loads_nothing_heavy() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_a_pack_names_models_to_start_from_and_only_known_things_in_overlaps(code: str) -> None:
+    pack = load_pack(code)
+    assert pack.bases
+    assert all(base.hub or base.path for base in pack.bases)
+    known = {entry.name for entry in (*pack.corpora, *pack.tasks)}
+    for overlap in pack.overlaps:
+        assert set(overlap.names) & known, overlap
+
+
+def test_what_needs_a_signature_or_a_licence_is_restricted() -> None:
+    by_name = {corpus.name: corpus for code in LANGUAGES for corpus in load_pack(code).corpora}
+    assert {"nachos", "ggponc_text", "e3c_layer3", "biomed_fr"} <= {
+        n for n, c in by_name.items() if c.restricted
+    }
+    assert not by_name["finemed_fr"].restricted
