@@ -4,9 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor, nn
-
 from medlingua.languages.errors import InputError, nearest
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Encoder: a model, its tokenizer, what family it is and where it comes from. Load and save."""
 
 import json
-import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,15 +9,18 @@ from typing import Any, Literal
 import torch
 import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
-
 from medlingua.adapters.architecture import Architecture, architecture_of, usable_length
 from medlingua.adapters.attention import NAME, register
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
 Permission = Literal["non-commercial", "pickle", "remote-code"]
+# transformers draws bars of its own and warns of what is an error or a decision here.
+transformers.logging.set_verbosity_error()
+transformers.logging.disable_progress_bar()
+
 _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 
@@ -100,7 +102,9 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
         raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")
     for line in sample:
         if reopened(line)["input_ids"] != tokenizer(line)["input_ids"]:
-            raise ValueError(f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}")
+            raise ValueError(
+                f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}"
+            )
 
 
 def with_lineage(encoder: Encoder, lineage: Lineage) -> Encoder:
@@ -124,7 +128,14 @@ def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str])
     remote = "remote-code" in allowed
     try:
         return reader.from_pretrained(base, revision=revision, trust_remote_code=remote)
-    except (OSError, ValueError, KeyError, HfHubHTTPError, OfflineModeIsEnabled, LocalEntryNotFoundError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        HfHubHTTPError,
+        OfflineModeIsEnabled,
+        LocalEntryNotFoundError,
+    ) as error:
         raise _unreadable(base, error) from error
 
 
@@ -133,7 +144,9 @@ def _unreadable(base: str, error: Exception) -> InputError:
     if folder.is_dir():
         missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).exists()]
         if missing:
-            return InputError(f"model folder {base}: no {' and no '.join(missing)}; give a folder that save_pretrained wrote")
+            return InputError(
+                f"model folder {base}: no {' and no '.join(missing)}; give a folder that save_pretrained wrote"
+            )
         if "trust_remote_code" in str(error):
             return _remote_code(base)
         return InputError(f"model folder {base} cannot be read: {_first_line(error)}")
@@ -186,9 +199,6 @@ def _load_weights(
     allowed: frozenset[str],
 ) -> Any:
     wanted = getattr(transformers, architecture.model_class)
-    noisy = logging.getLogger("transformers.modeling_utils")
-    level = noisy.level
-    noisy.setLevel(logging.ERROR)  # its table of missing weights is our error, below
     try:
         model, info = wanted.from_pretrained(
             base,
@@ -201,8 +211,6 @@ def _load_weights(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, HfHubHTTPError) as error:
         raise InputError(f"weights of {base} cannot be loaded: {_first_line(error)}") from error
-    finally:
-        noisy.setLevel(level)
     spare = architecture.spare_weights
     missing = sorted(k for k in info["missing_keys"] if not k.startswith(spare or ("\0",)))
     unexpected = sorted(k for k in info["unexpected_keys"] if not k.startswith(spare or ("\0",)))
@@ -219,9 +227,13 @@ def _load_weights(
     if unexpected:
         problems.append(f"weights that {architecture.model_class} does not know: {_listed(unexpected)}")
     if info["mismatched_keys"]:
-        problems.append(f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}")
+        problems.append(
+            f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}"
+        )
     if problems:
-        raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
+        raise InputError(
+            f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems)
+        )
     return model
 
 
@@ -233,7 +245,9 @@ def _listed(names: list[str]) -> str:
 def _check_tokenizer(encoder: Encoder, base: str) -> None:
     tokenizer, rows = encoder.tokenizer, encoder.model.config.vocab_size
     if not getattr(tokenizer, "is_fast", False):
-        raise InputError(f"{base}: only fast tokenizers (tokenizer.json) are supported; it loads as a slow one")
+        raise InputError(
+            f"{base}: only fast tokenizers (tokenizer.json) are supported; it loads as a slow one"
+        )
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise InputError(

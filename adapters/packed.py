@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from medlingua.adapters.encoder import Encoder
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-
-from medlingua.adapters.encoder import Encoder
 
 
 @dataclass(frozen=True, slots=True)

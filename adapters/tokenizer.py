@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
-
-from medlingua.languages.errors import InputError
 
 # What the languages tell apart and an English tokenizer often does not (TRAPS T7, T8).
 _PAIRS = {
@@ -38,7 +37,7 @@ def check_fit(tokenizer: Any, language: str, base: str) -> None:
 
 
 def kind_of(tokenizer: Any) -> str:
-    """ "WordPiece", "BPE" or "Unigram". """
+    """ "WordPiece", "BPE" or "Unigram"."""
     return type(tokenizer.backend_tokenizer.model).__name__
 
 
@@ -74,7 +73,9 @@ def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) 
             show_progress=False,
         )
     else:
-        raise InputError(f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. Keep it: adapt.vocabulary = 'keep'")
+        raise InputError(
+            f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. Keep it: adapt.vocabulary = 'keep'"
+        )
     made.train_from_iterator(texts, trainer)
     if made.get_vocab_size() < size:
         raise InputError(
@@ -104,7 +105,9 @@ def surface(tokenizer: Any, piece: str) -> tuple[str, bool]:
         return piece.removeprefix("##"), piece.startswith("##")
     if kind == "Unigram":
         return piece.removeprefix("▁"), not piece.startswith("▁")
-    text = tokenizer.backend_tokenizer.decoder.decode([piece]) if tokenizer.backend_tokenizer.decoder else piece
+    text = (
+        tokenizer.backend_tokenizer.decoder.decode([piece]) if tokenizer.backend_tokenizer.decoder else piece
+    )
     return text.removeprefix(" "), not piece.startswith("Ġ")
 
 

@@ -12,7 +12,7 @@ from .errors import InputError
 _PIECE = 200_000  # characters that one spaCy document holds at most
 _PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 # A full stop after a single letter is an initial or an abbreviation (z. B., J. Dupont), in any language.
-_SENTENCE = re.compile(r"(?<!\b\w)[.!?…]+[\"»”’)\]]*\s+(?=[^\W\d_]|[\d¿¡\"«„“(•–-])")
+_SENTENCE = re.compile(r"(?<!\b\w)[.!?…]{1,3}[\"»”’)\]]{0,3}\s+(?=[^\W\d_]|[\d¿¡\"«„“(•–-])")
 _SPACE = re.compile(r"\s+")
 
 

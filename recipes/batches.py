@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-
 from medlingua.adapters.packed import Packed, pack
 from medlingua.languages.errors import InputError
 from medlingua.recipes.corpus import Shard, mixture_of
@@ -113,7 +112,9 @@ class Stream:
         while True:
             order = self.order(place.passed)
             for at in range(place.document, len(order)):
-                yield from self._chunks_of(place.passed, at, order, place.chunk if at == place.document else 0)
+                yield from self._chunks_of(
+                    place.passed, at, order, place.chunk if at == place.document else 0
+                )
             place = Place(place.passed + 1)
 
     def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
@@ -180,5 +181,9 @@ def _packed(chunks: list[Chunk], first_position: int) -> Packed:
     where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
     labels = np.concatenate([c.labels for c in chunks])
     return Packed(
-        row.ids, row.positions, row.cu_seqlens, torch.from_numpy(labels), torch.from_numpy(where.astype(np.int64))
+        row.ids,
+        row.positions,
+        row.cu_seqlens,
+        torch.from_numpy(labels),
+        torch.from_numpy(where.astype(np.int64)),
     )

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-
 from medlingua.languages.errors import InputError
 from medlingua.recipes.batches import Place
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 
 _KEPT = 2  # the newest, and the one before should the newest be damaged
 
@@ -72,7 +71,9 @@ def restore(
             continue
         return state, damaged
     if damaged:
-        raise InputError(f"no whole checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start anew")
+        raise InputError(
+            f"no whole checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start anew"
+        )
     return None, []
 
 
@@ -86,7 +87,11 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
-            kept = {key: moments[f"{name}/{key}"] for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}/{key}" in moments}
+            kept = {
+                key: moments[f"{name}/{key}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"{name}/{key}" in moments
+            }
             if kept:
                 on_device = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
                 if parameter.device.type != "cpu":

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-
 from medlingua.languages.errors import InputError
 
 app = typer.Typer(
@@ -20,16 +19,20 @@ app = typer.Typer(
 )
 
 _Lang = Annotated[str | None, typer.Option("--lang", help="fr, es, de, en, or the path of a pack.toml.")]
-_Data = Annotated[str | None, typer.Option("--data", help="Data root: where the pack's corpora and tasks lie.")]
+_Data = Annotated[
+    str | None, typer.Option("--data", help="Data root: where the pack's corpora and tasks lie.")
+]
 _Allow = Annotated[
-    list[str] | None, typer.Option("--allow", help="non-commercial, pickle, remote-code: refused unless named.")
+    list[str] | None,
+    typer.Option("--allow", help="non-commercial, pickle, remote-code: refused unless named."),
 ]
 _Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: KEY=VALUE, e.g. train.lr=3e-4.")]
 _Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Default: runs/<id>.")]
 _Preset = Annotated[str | None, typer.Option("--preset", help="A recipe by name, e.g. demo.")]
 _Config = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings.")]
 _Corpus = Annotated[
-    list[str] | None, typer.Option("--corpus", help="Your own text: files, folders, patterns; txt, JSONL, CSV, parquet.")
+    list[str] | None,
+    typer.Option("--corpus", help="Your own text: files, folders, patterns; txt, JSONL, CSV, parquet."),
 ]
 _TextField = Annotated[str | None, typer.Option("--text-field", help="Column of the text in --corpus files.")]
 _Base = Annotated[str | None, typer.Option("--base", help="Model to start from: a folder or a hub id.")]
@@ -74,7 +77,9 @@ def evaluate(
     data: _Data = None,
     tasks: Annotated[str, typer.Option("--tasks", help="all, or names with commas.")] = "all",
     seeds: Annotated[int, typer.Option("--seeds", help="Fine-tuning runs a task.")] = 3,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path("evaluation"),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path(
+        "evaluation"
+    ),
     sets: _Sets = None,
     allow: _Allow = None,
 ) -> None:
@@ -130,7 +135,9 @@ def doctor(data: _Data = None) -> None:
 def fetch(
     data: Annotated[Path, typer.Option("--data", help="Data root to fill.")],
     lang: _Lang = None,
-    names: Annotated[list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")
+    ] = None,
     model: Annotated[str | None, typer.Option("--model", help="A model of the hub, by its id.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Of the model.")] = None,
     allow: _Allow = None,
@@ -183,7 +190,9 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _fail(f"no space left on the device of {error.filename or 'the run'}; free some and give the command again")
+        _fail(
+            f"no space left on the device of {error.filename or 'the run'}; free some and give the command again"
+        )
     except Exception as error:
         # click's usage errors and our request to stop, without importing either's module for --help
         if hasattr(error, "format_message"):

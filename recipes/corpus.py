@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.languages.words import cut, nfc
@@ -140,16 +139,16 @@ class Cleaner:
                 self._held_out += held_out
                 yield Kept(document.id, text, digest, accepted, held_out)
         if not counts["read"] or counts["empty"] == counts["read"]:
-            raise InputError(f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents")
+            raise InputError(
+                f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents"
+            )
         if counts["filtered"] == counts["read"] - counts["empty"]:
             raise InputError(
                 f"corpus {source.name}: the filter {' / '.join(filters)} lets none of {counts['read']} documents pass"
             )
 
 
-def training_texts(
-    run: Run, pack: Pack, selection: Selection, tested: dict[str, list[str]]
-) -> Iterator[str]:
+def training_texts(run: Run, pack: Pack, selection: Selection, tested: dict[str, list[str]]) -> Iterator[str]:
     """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
     cleaner = Cleaner(run, pack, tested)
     for source in selection.sources:

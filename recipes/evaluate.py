@@ -1,3 +1,135 @@
-"""x"""
-def score_models(models, tasks, run, folder):
-    pass
+"""Scores: every model, every task, every seed, by the same code; cell by cell, so a stopped run goes on."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from medlingua.adapters import encoder as encoders
+from medlingua.adapters.encoder import Encoder, Permission
+from medlingua.languages.annotations import Span
+from medlingua.languages.tasks import Task, labels_of
+from medlingua.recipes import machine
+from medlingua.recipes.console import progress, say
+from medlingua.recipes.finetune import Fitted, TaskModel, fit
+from medlingua.recipes.settings import Eval
+from medlingua.recipes.tasks.labels import Labels
+from medlingua.recipes.tasks.ner import Ner
+from medlingua.reports.read import append_row, read_scores, write_whole
+from medlingua.reports.rows import Score
+
+BASELINE = "majority"
+UPPER_BOUND = "flat tags, upper bound"
+
+
+def score_models(
+    models: Mapping[str, str],
+    tasks: Iterable[Task],
+    settings: Eval,
+    spacy: str,
+    folder: Path,
+    *,
+    allow: Iterable[Permission] = (),
+    precision: machine.Precision,
+) -> None:
+    """Fine-tune and score each model (name -> folder or hub id), into results.jsonl and predictions/.
+
+    Cells that results.jsonl holds already are not computed again.
+    """
+    results = folder / "results.jsonl"
+    for task in tasks:
+        if task.unseen:
+            counted = ", ".join(f"{label} ({n})" for label, n in task.unseen.items())
+            say(f"task {task.spec.name}: labels that only test has, all missed: {counted}")
+        for name, where in models.items():
+            done = {(s.model, s.task, s.seed) for s in read_scores(results)}
+            missing = [seed for seed in range(settings.seeds) if (name, task.spec.name, seed) not in done]
+            if not missing:
+                continue
+            encoder = encoders.load(where, allow=allow)
+            encoder.model.to(machine.device())
+            model = _task_model(task, encoder, spacy)
+            if (BASELINE, task.spec.name, None) not in done and (
+                UPPER_BOUND,
+                task.spec.name,
+                None,
+            ) not in done:
+                _append_bounds(results, model)
+            for seed in missing:
+                with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
+                    fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
+                _keep(folder / "predictions", name, model, seed, fitted)
+                for metric, value in fitted.test.items():
+                    append_row(
+                        results, _score(model, name, metric, value, seed, f"epoch {fitted.epoch} by dev")
+                    )
+
+
+def _task_model(task: Task, encoder: Encoder, spacy: str) -> TaskModel:
+    return Ner(task, encoder, spacy) if task.spec.kind == "ner" else Labels(task, encoder)
+
+
+def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], Any]:
+    enabled = precision.name == "bf16"
+    return lambda: torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def _append_bounds(results: Path, model: TaskModel) -> None:
+    """What needs no training: the majority answer, or what flat tags can reach at best."""
+    if isinstance(model, Ner):
+        append_row(
+            results, _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, "")
+        )
+    elif isinstance(model, Labels):
+        for metric, value in model.majority("test").items():
+            append_row(
+                results, _score(model, BASELINE, metric, value, None, "always train's most frequent label")
+            )
+
+
+def _score(model: TaskModel, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:
+    task = model.task
+    return Score(
+        model=name,
+        task=task.spec.name,
+        language=task.language,
+        split="test",
+        metric=metric,
+        protocol=model.protocol,
+        value=value,
+        seed=seed,
+        examples=len(task.test),
+        gold=sum(len(set(_items(e.gold))) for e in task.test),
+        synthetic=task.synthetic,
+        note=note,
+    )
+
+
+def _items(gold: Any) -> Iterable[Any]:
+    return labels_of(gold) if isinstance(gold, str) else gold
+
+
+def _keep(folder: Path, name: str, model: TaskModel, seed: int, fitted: Fitted) -> None:
+    """predictions/<task>-<model>-<seed>.jsonl: what was said of each test document, with dev's choices first."""
+    folder.mkdir(exist_ok=True)
+    head = {"task": model.task.spec.name, "model": name, "seed": seed, "protocol": model.protocol}
+    lines = [json.dumps({**head, "epoch": fitted.epoch, "chosen": fitted.chosen, "dev": fitted.dev})]
+    for example, said in zip(model.task.test, fitted.decided, strict=True):
+        lines.append(
+            json.dumps(
+                {"id": example.id, "predicted": [_plain(item) for item in _ordered(said)]}, ensure_ascii=False
+            )
+        )
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    write_whole(folder / f"{model.task.spec.name}-{safe}-{seed}.jsonl", "\n".join(lines) + "\n")
+
+
+def _ordered(said: Iterable[Any]) -> list[Any]:
+    return sorted(
+        said, key=lambda item: (item.start, item.end, item.label) if isinstance(item, Span) else (0, 0, item)
+    )
+
+
+def _plain(item: Any) -> Any:
+    return {"fragments": item.fragments, "label": item.label} if isinstance(item, Span) else item

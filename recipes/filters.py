@@ -28,7 +28,9 @@ def compile_filter(expression: str, corpus: str) -> Callable[[Mapping[str, Any]]
     try:
         tree = ast.parse(expression, mode="eval").body
     except SyntaxError as error:
-        raise InputError(f"{where}: not an expression at column {error.offset}; write: education >= 4") from error
+        raise InputError(
+            f"{where}: not an expression at column {error.offset}; write: education >= 4"
+        ) from error
     _check(tree, where)
 
     def accepts(columns: Mapping[str, Any]) -> bool:
@@ -81,7 +83,9 @@ def _evaluate(node: ast.expr, columns: Mapping[str, Any], where: str) -> Any:
                     if not _COMPARISONS[type(op)](value, right):
                         return False
                 except TypeError as error:
-                    raise InputError(f"{where}: cannot compare {value!r} with {right!r} in '{ast.unparse(node)}'") from error
+                    raise InputError(
+                        f"{where}: cannot compare {value!r} with {right!r} in '{ast.unparse(node)}'"
+                    ) from error
                 value = right
             return True
     raise AssertionError(ast.dump(node))

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Run, read_run
 from medlingua.reports.read import write_whole
+from pydantic import BaseModel
 
 
 def claim(folder: Path, run: Run) -> None:

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.nn import functional
-
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, hidden_states, pack
 from medlingua.languages.words import cut, words
 from medlingua.reports.rows import EvalRow
+from torch.nn import functional
 
 MASK_RATE = 0.15  # of the words, always, whatever the training masks
 _PASSAGE_CHARS = 1_000  # fits 512 positions with any tokenizer of these languages
@@ -91,11 +90,20 @@ def _hide(passage: Passage, encoder: Encoder) -> list[_Hidden]:
 
 @torch.no_grad()
 def measure(
-    encoder: Encoder, held_out: Sequence[Passage], documents: int, *, model: str, phase: int, step: int, tokens: int
+    encoder: Encoder,
+    held_out: Sequence[Passage],
+    documents: int,
+    *,
+    model: str,
+    phase: int,
+    step: int,
+    tokens: int,
 ) -> EvalRow:
     """Loss and bits per byte of the hidden words, in fp32. Bytes that the tokenizer cannot write cost 8 bits."""
     rows = [row for passage in held_out for row in _hide(passage, encoder)]
-    rows.sort(key=lambda row: len(row.ids))  # documents of like length in one row: less work in padding families
+    rows.sort(
+        key=lambda row: len(row.ids)
+    )  # documents of like length in one row: less work in padding families
     nats, pieces = 0.0, 0
     transform, decoder = encoder.architecture.head(encoder.model)
     for group in _groups(rows):

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.languages.errors import InputError
 from medlingua.recipes import checkpoint
@@ -37,7 +36,12 @@ class Interrupted(Exception):
 
 
 def train(
-    encoder: Encoder, shards: tuple[Shard, ...], run: Run, folder: Path, precision: Precision, evaluate: Evaluate
+    encoder: Encoder,
+    shards: tuple[Shard, ...],
+    run: Run,
+    folder: Path,
+    precision: Precision,
+    evaluate: Evaluate,
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
@@ -76,7 +80,9 @@ def train(
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
-            for batch in _ahead(stream, state.place, run.train, encoder.first_position, phase, state.phase_tokens):
+            for batch in _ahead(
+                stream, state.place, run.train, encoder.first_position, phase, state.phase_tokens
+            ):
                 began = time.perf_counter()
                 lr = phase.lr * schedule(phase, state.phase_tokens)
                 # Dropout's draws depend on the step alone, so a resumed run draws the same.
@@ -95,7 +101,9 @@ def train(
                     phase_tokens=state.phase_tokens + batch.tokens, place=batch.after,
                     seconds=state.seconds + seconds,
                 )  # fmt: skip
-                bar.update(min(state.tokens, run.tokens), f"loss {loss:.3f}  {batch.tokens / seconds:,.0f} tokens/s")
+                bar.update(
+                    min(state.tokens, run.tokens), f"loss {loss:.3f}  {batch.tokens / seconds:,.0f} tokens/s"
+                )
                 if state.tokens - logged >= run.tokens / _LOGGED_ROWS or _ends(phase, state):
                     logged = state.tokens
                     row = TrainRow(
@@ -109,7 +117,9 @@ def train(
                 if _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens) or stop.is_set():
                     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
                 if stop.is_set():
-                    raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
+                    raise Interrupted(
+                        f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens"
+                    )
                 if _ends(phase, state):
                     break
     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
@@ -157,7 +167,10 @@ def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.Opti
     kept = [p for p in model.parameters() if p.ndim < 2 or id(p) in tables]
     if any(p.dtype != torch.float32 for p in model.parameters()):
         raise ValueError("the optimizer needs fp32 weights: in bf16 most steps change nothing (TRAPS C15)")
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, lr=settings.lr, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 

@@ -1,16 +1,14 @@
 """The masked-LM objective: which tokens are hidden, and a loss that never holds all logits."""
 
-
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, hidden_states
+from torch import Tensor, nn
+from torch.nn import functional
 
 _CHUNK = 512  # rows of logits held at once: 60 MB for 30,000 pieces in fp32
 
@@ -125,6 +123,10 @@ class _SummedLoss(torch.autograd.Function):
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         (scale,) = grads
         d_features, d_weight, d_bias = ctx.saved_tensors
-        return d_features * scale, d_weight.mul_(scale), None if d_bias is None else d_bias * scale, None, None
-
-
+        return (
+            d_features * scale,
+            d_weight.mul_(scale),
+            None if d_bias is None else d_bias * scale,
+            None,
+            None,
+        )

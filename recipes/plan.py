@@ -7,7 +7,6 @@ import time
 import numpy as np
 import torch
 from accelerate import Accelerator
-
 from medlingua.adapters.attention import choose_backend
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, pack
@@ -32,7 +31,9 @@ def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | No
         precision=precision.name,
         precision_reason=precision.reason,
         attention=backend.name if packs else "stock",
-        attention_reason=backend.reason if packs else "this family has its own attention; documents are padded",
+        attention_reason=backend.reason
+        if packs
+        else "this family has its own attention; documents are padded",
         parameters=parameters,
         tokens=run.tokens,
         steps=math.ceil(run.tokens / run.train.batch_tokens),
@@ -60,11 +61,28 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
     return run.tokens * (time.perf_counter() - began) / done
 
 
+def told(plan: PlanRow) -> str:
+    """A plan in lines for a person."""
+    rate = plan.tokens / plan.seconds if plan.seconds else 0.0
+    lines = (
+        f"machine    {plan.machine}",
+        f"precision  {plan.precision}: {plan.precision_reason}",
+        f"attention  {plan.attention}: {plan.attention_reason}",
+        f"model      {plan.parameters:,} parameters",
+        f"training   {plan.tokens:,} tokens in about {plan.steps:,} steps",
+        f"memory     about {plan.memory_bytes / 2**30:.1f} GiB",
+        f"time       about {(plan.seconds or 0) / 3600:.2f} hours of training ({rate:,.0f} tokens/s, measured)",
+    )
+    return "\n".join(lines)
+
+
 def _noise(run: Run, encoder: Encoder) -> Batch:
     rng = np.random.default_rng(0)
     length = min(run.train.context or encoder.length, encoder.length, run.train.micro_tokens)
     count = max(1, run.train.micro_tokens // length)
-    row = pack([rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position)
+    row = pack(
+        [rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position
+    )
     tokens = count * length
     where = np.sort(rng.permutation(tokens)[: max(1, round(run.objective.mask_rate * tokens))])
     packed = Packed(

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import read_toml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STRATEGIES = ("convert", "continue", "scratch")
 PRESETS = Path(__file__).parent / "presets"
@@ -138,7 +137,11 @@ def presets() -> tuple[str, ...]:
 
 
 def resolve(
-    flags: dict[str, Any], *, preset: str | None = None, config: Path | None = None, sets: tuple[str, ...] = ()
+    flags: dict[str, Any],
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    sets: tuple[str, ...] = (),
 ) -> Run:
     """One Run from, in rising order: the preset, the config file, --set KEY=VALUE, the other flags.
 
@@ -212,7 +215,8 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
         # A budget for a recipe of several phases is shared out as the recipe shares its own.
         whole = sum(phase.get("tokens", 0) for phase in listed)
         listed = [
-            {**phase, "tokens": round(defaults.train.tokens * phase.get("tokens", 0) / whole)} for phase in listed
+            {**phase, "tokens": round(defaults.train.tokens * phase.get("tokens", 0) / whole)}
+            for phase in listed
         ]
     elif budget_given:
         listed = [{**listed[0], "tokens": defaults.train.tokens}]

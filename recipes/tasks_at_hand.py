@@ -40,7 +40,9 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
     if wanted == "all":
         for name, task in read.items():
             if reason := _restriction(task.spec, allow):
-                left_out.append(f"task {name} is left out ({reason}): --allow non-commercial, or name it in eval.tasks")
+                left_out.append(
+                    f"task {name} is left out ({reason}): --allow non-commercial, or name it in eval.tasks"
+                )
             else:
                 chosen.append(task)
         chosen = chosen or list(synthetic.values())

@@ -12,10 +12,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.embeddings import set_bias_to_frequencies
-from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
@@ -27,11 +26,12 @@ from medlingua.recipes.evaluate import score_models
 from medlingua.recipes.folder import claim, write
 from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.loop import train
-from medlingua.recipes.plan import decide
+from medlingua.recipes.plan import decide, measured_seconds, told
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
 from medlingua.recipes.tasks_at_hand import AtHand, find
 from medlingua.reports.card import write_card
+from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import CostRow, EvalRow
@@ -47,7 +47,7 @@ def adapt(run: Run, folder: Path) -> Path:
     pack = load_pack(run.lang)
     selection = select(run, pack)
     at_hand = find(pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow)
-    base_name = _base(run)
+    base_name = base_of(run)
     claim(folder, run)
     if (folder / "cost.json").exists():
         say(f"this run is finished: {folder}")
@@ -75,7 +75,13 @@ def adapt(run: Run, folder: Path) -> Path:
         if not kept:
             return None
         return held_out.measure(
-            model, kept, len(prepared.held_out), model="trained", phase=state.phase, step=state.step, tokens=state.tokens
+            model,
+            kept,
+            len(prepared.held_out),
+            model="trained",
+            phase=state.phase,
+            step=state.step,
+            tokens=state.tokens,
         )
 
     state = train(encoder, prepared.shards, run, folder, precision, look)
@@ -84,13 +90,50 @@ def adapt(run: Run, folder: Path) -> Path:
         append_row(folder / "metrics.jsonl", last)
     _save(run, encoder, prepared, folder)
     models = {"base": base_name, "trained": str(folder / "model")}
-    score_models(models, at_hand.tasks, run, folder)
+    score_models(models, at_hand.tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision)
     _write_cost(folder, state, began, joules)
     write_card(folder)
     return write_report(folder)
 
 
-def _base(run: Run) -> str:
+def evaluate(
+    models: tuple[str, ...],
+    lang: str,
+    data: str | None,
+    settings: Eval,
+    allow: tuple[Permission, ...],
+    folder: Path,
+) -> Path:
+    """Score models on the tasks of a language, into results.jsonl and a report of `folder`."""
+    machine.keep_pages()
+    pack = load_pack(lang)
+    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow)
+    for line in at_hand.left_out:
+        say(line)
+    if not at_hand.tasks:
+        raise InputError(f"no task of language {pack.code} is at hand: give --data ROOT")
+    names = {Path(model).name if Path(model).is_dir() else model: model for model in models}
+    if len(names) < len(models):
+        names = {model: model for model in models}
+    folder.mkdir(parents=True, exist_ok=True)
+    precision = machine.precision_of("auto", machine.device())
+    score_models(names, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision)
+    return write_comparison(folder)
+
+
+def plan(run: Run) -> str:
+    """What a run will cost here, in words, from steps measured on this machine."""
+    machine.keep_pages()
+    encoder = encoders.load(
+        base_of(run), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow
+    )
+    encoder.model.to(machine.device())
+    precision = machine.precision_of(run.train.precision, encoder.device)
+    seconds = measured_seconds(run, encoder, precision)
+    return told(decide(run, encoder, precision, seconds))
+
+
+def base_of(run: Run) -> str:
     """The base as a folder or hub id; `package:name/folder` is a folder inside an installed package."""
     if not run.base.startswith("package:"):
         return run.base
@@ -106,7 +149,9 @@ def _base(run: Run) -> str:
 def _trained_head(run: Run, base: str, folder: Path) -> Path:
     """A base without a masked-LM head gets one, trained on the source language by a run of its own."""
     language = run.adapt.head_lang
-    say(f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})")
+    say(
+        f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})"
+    )
     settings = {
         "strategy": "continue",
         "lang": language,
@@ -121,9 +166,7 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
     return folder / "model"
 
 
-def _start(
-    run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path
-) -> Encoder:
+def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Encoder:
     """The encoder that training starts from: kept in start/ where it is not the base itself."""
     kept = folder / "start"
     if kept.exists():
@@ -172,7 +215,7 @@ def _measure_before(
     count = len(prepared.held_out)
     changed = (folder / "start").exists()
     rows = []
-    if changed and run.adapt.head_tokens or run.adapt.head == "keep":
+    if (changed and run.adapt.head_tokens) or run.adapt.head == "keep":
         before = encoders.load(base, revision=run.revision, allow=run.allow) if changed else encoder
         before.model.eval().to(machine.device())
         rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))

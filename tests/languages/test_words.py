@@ -159,3 +159,13 @@ def test_cut_is_quick_on_a_document_of_50_mb() -> None:
 def test_an_unknown_pipeline_is_explained() -> None:
     with pytest.raises(InputError, match=r"no blank pipeline 'zzz'.*'xx'"):
         words("a", "zzz")
+
+
+@pytest.mark.parametrize("text", ["x", ".", '."', " ", "\n", "Bla bla.\n\n", "\u0301"])
+def test_cut_stays_linear_on_text_that_repeats_one_sign(text: str) -> None:
+    long = text * (4_000_000 // len(text))
+    before = time.perf_counter()
+    pieces = cut(long, 100_000, "fr")
+    assert time.perf_counter() - before < 5
+    assert pieces[0][0] == 0
+    assert pieces[-1][1] == len(long)

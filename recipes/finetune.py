@@ -1,0 +1,210 @@
+"""Fine-tuning on a task: documents read whole, in overlapping windows where they exceed the model.
+
+Every token is owned by one window, the one where it has most context on both sides, so nothing is cut away
+and nothing is counted twice (TRAPS V1, V5).
+"""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.tasks import Task
+from medlingua.recipes.settings import Eval
+from torch import Tensor, nn
+
+DROPOUT = 0.1
+_WARMUP = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A document as the model reads it. N tokens, W windows.
+
+    windows: id arrays with special tokens. window, place: (N,) int64, the window that owns each token and the
+    token's place in it. offsets: (N, 2) int64, characters of the text.
+    """
+
+    windows: tuple[np.ndarray, ...]
+    window: np.ndarray
+    place: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def size(self) -> int:
+        return sum(len(w) for w in self.windows)
+
+
+def read_whole(encoder: Encoder, text: str) -> Read:
+    """Tokenize a document and lay windows of the model's length over it, a quarter overlapping."""
+    tokenizer = encoder.tokenizer
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    ids = np.array(encoding.ids, dtype=np.int64)
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    room = encoder.length - 2
+    stride = room - room // 4
+    starts = np.arange(0, max(1, len(ids) - room + stride), stride)
+    starts = np.minimum(starts, max(0, len(ids) - room))
+    ends = np.minimum(starts + room, len(ids))
+    tokens = np.arange(len(ids))[:, None]
+    margin = np.minimum(tokens - starts, ends - 1 - tokens)  # negative outside the window
+    # At the text's own ends a window loses nothing.
+    margin = np.where((starts == 0) & (tokens < ends), np.maximum(margin, ends - 1 - tokens), margin)
+    margin = np.where((ends == len(ids)) & (tokens >= starts), np.maximum(margin, tokens - starts), margin)
+    window = margin.argmax(axis=1) if len(ids) else np.empty(0, dtype=np.int64)
+    framed = tuple(
+        np.concatenate([[tokenizer.cls_token_id], ids[a:b], [tokenizer.sep_token_id]])
+        for a, b in zip(starts, ends, strict=True)
+    )
+    return Read(framed, window, np.arange(len(ids)) - starts[window] + 1, offsets)
+
+
+def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:
+    """Hidden states of all tokens of the documents, in reading order: (sum of N, width)."""
+    windows = [w for document in documents for w in document.windows]
+    starts = np.concatenate([[0], np.cumsum([len(w) for w in windows])])
+    where, first = [], 0
+    for document in documents:
+        where.append(starts[first + document.window] + document.place)
+        first += len(document.windows)
+    packed = pack(windows, encoder.first_position).to(encoder.device)
+    return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
+
+
+class TaskModel(Protocol):
+    """A task kind on one encoder: what fine-tuning and scoring need of it."""
+
+    protocol: str
+    main_metric: str
+    task: Task
+    head: nn.Module
+
+    def read(self, part: str) -> Sequence[Any]:
+        """The examples of "train", "dev" or "test", read; each has .document of type Read."""
+
+    def loss(self, states: Tensor, examples: Sequence[Any]) -> tuple[Tensor, int]:
+        """Summed loss over the items of a batch, and their number."""
+
+    def predict(self, states: Tensor, examples: Sequence[Any]) -> list[Any]:
+        """What the model says, an entry an example, before any threshold."""
+
+    def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
+        """Whatever is fitted on dev's predictions (thresholds); {} where nothing is."""
+
+    def decide(self, predicted: Any, chosen: dict[str, float]) -> Any:
+        """A prediction as it is scored and kept: spans or labels."""
+
+    def score(self, part: str, decided: Sequence[Any]) -> dict[str, float]:
+        """All metrics of the protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What one fine-tuning run found. test: scores by metric; decided: test predictions as they were scored."""
+
+    epoch: int
+    chosen: dict[str, float]
+    dev: dict[str, float]
+    test: dict[str, float]
+    decided: list[Any]
+
+
+def fit(
+    encoder: Encoder,
+    model: TaskModel,
+    settings: Eval,
+    seed: int,
+    autocast: Callable[[], Any],
+    update: Callable[[float], None],
+) -> Fitted:
+    """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once.
+
+    The encoder's weights are changed and put back. The seed draws the head, the order and the dropout.
+    """
+    before = copy.deepcopy(encoder.model.state_dict())
+    torch.manual_seed(seed)
+    for module in model.head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    model.head.to(encoder.device)
+    set_dropout(encoder.model, DROPOUT)
+    train = model.read("train")
+    parameters = [*encoder.model.base_model.parameters(), *model.head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.01, fused=True)
+    rng = np.random.default_rng(seed)
+    steps = settings.epochs * len(list(_groups(train, np.arange(len(train)), settings.batch_tokens)))
+    best: tuple[float, int, dict[str, Any], dict[str, Any]] | None = None
+    done = 0
+    for epoch in range(settings.epochs):
+        encoder.model.train()
+        for group in _groups(train, rng.permutation(len(train)), settings.batch_tokens):
+            share = done / steps
+            factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
+            for options in optimizer.param_groups:
+                options["lr"] = settings.lr * max(factor, 1e-3)
+            with autocast():
+                states = nn.functional.dropout(token_states(encoder, [e.document for e in group]), DROPOUT)
+                loss, items = model.loss(states, group)
+            (loss / max(1, items)).backward()
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            done += 1
+            update(done / steps)
+        predicted = _predict(encoder, model, "dev", settings, autocast)
+        chosen = model.choose(predicted)
+        value = model.score("dev", [model.decide(p, chosen) for p in predicted])[model.main_metric]
+        if best is None or value > best[0]:
+            best = (value, epoch, _copy(encoder.model), _copy(model.head))
+    assert best is not None
+    encoder.model.load_state_dict(best[2])
+    model.head.load_state_dict(best[3])
+    predicted = _predict(encoder, model, "dev", settings, autocast)
+    chosen = model.choose(predicted)
+    dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
+    decided = [model.decide(p, chosen) for p in _predict(encoder, model, "test", settings, autocast)]
+    fitted = Fitted(best[1] + 1, chosen, dev, model.score("test", decided), decided)
+    encoder.model.load_state_dict(before)
+    set_dropout(encoder.model, 0.0)
+    return fitted
+
+
+def _copy(module: nn.Module) -> dict[str, Any]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+@torch.no_grad()
+def _predict(
+    encoder: Encoder, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
+) -> list[Any]:
+    encoder.model.eval()
+    examples = model.read(part)
+    order = np.argsort([e.document.size for e in examples], kind="stable")
+    found: list[Any] = [None] * len(examples)
+    place = 0
+    for group in _groups(examples, order, settings.batch_tokens):
+        with autocast():
+            states = token_states(encoder, [e.document for e in group])
+            predicted = model.predict(states, group)
+        for prediction in predicted:
+            found[order[place]] = prediction
+            place += 1
+    return found
+
+
+def _groups(examples: Sequence[Any], order: np.ndarray, batch_tokens: int) -> Iterator[list[Any]]:
+    """Whole documents, about batch_tokens together; a longer document makes a batch of its own."""
+    group: list[Any] = []
+    for index in order:
+        example = examples[index]
+        if group and sum(e.document.size for e in group) + example.document.size > batch_tokens:
+            yield group
+            group = []
+        group.append(example)
+    if group:
+        yield group

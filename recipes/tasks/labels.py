@@ -1,0 +1,121 @@
+"""Document classification: one label (classification) or any number of them (multilabel).
+
+Protocols labels-single/1 and labels-multi/1. The document's tokens are averaged over all its windows, so the
+last word counts as the first. Multi-label decides by one threshold, chosen on dev before test is read.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example
+from medlingua.languages.tasks import Task
+from medlingua.recipes.finetune import Read, read_whole
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+
+_THRESHOLDS = np.arange(0.05, 0.96, 0.05)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """One document and its labels: (L,) float32 of 0 and 1, over the labels of train and dev."""
+
+    document: Read
+    target: np.ndarray
+
+
+class Labels:
+    """A labelling task on one encoder."""
+
+    def __init__(self, task: Task, encoder: Encoder) -> None:
+        self.task, self._encoder = task, encoder
+        self.multi = task.spec.kind == "multilabel"
+        self.protocol = "labels-multi/1" if self.multi else "labels-single/1"
+        self.main_metric = "micro-F1" if self.multi else "macro-F1"
+        self.labels = task.labels
+        self.head = nn.Linear(encoder.model.config.hidden_size, len(self.labels))
+        self.read = cache(self._read)
+
+    def _read(self, part: str) -> list[Labelled]:
+        return [self._labelled(example) for example in getattr(self.task, part)]
+
+    def _labelled(self, example: Example) -> Labelled:
+        gold = labels_of(example)
+        target = np.array([label in gold for label in self.labels], dtype=np.float32)
+        return Labelled(read_whole(self._encoder, example.document.text), target)
+
+    def _logits(self, states: Tensor, examples: Sequence[Labelled]) -> Tensor:
+        sizes = torch.tensor([len(e.document.offsets) for e in examples], device=states.device)
+        owner = torch.repeat_interleave(torch.arange(len(examples), device=states.device), sizes)
+        total = torch.zeros(len(examples), states.shape[1], device=states.device).index_add(
+            0, owner, states.float()
+        )
+        return self.head(total / sizes.clamp(min=1)[:, None]).float()  # type: ignore[no-any-return]
+
+    def loss(self, states: Tensor, examples: Sequence[Labelled]) -> tuple[Tensor, int]:
+        target = torch.from_numpy(np.stack([e.target for e in examples])).to(states.device)
+        logits = self._logits(states, examples)
+        if self.multi:
+            loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+            return loss.mean(dim=1).sum() * 10, len(examples)  # else the loss is tiny with many labels
+        return nn.functional.cross_entropy(logits, target.argmax(dim=1), reduction="sum"), len(examples)
+
+    def predict(self, states: Tensor, examples: Sequence[Labelled]) -> list[np.ndarray]:
+        logits = self._logits(states, examples)
+        scores = logits.sigmoid() if self.multi else logits.softmax(dim=1)
+        return list(scores.cpu().numpy())
+
+    def choose(self, predicted: Sequence[np.ndarray]) -> dict[str, float]:
+        if not self.multi:
+            return {}
+        gold = [labels_of(example) for example in self.task.dev]
+        values = [
+            micro_f1(gold, [self.decide(p, {"threshold": t}) for p in predicted])
+            for t in _THRESHOLDS.tolist()
+        ]
+        return {"threshold": float(_THRESHOLDS[int(np.argmax(values))])}
+
+    def decide(self, predicted: np.ndarray, chosen: dict[str, float]) -> frozenset[str]:
+        if not self.multi:
+            return frozenset({self.labels[int(predicted.argmax())]})
+        return frozenset(self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
+
+    def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
+        return label_scores([labels_of(e) for e in getattr(self.task, part)], decided, self.multi)
+
+    def majority(self, part: str) -> dict[str, float]:
+        """The scores of always saying what train says most: its most frequent label."""
+        counts = Counter(label for e in self.task.train for label in labels_of(e))
+        answer = frozenset({max(sorted(counts), key=counts.__getitem__)})
+        return self.score(part, [answer] * len(getattr(self.task, part)))
+
+
+def labels_of(example: Example) -> frozenset[str]:
+    gold: Any = example.gold
+    return frozenset({gold}) if isinstance(gold, str) else gold
+
+
+def micro_f1(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) -> float:
+    right = sum(len(g & d) for g, d in zip(gold, decided, strict=True))
+    size = sum(len(g) + len(d) for g, d in zip(gold, decided, strict=True))
+    return 2 * right / size if size else 0.0
+
+
+def label_scores(
+    gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], multi: bool
+) -> dict[str, float]:
+    """Scores over all labels of gold, those that train lacks included."""
+    names = sorted(set().union(*gold))
+    true, said = (np.array([[n in x for n in names] for x in side], dtype=int) for side in (gold, decided))
+    macro = float(f1_score(true, said, average="macro", zero_division=0))
+    weighted = float(f1_score(true, said, average="weighted", zero_division=0))
+    if multi:
+        return {"micro-F1": micro_f1(gold, decided), "macro-F1": macro, "weighted F1": weighted}
+    accuracy = sum(g == d for g, d in zip(gold, decided, strict=True)) / max(1, len(gold))
+    return {"macro-F1": macro, "weighted F1": weighted, "accuracy": accuracy}
