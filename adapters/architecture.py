@@ -114,7 +114,8 @@ def architecture_of(config: Any, where: str) -> Architecture:
     known = ARCHITECTURES.get(config.model_type)
     if known is None:
         raise InputError(
-            f"{where}: model family '{config.model_type}' is not supported ({nearest(config.model_type, ARCHITECTURES)})"
+            f"{where}: model family '{config.model_type}' is not supported "
+            f"({nearest(config.model_type, ARCHITECTURES)})"
         )
     kind = getattr(config, "position_embedding_type", None) or "absolute"
     if known.positions == "learned" and kind != "absolute":

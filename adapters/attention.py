@@ -9,7 +9,6 @@ gets packed documents without a patched class.
 Shapes: T tokens in all documents, H query heads, G key heads (H a multiple of G), D head width.
 """
 
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -66,11 +65,11 @@ def attend(
         longest = int(lengths.max())
         window = (-1 if reach is None else reach, 0 if causal else (-1 if reach is None else reach))
         if name == "flash":
-            return _flash()(  # type: ignore[no-any-return, misc]
+            return _flash()(  # type: ignore[no-any-return]
                 query, key, value, cu_seqlens, cu_seqlens, longest, longest,
                 softmax_scale=scale, causal=causal, window_size=window,
             )  # fmt: skip
-        return _varlen()(  # type: ignore[no-any-return, misc]
+        return _varlen()(  # type: ignore[no-any-return]
             query, key, value, cu_seqlens, cu_seqlens, longest, longest,
             scale=scale, window_size=window, enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
@@ -109,7 +108,7 @@ def _attend_blockwise(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    lengths: Sequence[int],
+    lengths: list[int],
     reach: int | None,
     scale: float | None,
     causal: bool,
@@ -117,7 +116,7 @@ def _attend_blockwise(
     # split, not slices: its gradient is one concatenation instead of a zero-filled copy a document.
     grouped = query.shape[1] != key.shape[1]
     outputs = []
-    documents = zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True)
+    documents = zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
     for q, k, v in documents:
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))  # (1, heads, length, D)
         if reach is None or q.shape[2] <= reach + 1:
@@ -139,8 +138,7 @@ def _attend_window(
         end = min(start + block, length)
         first, last = max(0, start - reach), min(length, end + reach)
         distance = (
-            torch.arange(start, end, device=q.device)[:, None]
-            - torch.arange(first, last, device=q.device)[None, :]
+            torch.arange(start, end, device=q.device)[:, None] - torch.arange(first, last, device=q.device)[None, :]
         )
         seen = distance.abs() <= reach
         if causal:
@@ -190,7 +188,7 @@ def _mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Te
     """Only padding needs a mask: attend() knows documents and windows without one."""
     if attention_mask is None:
         return None
-    return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)
+    return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)  # type: ignore[no-any-return]
 
 
 def _attention(
@@ -221,4 +219,4 @@ def _attention(
     reach = None if sliding_window is None else sliding_window - 1
     q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
-    return out.unflatten(0, (batch, length)), None
+    return out.reshape(batch, length, *out.shape[1:]), None

@@ -77,9 +77,7 @@ def _source(old: Any, new: Any, id: int) -> tuple[list[int], bool]:
     encoding = old.backend_tokenizer.encode(f"a{text}" if inside else text, add_special_tokens=False)
     start = 1 if inside else 0
     ids = [
-        i
-        for i, (_, end) in zip(encoding.ids, encoding.offsets, strict=True)
-        if end > start and i != old.unk_token_id
+        i for i, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > start and i != old.unk_token_id
     ]
     return ids, False
 

@@ -102,9 +102,7 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
         raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")
     for line in sample:
         if reopened(line)["input_ids"] != tokenizer(line)["input_ids"]:
-            raise ValueError(
-                f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}"
-            )
+            raise ValueError(f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}")
 
 
 def with_lineage(encoder: Encoder, lineage: Lineage) -> Encoder:
@@ -227,13 +225,9 @@ def _load_weights(
     if unexpected:
         problems.append(f"weights that {architecture.model_class} does not know: {_listed(unexpected)}")
     if info["mismatched_keys"]:
-        problems.append(
-            f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}"
-        )
+        problems.append(f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}")
     if problems:
-        raise InputError(
-            f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems)
-        )
+        raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
     return model
 
 
@@ -245,9 +239,7 @@ def _listed(names: list[str]) -> str:
 def _check_tokenizer(encoder: Encoder, base: str) -> None:
     tokenizer, rows = encoder.tokenizer, encoder.model.config.vocab_size
     if not getattr(tokenizer, "is_fast", False):
-        raise InputError(
-            f"{base}: only fast tokenizers (tokenizer.json) are supported; it loads as a slow one"
-        )
+        raise InputError(f"{base}: only fast tokenizers (tokenizer.json) are supported; it loads as a slow one")
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise InputError(

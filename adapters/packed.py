@@ -59,13 +59,13 @@ def hidden_states(encoder: Encoder, packed: Packed) -> Tensor:
     body, architecture = encoder.model.base_model, encoder.architecture
     if not architecture.packs:
         lengths = packed.cu_seqlens.diff().tolist()
-        ids, positions = (pad_sequence(list(x.split(lengths)), True) for x in (packed.ids, packed.positions))
+        ids, positions = (pad_sequence(list(torch.split(x, lengths)), True) for x in (packed.ids, packed.positions))
         real = pad_sequence([torch.ones(n, dtype=torch.int64, device=ids.device) for n in lengths], True)
         ids = ids.masked_fill(real == 0, encoder.model.config.pad_token_id)
         # Padded places still look up a row: give them the padding's own, never one past the table.
         positions = positions.masked_fill(real == 0, encoder.model.config.pad_token_id)
         states = body(input_ids=ids, position_ids=positions, attention_mask=real).last_hidden_state
-        return states[real.bool()]
+        return states[real.bool()]  # type: ignore[no-any-return]
     kinds = {"token_type_ids": torch.zeros_like(packed.ids)[None]} if architecture.token_types else {}
     states = body(
         input_ids=packed.ids[None],
@@ -73,4 +73,4 @@ def hidden_states(encoder: Encoder, packed: Packed) -> Tensor:
         cu_seq_lens_q=packed.cu_seqlens,
         **kinds,
     ).last_hidden_state
-    return states[0]
+    return states[0]  # type: ignore[no-any-return]

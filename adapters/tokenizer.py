@@ -58,7 +58,7 @@ def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) 
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
         )
         made.decoder = decoders.WordPiece()
-        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+        trainer: Any = trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
     elif kind == "BPE":
         made = Tokenizer(models.BPE())
         made.normalizer = normalizers.NFC()
@@ -74,7 +74,8 @@ def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) 
         )
     else:
         raise InputError(
-            f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. Keep it: adapt.vocabulary = 'keep'"
+            f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. "
+            "Keep it: adapt.vocabulary = 'keep'"
         )
     made.train_from_iterator(texts, trainer)
     if made.get_vocab_size() < size:
@@ -105,9 +106,7 @@ def surface(tokenizer: Any, piece: str) -> tuple[str, bool]:
         return piece.removeprefix("##"), piece.startswith("##")
     if kind == "Unigram":
         return piece.removeprefix("▁"), not piece.startswith("▁")
-    text = (
-        tokenizer.backend_tokenizer.decoder.decode([piece]) if tokenizer.backend_tokenizer.decoder else piece
-    )
+    text = tokenizer.backend_tokenizer.decoder.decode([piece]) if tokenizer.backend_tokenizer.decoder else piece
     return text.removeprefix(" "), not piece.startswith("Ġ")
 
 

@@ -77,9 +77,7 @@ def _sorted(spans: Iterable[Span]) -> tuple[Span, ...]:
 _NOTE_GROUP = re.compile(r'"([A-Z]{4}(?:\|[A-Z]{4})*)"')
 
 
-def read_brat(
-    path: Path, *, source: str, label_from: str = "type", skip: tuple[str, ...] = ()
-) -> Iterator[Example]:
+def read_brat(path: Path, *, source: str, label_from: str = "type", skip: tuple[str, ...] = ()) -> Iterator[Example]:
     """Pairs of .txt and .ann in a folder (with its subfolders and archives), a .zip or a .tar.gz.
 
     Text is taken as it is: no newline is translated, a byte order mark stays one character. `label_from`
@@ -274,9 +272,7 @@ def read_table(
         identity = row[id] if id else f"{path.name}:{number}"
         used = {*columns, labels, *((id,) if id else ())}
         meta = {name: value for name, value in row.items() if name not in used}
-        yield Example(
-            identity, Document(identity, "\n".join(row[name] for name in columns), source, meta), gold
-        )
+        yield Example(identity, Document(identity, "\n".join(row[name] for name in columns), source, meta), gold)
 
 
 def _one_label(value: object, column: str, place: str) -> str:

@@ -258,9 +258,7 @@ def synthetic_tasks(pack: Pack, seed: int, sizes: tuple[int, int, int] = (160, 4
         examples = tuple(
             Example(case.document.id, case.document, gold) for case, gold in zip(cases, golds, strict=True)
         )
-        return Task(
-            spec, pack.code, examples[:train], examples[train : train + dev], examples[train + dev :], True
-        )
+        return Task(spec, pack.code, examples[:train], examples[train : train + dev], examples[train + dev :], True)
 
     return (
         task("synthetic_ner", "ner", [case.spans for case in cases]),
@@ -300,9 +298,7 @@ def recall_case(pack: Pack, seed: int, distance_words: int) -> RecallCase:
     middle = _exactly(between, [filler() for _ in range(max(400, between // 4))])
     if middle is None:
         least = distance_words - between + 30
-        raise InputError(
-            f"recall case: {distance_words} words are too few; give a distance of {least} or more"
-        )
+        raise InputError(f"recall case: {distance_words} words are too few; give a distance of {least} or more")
     opening = " ".join(filler() for _ in range(3))
 
     closing = filler()

@@ -77,9 +77,7 @@ def _files(path: str | Path) -> tuple[list[Path], Path]:
         raise InputError(f"{path}: no such file, folder or pattern{hint}; check the path")
     files = sorted(entry for entry in candidates if entry.is_file() and _NAME.search(entry.name))
     if not files:
-        raise InputError(
-            f"{path}: no documents in it, none of its {len(candidates)} entries fits; {readable}"
-        )
+        raise InputError(f"{path}: no documents in it, none of its {len(candidates)} entries fits; {readable}")
     return files, root
 
 
@@ -240,11 +238,7 @@ def _read_jsonl(file: Path, name: str, source: str, text_field: str) -> Iterator
         try:
             row = json.loads(line)
         except json.JSONDecodeError as error:
-            cut = (
-                ""
-                if line.endswith("\n")
-                else "; the line has no end: the file looks truncated, copy it again"
-            )
+            cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
             raise InputError(
                 f"{place}: not JSON ({error.msg} at column {error.colno}); {before} documents came "
                 f"before{cut}; each line must be one JSON object"
@@ -263,9 +257,7 @@ def _read_csv(file: Path, name: str, source: str, text_field: str) -> Iterator[D
         yield _row(row, f"{name}:{number}", f"{file}, line {number}", source, text_field)
 
 
-def read_rows(
-    file: Path, *, delimiter: str | None, header: bool = True
-) -> Iterator[tuple[int, dict[str, str]]]:
+def read_rows(file: Path, *, delimiter: str | None, header: bool = True) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a delimited file with the line each ends on; without a header the columns are "0", "1"...
 
     `delimiter` None: a tab in .tsv, else the comma or, where the first line has more of them, the semicolon
@@ -320,8 +312,7 @@ def _read_parquet(file: Path, name: str, source: str, text_field: str) -> Iterat
                 for row in batch.to_pylist():
                     number += 1
                     flat = {
-                        key: value.isoformat() if hasattr(value, "isoformat") else value
-                        for key, value in row.items()
+                        key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in row.items()
                     }
                     yield _row(flat, f"{name}:{number}", f"{file}, row {number}", source, text_field)
     except (pa.ArrowInvalid, OSError) as error:

@@ -97,9 +97,7 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     """
     if spec.path is None or spec.reader is None:
         where = f"; get it at {spec.address or spec.hub}" if spec.address or spec.hub else ""
-        raise InputError(
-            f"task {spec.name} is known by name only{where} and describe its files in a pack.toml"
-        )
+        raise InputError(f"task {spec.name} is known by name only{where} and describe its files in a pack.toml")
     if missing := _missing(spec, root):
         raise InputError(
             f"task {spec.name}: {missing[0]} is not there; fill the data root with `adapt fetch` or point "
@@ -109,13 +107,9 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     known = set(inspect.signature(reader).parameters) - {"path", "source"}
     for name in spec.options:
         if name not in known:
-            raise InputError(
-                f"task {spec.name}: reader {spec.reader} has no option '{name}'; {nearest(name, known)}"
-            )
+            raise InputError(f"task {spec.name}: reader {spec.reader} has no option '{name}'; {nearest(name, known)}")
     parts = {
-        split: tuple(
-            _short(spec, example) for example in reader(place, source=f"task {spec.name}", **spec.options)
-        )
+        split: tuple(_short(spec, example) for example in reader(place, source=f"task {spec.name}", **spec.options))
         for split, place in _places(spec, root).items()
     }
     if "hash" in parts:

@@ -112,9 +112,7 @@ class Stream:
         while True:
             order = self.order(place.passed)
             for at in range(place.document, len(order)):
-                yield from self._chunks_of(
-                    place.passed, at, order, place.chunk if at == place.document else 0
-                )
+                yield from self._chunks_of(place.passed, at, order, place.chunk if at == place.document else 0)
             place = Place(place.passed + 1)
 
     def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:

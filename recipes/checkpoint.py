@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Checkpoint:
     step: int = 0
     tokens: int = 0
     phase_tokens: int = 0
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
     seconds: float = 0.0
     resumed: int = 0
 
@@ -38,9 +38,9 @@ def save(folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: tor
     partial.mkdir(parents=True)
     weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
     save_file(weights, partial / "weights.safetensors")
-    names = {p: name for name, p in model.named_parameters()}
+    names = {id(p): name for name, p in model.named_parameters()}
     moments = {
-        f"{names[p]}/{key}": value.contiguous()
+        f"{names[id(p)]}/{key}": value.contiguous()
         for p, values in optimizer.state.items()
         for key, value in values.items()
     }
@@ -106,7 +106,7 @@ def _finished(folder: Path) -> list[Path]:
 
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()  # type: ignore[arg-type, return-value]
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _flush(path: Path) -> None:

@@ -19,9 +19,7 @@ app = typer.Typer(
 )
 
 _Lang = Annotated[str | None, typer.Option("--lang", help="fr, es, de, en, or the path of a pack.toml.")]
-_Data = Annotated[
-    str | None, typer.Option("--data", help="Data root: where the pack's corpora and tasks lie.")
-]
+_Data = Annotated[str | None, typer.Option("--data", help="Data root: where the pack's corpora and tasks lie.")]
 _Allow = Annotated[
     list[str] | None,
     typer.Option("--allow", help="non-commercial, pickle, remote-code: refused unless named."),
@@ -77,14 +75,12 @@ def evaluate(
     data: _Data = None,
     tasks: Annotated[str, typer.Option("--tasks", help="all, or names with commas.")] = "all",
     seeds: Annotated[int, typer.Option("--seeds", help="Fine-tuning runs a task.")] = 3,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path(
-        "evaluation"
-    ),
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path("evaluation"),
     sets: _Sets = None,
     allow: _Allow = None,
 ) -> None:
     """Score models on a language's tasks, all by the same protocols."""
-    from medlingua.recipes.settings import resolve_eval
+    from medlingua.recipes.settings import permissions, resolve_eval
 
     if lang is None:
         raise InputError("--lang is needed: the language whose tasks are scored")
@@ -92,7 +88,7 @@ def evaluate(
     settings = resolve_eval({"tasks": named, "seeds": seeds}, tuple(sets or ()))
     from medlingua.recipes.walk import evaluate as score
 
-    print(score(tuple(models), lang, data, settings, tuple(allow or ()), out))
+    print(score(tuple(models), lang, data, settings, permissions(allow or []), out))
 
 
 @app.command()
@@ -135,9 +131,7 @@ def doctor(data: _Data = None) -> None:
 def fetch(
     data: Annotated[Path, typer.Option("--data", help="Data root to fill.")],
     lang: _Lang = None,
-    names: Annotated[
-        list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")
-    ] = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="A model of the hub, by its id.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Of the model.")] = None,
     allow: _Allow = None,
@@ -190,9 +184,7 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _fail(
-            f"no space left on the device of {error.filename or 'the run'}; free some and give the command again"
-        )
+        _fail(f"no space left on the device of {error.filename or 'the run'}; free some and give the command again")
     except Exception as error:
         # click's usage errors and our request to stop, without importing either's module for --help
         if hasattr(error, "format_message"):

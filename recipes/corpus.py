@@ -139,9 +139,7 @@ class Cleaner:
                 self._held_out += held_out
                 yield Kept(document.id, text, digest, accepted, held_out)
         if not counts["read"] or counts["empty"] == counts["read"]:
-            raise InputError(
-                f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents"
-            )
+            raise InputError(f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents")
         if counts["filtered"] == counts["read"] - counts["empty"]:
             raise InputError(
                 f"corpus {source.name}: the filter {' / '.join(filters)} lets none of {counts['read']} documents pass"

@@ -61,12 +61,10 @@ def score_models(
                     fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
                 _keep(folder / "predictions", name, model, seed, fitted)
                 for metric, value in fitted.test.items():
-                    append_row(
-                        results, _score(model, name, metric, value, seed, f"epoch {fitted.epoch} by dev")
-                    )
+                    append_row(results, _score(model, name, metric, value, seed, f"epoch {fitted.epoch} by dev"))
 
 
-def _task_model(task: Task, encoder: Encoder, spacy: str) -> TaskModel:
+def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels:
     return Ner(task, encoder, spacy) if task.spec.kind == "ner" else Labels(task, encoder)
 
 
@@ -78,14 +76,10 @@ def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], An
 def _append_bounds(results: Path, model: TaskModel) -> None:
     """What needs no training: the majority answer, or what flat tags can reach at best."""
     if isinstance(model, Ner):
-        append_row(
-            results, _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, "")
-        )
+        append_row(results, _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, ""))
     elif isinstance(model, Labels):
         for metric, value in model.majority("test").items():
-            append_row(
-                results, _score(model, BASELINE, metric, value, None, "always train's most frequent label")
-            )
+            append_row(results, _score(model, BASELINE, metric, value, None, "always train's most frequent label"))
 
 
 def _score(model: TaskModel, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:
@@ -117,9 +111,7 @@ def _keep(folder: Path, name: str, model: TaskModel, seed: int, fitted: Fitted) 
     lines = [json.dumps({**head, "epoch": fitted.epoch, "chosen": fitted.chosen, "dev": fitted.dev})]
     for example, said in zip(model.task.test, fitted.decided, strict=True):
         lines.append(
-            json.dumps(
-                {"id": example.id, "predicted": [_plain(item) for item in _ordered(said)]}, ensure_ascii=False
-            )
+            json.dumps({"id": example.id, "predicted": [_plain(item) for item in _ordered(said)]}, ensure_ascii=False)
         )
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     write_whole(folder / f"{model.task.spec.name}-{safe}-{seed}.jsonl", "\n".join(lines) + "\n")

@@ -28,9 +28,7 @@ def compile_filter(expression: str, corpus: str) -> Callable[[Mapping[str, Any]]
     try:
         tree = ast.parse(expression, mode="eval").body
     except SyntaxError as error:
-        raise InputError(
-            f"{where}: not an expression at column {error.offset}; write: education >= 4"
-        ) from error
+        raise InputError(f"{where}: not an expression at column {error.offset}; write: education >= 4") from error
     _check(tree, where)
 
     def accepts(columns: Mapping[str, Any]) -> bool:
@@ -53,7 +51,8 @@ def _check(node: ast.expr, where: str) -> None:
             pass
         case _:
             raise InputError(
-                f"{where}: '{ast.unparse(node)}' is not allowed; use columns, constants, comparisons, and, or, not, in"
+                f"{where}: '{ast.unparse(node)}' is not allowed; "
+                "use columns, constants, comparisons, and, or, not, in"
             )
 
 

@@ -81,7 +81,7 @@ class TaskModel(Protocol):
     protocol: str
     main_metric: str
     task: Task
-    head: nn.Module
+    head: nn.Linear
 
     def read(self, part: str) -> Sequence[Any]:
         """The examples of "train", "dev" or "test", read; each has .document of type Read."""
@@ -150,7 +150,7 @@ def fit(
             with autocast():
                 states = nn.functional.dropout(token_states(encoder, [e.document for e in group]), DROPOUT)
                 loss, items = model.loss(states, group)
-            (loss / max(1, items)).backward()
+            torch.autograd.backward(loss / max(1, items))
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             optimizer.zero_grad()
@@ -179,9 +179,7 @@ def _copy(module: nn.Module) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _predict(
-    encoder: Encoder, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
-) -> list[Any]:
+def _predict(encoder: Encoder, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]) -> list[Any]:
     encoder.model.eval()
     examples = model.read(part)
     order = np.argsort([e.document.size for e in examples], kind="stable")

@@ -78,13 +78,9 @@ def _hide(passage: Passage, encoder: Encoder) -> list[_Hidden]:
     rows = []
     for begin in range(0, len(ids), room):
         where = np.flatnonzero(predicted[begin : begin + room])
-        framed = np.concatenate(
-            [[tokenizer.cls_token_id], shown[begin : begin + room], [tokenizer.sep_token_id]]
-        )
+        framed = np.concatenate([[tokenizer.cls_token_id], shown[begin : begin + room], [tokenizer.sep_token_id]])
         first = begin == 0
-        rows.append(
-            _Hidden(framed, where + 1, ids[begin + where], known if first else 0, unknown if first else 0)
-        )
+        rows.append(_Hidden(framed, where + 1, ids[begin + where], known if first else 0, unknown if first else 0))
     return rows
 
 
@@ -101,15 +97,13 @@ def measure(
 ) -> EvalRow:
     """Loss and bits per byte of the hidden words, in fp32. Bytes that the tokenizer cannot write cost 8 bits."""
     rows = [row for passage in held_out for row in _hide(passage, encoder)]
-    rows.sort(
-        key=lambda row: len(row.ids)
-    )  # documents of like length in one row: less work in padding families
+    rows.sort(key=lambda row: len(row.ids))  # documents of like length in one row: less work in padding families
     nats, pieces = 0.0, 0
     transform, decoder = encoder.architecture.head(encoder.model)
     for group in _groups(rows):
         packed = _pack(group, encoder.first_position).to(encoder.device)
         features = transform(hidden_states(encoder, packed)[packed.label_positions])
-        for rows_of, labels in zip(features.split(512), packed.labels.split(512), strict=True):
+        for rows_of, labels in zip(torch.split(features, 512), torch.split(packed.labels, 512), strict=True):
             # Rows beyond the tokenizer have no token and are no answer (TRAPS T14).
             logits = decoder(rows_of)[:, : len(encoder.tokenizer)].float()
             nats += float(functional.cross_entropy(logits, labels, reduction="sum"))

@@ -80,9 +80,7 @@ def train(
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
-            for batch in _ahead(
-                stream, state.place, run.train, encoder.first_position, phase, state.phase_tokens
-            ):
+            for batch in _ahead(stream, state.place, run.train, encoder.first_position, phase, state.phase_tokens):
                 began = time.perf_counter()
                 lr = phase.lr * schedule(phase, state.phase_tokens)
                 # Dropout's draws depend on the step alone, so a resumed run draws the same.
@@ -101,9 +99,7 @@ def train(
                     phase_tokens=state.phase_tokens + batch.tokens, place=batch.after,
                     seconds=state.seconds + seconds,
                 )  # fmt: skip
-                bar.update(
-                    min(state.tokens, run.tokens), f"loss {loss:.3f}  {batch.tokens / seconds:,.0f} tokens/s"
-                )
+                bar.update(min(state.tokens, run.tokens), f"loss {loss:.3f}  {batch.tokens / seconds:,.0f} tokens/s")
                 if state.tokens - logged >= run.tokens / _LOGGED_ROWS or _ends(phase, state):
                     logged = state.tokens
                     row = TrainRow(
@@ -117,9 +113,7 @@ def train(
                 if _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens) or stop.is_set():
                     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
                 if stop.is_set():
-                    raise Interrupted(
-                        f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens"
-                    )
+                    raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
                 if _ends(phase, state):
                     break
     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)

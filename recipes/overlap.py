@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def shingles(text: str, words: int) -> np.ndarray:
 class OverlapCheck:
     """Finds the tasks whose test documents share a run of words with a text."""
 
-    def __init__(self, test_documents: dict[str, Iterable[str]], words: int) -> None:
+    def __init__(self, test_documents: Mapping[str, Iterable[str]], words: int) -> None:
         self._words = words
         self._tasks = tuple(test_documents)
         hashes, owners = [], []

@@ -1,7 +1,6 @@
 """What a run will cost on this machine, measured on a few of its own steps."""
 
 import math
-import os
 import time
 
 import numpy as np
@@ -31,9 +30,7 @@ def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | No
         precision=precision.name,
         precision_reason=precision.reason,
         attention=backend.name if packs else "stock",
-        attention_reason=backend.reason
-        if packs
-        else "this family has its own attention; documents are padded",
+        attention_reason=backend.reason if packs else "this family has its own attention; documents are padded",
         parameters=parameters,
         tokens=run.tokens,
         steps=math.ceil(run.tokens / run.train.batch_tokens),
@@ -80,14 +77,10 @@ def _noise(run: Run, encoder: Encoder) -> Batch:
     rng = np.random.default_rng(0)
     length = min(run.train.context or encoder.length, encoder.length, run.train.micro_tokens)
     count = max(1, run.train.micro_tokens // length)
-    row = pack(
-        [rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position
-    )
+    row = pack([rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position)
     tokens = count * length
     where = np.sort(rng.permutation(tokens)[: max(1, round(run.objective.mask_rate * tokens))])
-    packed = Packed(
-        row.ids, row.positions, row.cu_seqlens, row.ids[torch.from_numpy(where)], torch.from_numpy(where)
-    )
+    packed = Packed(row.ids, row.positions, row.cu_seqlens, row.ids[torch.from_numpy(where)], torch.from_numpy(where))
     return Batch((packed,), tokens, len(where), Place())
 
 
@@ -97,4 +90,4 @@ def _memory(encoder: Encoder, run: Run, parameters: int) -> int:
     width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     context = min(run.train.context or encoder.length, encoder.length)
     kept = run.train.micro_tokens * layers * (16 * width + heads * context) * 4
-    return peak_memory_bytes() + 16 * parameters + kept if os.name == "posix" else 16 * parameters + kept
+    return int(peak_memory_bytes() + 16 * parameters + kept)

@@ -183,6 +183,11 @@ def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
     return _validated(whole).eval
 
 
+def permissions(named: list[str]) -> tuple[Literal["non-commercial", "pickle", "remote-code"], ...]:
+    """--allow of a command that has no Run of its own, checked like a run's."""
+    return _validated({"strategy": "continue", "lang": "-", "base": "-", "allow": named}).allow
+
+
 def read_run(folder: Path) -> Run:
     return _validated(read_toml(folder / "run.toml"))
 
@@ -215,8 +220,7 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
         # A budget for a recipe of several phases is shared out as the recipe shares its own.
         whole = sum(phase.get("tokens", 0) for phase in listed)
         listed = [
-            {**phase, "tokens": round(defaults.train.tokens * phase.get("tokens", 0) / whole)}
-            for phase in listed
+            {**phase, "tokens": round(defaults.train.tokens * phase.get("tokens", 0) / whole)} for phase in listed
         ]
     elif budget_given:
         listed = [{**listed[0], "tokens": defaults.train.tokens}]

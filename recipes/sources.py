@@ -36,9 +36,7 @@ class Selection:
 def select(run: Run, pack: Pack) -> Selection:
     """The corpora of a run. Restricted ones only when named or allowed; InputError when nothing remains."""
     own = tuple(_own(path, run.data.text_field) for path in run.data.paths)
-    named = run.data.corpora or tuple(
-        m.corpus for m in run.data.mixture if m.corpus not in {s.name for s in own}
-    )
+    named = run.data.corpora or tuple(m.corpus for m in run.data.mixture if m.corpus not in {s.name for s in own})
     if not (own or run.data.root or named):
         return Selection((_embedded(pack),), ())
     chosen: list[Source] = list(own)
@@ -78,7 +76,7 @@ def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
 
 
 def _own(path: str, text_field: str | None) -> Source:
-    if not Path(path).exists() and not glob.glob(path, recursive=True):
+    if not Path(path).exists() and not glob.has_magic(path):
         raise InputError(f"--corpus {path}: no such file, folder or pattern")
     name = Path(path).name.split(".")[0].replace("*", "all") or "corpus"
     return Source(name, path, text_field, "the lab's own", "given with --corpus")
@@ -92,9 +90,7 @@ def _root(folder: str) -> Path:
 
 
 def _embedded(pack: Pack) -> Source:
-    return Source(
-        f"synthetic_{pack.code}", "embedded", None, "Apache-2.0", "written for medlingua", synthetic=True
-    )
+    return Source(f"synthetic_{pack.code}", "embedded", None, "Apache-2.0", "written for medlingua", synthetic=True)
 
 
 def _under(root: Path, corpus: Corpus) -> Source:
@@ -108,15 +104,11 @@ def _under(root: Path, corpus: Corpus) -> Source:
 def _named(name: str, run: Run, pack: Pack) -> Source:
     corpus = next((c for c in pack.corpora if c.name == name), None)
     if corpus is None:
-        raise InputError(
-            f"data.corpora: unknown corpus '{name}' ({nearest(name, [c.name for c in pack.corpora])})"
-        )
+        raise InputError(f"data.corpora: unknown corpus '{name}' ({nearest(name, [c.name for c in pack.corpora])})")
     if corpus.path is not None and run.data.root is not None:
         root = _root(run.data.root)
         if not (root / corpus.path).exists():
-            raise InputError(
-                f"corpus {name}: {root / corpus.path} does not exist; adapt fetch fills a data root"
-            )
+            raise InputError(f"corpus {name}: {root / corpus.path} does not exist; adapt fetch fills a data root")
         return _under(root, corpus)
     if corpus.hub is not None:
         at = f"hub:{corpus.hub}" + (f"@{corpus.revision}" if corpus.revision else "")
@@ -134,12 +126,8 @@ def _read_hub(source: Source) -> Iterator[Document]:
         rows = load_dataset(name, split="train", revision=revision or None, streaming=True)
         for number, row in enumerate(rows):
             if field not in row:
-                raise InputError(
-                    f"corpus {source.name}: no column '{field}' on the hub ({nearest(field, row)})"
-                )
-            meta = {
-                k: v for k, v in row.items() if k != field and isinstance(v, str | int | float | bool | None)
-            }
+                raise InputError(f"corpus {source.name}: no column '{field}' on the hub ({nearest(field, row)})")
+            meta = {k: v for k, v in row.items() if k != field and isinstance(v, str | int | float | bool | None)}
             yield Document(str(row.get("id", number)), row[field], source.name, meta)
     except (OSError, ConnectionError, ValueError) as error:
         raise InputError(

@@ -8,8 +8,10 @@ Every part leaves its result in the run's folder, so the same command goes on wh
 import datetime
 import shutil
 import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
 from medlingua.adapters import encoder as encoders
@@ -42,6 +44,8 @@ def adapt(run: Run, folder: Path) -> Path:
 
     Raises InputError for what cannot be used, Interrupted when it was asked to stop and has saved.
     """
+    if run.strategy != "continue":
+        raise InputError(f"--strategy {run.strategy} is not there yet; known: continue")
     began, joules = time.perf_counter(), machine.energy_joules()
     machine.keep_pages()
     pack = load_pack(run.lang)
@@ -124,9 +128,7 @@ def evaluate(
 def plan(run: Run) -> str:
     """What a run will cost here, in words, from steps measured on this machine."""
     machine.keep_pages()
-    encoder = encoders.load(
-        base_of(run), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow
-    )
+    encoder = encoders.load(base_of(run), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     seconds = measured_seconds(run, encoder, precision)
@@ -149,9 +151,7 @@ def base_of(run: Run) -> str:
 def _trained_head(run: Run, base: str, folder: Path) -> Path:
     """A base without a masked-LM head gets one, trained on the source language by a run of its own."""
     language = run.adapt.head_lang
-    say(
-        f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})"
-    )
+    say(f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})")
     settings = {
         "strategy": "continue",
         "lang": language,
@@ -171,10 +171,10 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
     kept = folder / "start"
     if kept.exists():
         return encoders.load(str(kept))
-    head = "fresh" if run.adapt.head == "fresh" and not run.adapt.head_tokens else "keep"
+    head: Literal["keep", "fresh"] = "keep" if run.adapt.head_tokens else run.adapt.head
     encoder = encoders.load(base, head=head, revision=run.revision, allow=run.allow, seed=run.train.seed)
 
-    def texts():  # type: ignore[no-untyped-def]
+    def texts() -> Iterator[str]:
         return training_texts(run, pack, selection, at_hand.tested)
 
     start = continue_.start(run, encoder, pack.code, pack.spacy, texts)

@@ -106,9 +106,7 @@ def _results(record: RunRecord) -> list[dict[str, Any]]:
     results = []
     for row in [row for row in record.evaluations if row.model == "trained"][-1:]:
         name = "bits per byte (15 % of the words masked, lower is better)"
-        results.append(
-            _result("fill-mask", "held-out text", "test", "bits_per_byte", name, row.bits_per_byte)
-        )
+        results.append(_result("fill-mask", "held-out text", "test", "bits_per_byte", name, row.bits_per_byte))
     for comparison in compare(record.scores):
         result, measure = comparison.result("trained"), comparison.measure
         if result and measure.split == "test":

@@ -139,8 +139,7 @@ def corpora_figure(corpora: Sequence[CorpusRow]) -> str:
         bars = axes.barh(range(len(rows)), [row.tokens for row in rows], height=0.62, color=colors)
         axes.set_yticks(range(len(rows)), names)
         notes = [
-            f"{short(row.tokens)}, {percent(row.tokens, total)}"
-            + (", non-commercial" if row.non_commercial else "")
+            f"{short(row.tokens)}, {percent(row.tokens, total)}" + (", non-commercial" if row.non_commercial else "")
             for row in rows
         ]
         axes.bar_label(bars, notes, padding=5, color=INK)
@@ -176,9 +175,7 @@ def _score_line(axes: Axes, place: int, result: Result) -> None:
             axes.plot((mean.low, mean.high), (place, place), color=color, linewidth=1.8)
         axes.plot(mean.mean, place, "o", markersize=6, color=color)
     label = f"{mean.mean:.3f}" + (" (baseline)" if result.is_baseline else "")
-    axes.annotate(
-        label, (mean.mean, place), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8
-    )
+    axes.annotate(label, (mean.mean, place), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
 
 
 def _bare(axes: Axes) -> None:

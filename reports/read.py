@@ -15,9 +15,7 @@ from .rows import CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, V
 
 R = TypeVar("R")
 D = TypeVar("D", bound=BaseModel)
-_METRIC: TypeAdapter[TrainRow | EvalRow] = TypeAdapter(
-    Annotated[TrainRow | EvalRow, Field(discriminator="kind")]
-)
+_METRIC: TypeAdapter[TrainRow | EvalRow] = TypeAdapter(Annotated[TrainRow | EvalRow, Field(discriminator="kind")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +120,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path}: not valid TOML: {error}; run.toml is written by the run, restore it"
-        ) from error
+        raise InputError(f"{path}: not valid TOML: {error}; run.toml is written by the run, restore it") from error
 
 
 def _read_document(path: Path, kind: type[D]) -> D | None:

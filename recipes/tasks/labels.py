@@ -7,7 +7,6 @@ last word counts as the first. Multi-label decides by one threshold, chosen on d
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,10 +39,12 @@ class Labels:
         self.main_metric = "micro-F1" if self.multi else "macro-F1"
         self.labels = task.labels
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.labels))
-        self.read = cache(self._read)
+        self._parts: dict[str, list[Labelled]] = {}
 
-    def _read(self, part: str) -> list[Labelled]:
-        return [self._labelled(example) for example in getattr(self.task, part)]
+    def read(self, part: str) -> list[Labelled]:
+        if part not in self._parts:
+            self._parts[part] = [self._labelled(example) for example in getattr(self.task, part)]
+        return self._parts[part]
 
     def _labelled(self, example: Example) -> Labelled:
         gold = labels_of(example)
@@ -53,9 +54,7 @@ class Labels:
     def _logits(self, states: Tensor, examples: Sequence[Labelled]) -> Tensor:
         sizes = torch.tensor([len(e.document.offsets) for e in examples], device=states.device)
         owner = torch.repeat_interleave(torch.arange(len(examples), device=states.device), sizes)
-        total = torch.zeros(len(examples), states.shape[1], device=states.device).index_add(
-            0, owner, states.float()
-        )
+        total = torch.zeros(len(examples), states.shape[1], device=states.device).index_add(0, owner, states.float())
         return self.head(total / sizes.clamp(min=1)[:, None]).float()  # type: ignore[no-any-return]
 
     def loss(self, states: Tensor, examples: Sequence[Labelled]) -> tuple[Tensor, int]:
@@ -75,10 +74,7 @@ class Labels:
         if not self.multi:
             return {}
         gold = [labels_of(example) for example in self.task.dev]
-        values = [
-            micro_f1(gold, [self.decide(p, {"threshold": t}) for p in predicted])
-            for t in _THRESHOLDS.tolist()
-        ]
+        values = [micro_f1(gold, [self.decide(p, {"threshold": t}) for p in predicted]) for t in _THRESHOLDS.tolist()]
         return {"threshold": float(_THRESHOLDS[int(np.argmax(values))])}
 
     def decide(self, predicted: np.ndarray, chosen: dict[str, float]) -> frozenset[str]:
@@ -107,9 +103,7 @@ def micro_f1(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) 
     return 2 * right / size if size else 0.0
 
 
-def label_scores(
-    gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], multi: bool
-) -> dict[str, float]:
+def label_scores(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], multi: bool) -> dict[str, float]:
     """Scores over all labels of gold, those that train lacks included."""
     names = sorted(set().union(*gold))
     true, said = (np.array([[n in x for n in names] for x in side], dtype=int) for side in (gold, decided))

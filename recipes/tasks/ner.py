@@ -9,7 +9,6 @@ piece. Where entities are nested the longest is learnt.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,10 +47,12 @@ class Ner:
         self.tags = ("O", *(f"{prefix}-{label}" for label in task.labels for prefix in ("B", "I")))
         self._ids = {tag: i for i, tag in enumerate(self.tags)}
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.tags))
-        self.read = cache(self._read)
+        self._parts: dict[str, list[Tagged]] = {}
 
-    def _read(self, part: str) -> list[Tagged]:
-        return [self._tagged(example) for example in getattr(self.task, part)]
+    def read(self, part: str) -> list[Tagged]:
+        if part not in self._parts:
+            self._parts[part] = [self._tagged(example) for example in getattr(self.task, part)]
+        return self._parts[part]
 
     def _tagged(self, example: Example) -> Tagged:
         text = example.document.text
@@ -60,15 +61,10 @@ class Ner:
         ends = document.offsets[:, 1]
         firsts = np.array([np.searchsorted(ends, start, "right") for start, _ in found], dtype=np.int64)
         has_piece = np.array(
-            [
-                f < len(ends) and document.offsets[f, 0] < end
-                for f, (_, end) in zip(firsts, found, strict=True)
-            ],
+            [f < len(ends) and document.offsets[f, 0] < end for f, (_, end) in zip(firsts, found, strict=True)],
             dtype=np.bool_,
         )
-        tags = np.array(
-            [self._ids.get(tag, 0) for tag in encode_tags(spans_of(example), found)], dtype=np.int64
-        )
+        tags = np.array([self._ids.get(tag, 0) for tag in encode_tags(spans_of(example), found)], dtype=np.int64)
         return Tagged(document, found, np.flatnonzero(has_piece), firsts[has_piece], tags)
 
     def loss(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, int]:
@@ -115,8 +111,7 @@ class Ner:
         """Strict micro-F1 of the gold itself after a way through flat tags."""
         gold = [spans_of(example) for example in getattr(self.task, part)]
         held = [
-            decode_tags(encode_tags(g, read.words), read.words)
-            for g, read in zip(gold, self.read(part), strict=True)
+            decode_tags(encode_tags(g, read.words), read.words) for g, read in zip(gold, self.read(part), strict=True)
         ]
         return strict_scores(gold, held)[2]
 
@@ -158,9 +153,7 @@ def decode_tags(tags: Sequence[str], found: Sequence[tuple[int, int]]) -> tuple[
     return tuple(spans)
 
 
-def strict_scores(
-    gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]
-) -> tuple[float, float, float]:
+def strict_scores(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> tuple[float, float, float]:
     """Precision, recall and F1 over documents; equal spans in one document count once."""
     right = sum(len(set(g) & set(p)) for g, p in zip(gold, predicted, strict=True))
     said, true = (sum(len(set(x)) for x in side) for side in (predicted, gold))

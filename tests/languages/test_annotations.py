@@ -135,9 +135,7 @@ def test_conll_columns_spaces_and_documents(tmp_path: Path, end: str) -> None:
 
 @given(
     st.lists(
-        st.tuples(
-            st.text("abcé", min_size=1, max_size=4), st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"])
-        ),
+        st.tuples(st.text("abcé", min_size=1, max_size=4), st.sampled_from(["O", "B-A", "I-A", "B-B", "I-B"])),
         min_size=1,
     )
 )

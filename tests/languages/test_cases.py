@@ -160,9 +160,7 @@ def test_the_gold_specialties_are_told_by_the_diagnoses(code: str) -> None:
 
 
 @given(code=st.sampled_from(LANGUAGES), seed=st.integers(0, 500), distance=st.integers(60, 3000))
-def test_recall_cases_state_a_fact_once_and_need_it_at_the_distance(
-    code: str, seed: int, distance: int
-) -> None:
+def test_recall_cases_state_a_fact_once_and_need_it_at_the_distance(code: str, seed: int, distance: int) -> None:
     case = recall_case(load_pack(code), seed, distance)
     text, without = case.document.text, case.without_fact.text
     word = case.fact.surface(text)

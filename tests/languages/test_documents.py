@@ -56,9 +56,7 @@ def test_parquet_streams_rows_with_their_metadata(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packing", ["", ".gz", ".zst"])
-def test_a_text_file_is_one_document_with_its_newlines_and_without_its_bom(
-    tmp_path: Path, packing: str
-) -> None:
+def test_a_text_file_is_one_document_with_its_newlines_and_without_its_bom(tmp_path: Path, packing: str) -> None:
     file = write(tmp_path / f"note.txt{packing}", "\ufeffToux.\r\n\r\nFièvre.".encode())
     (document,) = read(file)
     assert (document.id, document.text) == (file.name, "Toux.\r\n\r\nFièvre.")

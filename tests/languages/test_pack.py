@@ -73,9 +73,7 @@ def test_an_unknown_language_names_the_nearest() -> None:
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, body: str, message: str) -> None:
     file = tmp_path / "pack.toml"
-    file.write_text(
-        f"code = 'xx'\nname = 'X'\nspacy = 'xx'\n[[corpora]]\nname = 'c'\n{body}\n", encoding="utf-8"
-    )
+    file.write_text(f"code = 'xx'\nname = 'X'\nspacy = 'xx'\n[[corpora]]\nname = 'c'\n{body}\n", encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_pack(str(file))
 
@@ -102,7 +100,5 @@ def test_a_pack_names_models_to_start_from_and_only_known_things_in_overlaps(cod
 
 def test_what_needs_a_signature_or_a_licence_is_restricted() -> None:
     by_name = {corpus.name: corpus for code in LANGUAGES for corpus in load_pack(code).corpora}
-    assert {"nachos", "ggponc_text", "e3c_layer3", "biomed_fr"} <= {
-        n for n, c in by_name.items() if c.restricted
-    }
+    assert {"nachos", "ggponc_text", "e3c_layer3", "biomed_fr"} <= {n for n, c in by_name.items() if c.restricted}
     assert not by_name["finemed_fr"].restricted

@@ -34,16 +34,12 @@ class Loads(HTMLParser):
         self.wrong: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [
-            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")
-        ]
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
         if tag not in self.VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.addresses += [
-            value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")
-        ]
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href", "xlink:href", "data")]
 
     def handle_endtag(self, tag: str) -> None:
         if not self.open or self.open.pop() != tag:
@@ -202,9 +198,7 @@ def test_names_with_html_are_shown_and_not_run(run_folder: Path) -> None:
     settings = RUN_TOML.replace("models/english-clinical-mini", ATTACK)
     (run_folder / "run.toml").write_text(settings, encoding="utf-8")
     corpora = (run_folder / "corpora.json").read_text(encoding="utf-8")
-    (run_folder / "corpora.json").write_text(
-        corpora.replace("e3c_pamj_fr", f"$x_1$ {ATTACK}"), encoding="utf-8"
-    )
+    (run_folder / "corpora.json").write_text(corpora.replace("e3c_pamj_fr", f"$x_1$ {ATTACK}"), encoding="utf-8")
     text = page_of(run_folder)
     assert "<script" not in text
     assert "&lt;script&gt;" in text

@@ -1,0 +1,73 @@
+"""adapt doctor: what is installed and reachable, what lies in the data root, what this machine will use."""
+
+import os
+import socket
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+import torch
+from medlingua.adapters.attention import choose_backend
+from medlingua.languages.pack import known_languages, load_pack
+from medlingua.languages.tasks import available
+from medlingua.recipes import machine
+
+_PACKAGES = ("medlingua", "torch", "transformers", "tokenizers", "accelerate", "datasets", "spacy", "flash-attn")
+_BYTES_A_PARAMETER = 16  # fp32 weights, gradients, two moments
+
+
+def examine(root: Path | None) -> str:
+    """A report in lines; without a data root it says what --data would add."""
+    return "\n".join([*_installed(), *_network(), *_machine(), *_data(root)])
+
+
+def _installed() -> Iterator[str]:
+    for name in _PACKAGES:
+        try:
+            yield f"package    {name} {version(name)}"
+        except PackageNotFoundError:
+            yield f"package    {name} is not installed" + (" (optional)" if name == "flash-attn" else "")
+
+
+def _network() -> Iterator[str]:
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        yield "hub        offline by HF_HUB_OFFLINE: models and corpora come from folders"
+        return
+    try:
+        socket.create_connection(("huggingface.co", 443), timeout=2).close()
+        yield "hub        reachable"
+    except OSError as error:
+        yield f"hub        not reachable ({error}): give folders with --base, --corpus and --data"
+
+
+def _machine() -> Iterator[str]:
+    device = machine.device()
+    precision = machine.precision_of("auto", device)
+    backend = choose_backend(device, torch.bfloat16 if precision.name == "bf16" else torch.float32)
+    free = psutil.virtual_memory().available
+    if device.type == "cuda":
+        free = torch.cuda.mem_get_info()[0]
+    yield f"machine    {machine.describe()}; {torch.get_num_threads()} threads"
+    yield f"precision  {precision.name}: {precision.reason}"
+    yield f"attention  {backend.name}: {backend.reason}"
+    yield (
+        f"memory     {free / 2**30:.1f} GiB free: the optimizer's share of models up to "
+        f"{free / _BYTES_A_PARAMETER / 2 / 1e6:,.0f} M parameters takes half of it"
+    )
+
+
+def _data(root: Path | None) -> Iterator[str]:
+    if root is None:
+        yield "data       no data root given (--data ROOT): runs use the synthetic cases"
+        return
+    for code in known_languages():
+        pack = load_pack(code)
+        for corpus in pack.corpora:
+            if corpus.path is not None:
+                there = "there" if (root / corpus.path).exists() else "missing"
+                note = f" ({corpus.restriction})" if corpus.restricted else ""
+                yield f"corpus     {code} {corpus.name}: {there}{note}"
+        for task in pack.tasks:
+            if task.path is not None:
+                yield f"task       {code} {task.name}: {'there' if available(task, root) else 'missing'}"
