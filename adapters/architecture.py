@@ -17,7 +17,6 @@ class Architecture:
     packs: its attention goes through transformers' attention interface. token_types: its forward takes
     `token_type_ids`. head: from the model to
     (transform, decoder): hidden (N, width) -> features (N, F), and the Linear (F -> vocabulary).
-    spare_weights: prefixes a checkpoint may carry or lack without harm (poolers, next-sentence heads).
     """
 
     family: str
@@ -27,7 +26,6 @@ class Architecture:
     packs: bool
     token_types: bool
     head: Callable[[Any], tuple[Callable[[Tensor], Tensor], nn.Linear]]
-    spare_weights: tuple[str, ...] = ()
 
 
 def _from_zero(config: Any) -> int:
@@ -67,37 +65,16 @@ def _ultrabert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
 ARCHITECTURES: dict[str, Architecture] = {
     a.family: a
     for a in (
-        Architecture(
-            "bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head,
-            ("bert.pooler.", "cls.seq_relationship.", "bert.embeddings.position_ids"),
-        ),
-        Architecture(
-            "roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
-            ("roberta.pooler.", "roberta.embeddings.position_ids"),
-        ),
-        Architecture(
-            "camembert", "CamembertForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
-            ("roberta.pooler.", "roberta.embeddings.position_ids"),
-        ),
-        Architecture(
-            "xlm-roberta", "XLMRobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
-            ("roberta.pooler.", "roberta.embeddings.position_ids"),
-        ),
-        Architecture(
-            "electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head,
-            ("electra.embeddings.position_ids",),
-        ),
+        Architecture("bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head),
+        Architecture("roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head),
+        Architecture("camembert", "CamembertForMaskedLM", "learned", _after_padding, True, True, _roberta_head),
+        Architecture("xlm-roberta", "XLMRobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head),
+        Architecture("electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head),
         Architecture("modernbert", "ModernBertForMaskedLM", "rotary", _from_zero, True, False, _modernbert_head),
         Architecture("eurobert", "EuroBertForMaskedLM", "rotary", _from_zero, True, False, _eurobert_head),
         Architecture("ultrabert", "UltrabertForMaskedLM", "rotary", _from_zero, True, False, _ultrabert_head),
-        Architecture(
-            "jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head,
-            ("roberta.pooler.",),
-        ),
-        Architecture(
-            "longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head,
-            ("longformer.pooler.", "longformer.embeddings.position_ids"),
-        ),
+        Architecture("jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head),
+        Architecture("longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head),
     )
 }  # fmt: skip
 

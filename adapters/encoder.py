@@ -21,6 +21,8 @@ Permission = Literal["non-commercial", "pickle", "remote-code"]
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
+# Weights that a checkpoint may carry or lack without harm to masked-LM.
+_SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
 _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 
@@ -209,10 +211,14 @@ def _load_weights(
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, HfHubHTTPError) as error:
         raise InputError(f"weights of {base} cannot be loaded: {_first_line(error)}") from error
-    spare = architecture.spare_weights
-    missing = sorted(k for k in info["missing_keys"] if not k.startswith(spare or ("\0",)))
-    unexpected = sorted(k for k in info["unexpected_keys"] if not k.startswith(spare or ("\0",)))
-    of_head = [k for k in missing if not k.startswith(model.base_model_prefix + ".")]
+    prefix = model.base_model_prefix + "."
+
+    def needed(names: Iterable[str]) -> list[str]:
+        # A bare body's file has no prefix.
+        return sorted(k for k in names if not k.removeprefix(prefix).startswith(_SPARE))
+
+    missing, unexpected = needed(info["missing_keys"]), needed(info["unexpected_keys"])
+    of_head = [k for k in missing if not k.startswith(prefix)]
     if head == "fresh" and of_head == missing:
         missing = []
     problems = []
