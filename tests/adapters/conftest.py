@@ -1,0 +1,183 @@
+"""Tiny models of every family, built from transformers' own configs, and folders as a person has them."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from medlingua.adapters.architecture import ARCHITECTURES
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+MODELS = Path(__file__).parents[2].parent / "shared" / "models"
+TEXT = (
+    "patient admis pour fièvre et toux sèche bilan pâle opéré hémoglobine leucocytes 10⁹/L IRM SIDA "
+    "créatinine µg m² traitement par aspirine sans œdème ni dyspnée contrôle scanner thoracique normal niña "
+    "ingresó 1ª dosis Straße schön Befund Lunge frei contrôlée admission radiographie hôpital température"
+)
+WORDS = TEXT.split()
+WIDTH, LAYERS, ROWS = 32, 2, 96  # hidden width, layers, rows of a position table
+
+
+def notes(count: int, seed: int = 0) -> list[str]:
+    """Short notes of known words, a number in each, seeded."""
+    draw = random.Random(seed)
+    return [
+        f"{' '.join(draw.choice(WORDS) for _ in range(12)).capitalize()} le {draw.randint(1000, 999999)}."
+        for _ in range(count)
+    ]
+
+
+def word_pieces(size: int = 240) -> PreTrainedTokenizerFast:
+    """A cased NFC WordPiece, [PAD] first, as a clinical BERT has it."""
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.NFC()
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    made.train_from_iterator(
+        notes(200), trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
+    )  # fmt: skip
+
+
+def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
+    """A byte-level BPE, <s> first and <pad> second, as a RoBERTa has it."""
+    made = Tokenizer(models.BPE())
+    made.normalizer = normalizers.NFC()
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    made.train_from_iterator(
+        notes(200),
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=specials,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    made.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", mask_token="<mask>",
+    )  # fmt: skip
+
+
+def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
+    return word_pieces() if family in ("bert", "electra") else byte_pieces()
+
+
+def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any) -> Any:
+    """A config of the family, small; windows far shorter than the documents of the tests."""
+    settings: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": WIDTH,
+        "intermediate_size": 48,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "max_position_embeddings": ROWS,
+        "pad_token_id": tokenizer.pad_token_id,
+        # Wide enough a draw that attention is uneven: a leak between documents then shows.
+        "initializer_range": 0.3,
+    }
+    if family not in ("bert", "electra"):
+        settings |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
+    both = ["full_attention", "sliding_attention"]
+    settings |= {
+        "electra": {"embedding_size": 16},
+        "modernbert": {
+            "layer_types": both, "local_attention": 8, "initializer_cutoff_factor": 3.0,
+            "cls_token_id": tokenizer.cls_token_id, "sep_token_id": tokenizer.sep_token_id,
+        },
+        "eurobert": {"num_key_value_heads": 2, "head_dim": 8, "mask_token_id": tokenizer.mask_token_id},
+        "ultrabert": {
+            "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 4, "layer_types": both[::-1],
+            "prediction_head_size": 24,
+        },
+        "longformer": {"attention_window": [8] * LAYERS},
+    }.get(family, {})  # fmt: skip
+    configs = {
+        "bert": "BertConfig", "roberta": "RobertaConfig", "camembert": "CamembertConfig",
+        "xlm-roberta": "XLMRobertaConfig", "electra": "ElectraConfig", "modernbert": "ModernBertConfig",
+        "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
+        "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
+    }  # fmt: skip
+    return getattr(transformers, configs[family])(**(settings | changes))
+
+
+Build = Callable[..., Path]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Build:
+    """build(family, dtype=..., seed=..., **config) -> a folder with that tiny model, saved by transformers."""
+
+    def make(family: str, *, dtype: torch.dtype = torch.float32, seed: int = 0, **changes: Any) -> Path:
+        tokenizer = tiny_tokenizer(family)
+        torch.manual_seed(seed)
+        wanted = getattr(transformers, ARCHITECTURES[family].model_class)
+        model = wanted(tiny_config(family, tokenizer, **changes)).eval()
+        with torch.no_grad():  # biases start at zero, a trained model's do not
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    parameter.normal_(std=0.3)
+        folder = tmp_path / f"{family}-{len(list(tmp_path.iterdir()))}"
+        model.to(dtype).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def sample() -> list[str]:
+    """Notes that the vocabularies were not learnt on."""
+    return notes(8, seed=9)
+
+
+@pytest.fixture
+def corpus() -> list[str]:
+    """Many notes, for learning a vocabulary."""
+    return notes(400, seed=3)
+
+
+@pytest.fixture
+def new_word_pieces() -> PreTrainedTokenizerFast:
+    return word_pieces()
+
+
+@pytest.fixture
+def new_byte_pieces() -> PreTrainedTokenizerFast:
+    return byte_pieces()
+
+
+@pytest.fixture
+def shared_model() -> Callable[[str], Path]:
+    """A real model of ../shared/models by name; the test is skipped where it is not there."""
+
+    def find(name: str) -> Path:
+        folder = MODELS / name
+        if not (folder / "model.safetensors").exists():
+            pytest.skip(f"needs a real model: {folder} is not there")
+        return folder
+
+    return find
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test opens a connection: the hub's library reads this once, at import, and here again."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -1,0 +1,118 @@
+"""attend() against its plain twin, and our attention name against transformers' own."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medlingua.adapters.attention import NAME, attend, attend_plain, choose_backend, register
+from medlingua.adapters.encoder import load
+from torch import Tensor
+
+PACKING = ["bert", "roberta", "camembert", "xlm-roberta", "electra", "modernbert", "eurobert", "ultrabert"]
+PACKING += ["jina_embeddings_v3"]
+
+
+def tensors(lengths: list[int], heads: int, key_heads: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    draw = torch.Generator().manual_seed(seed)
+    total = sum(lengths)
+    q, k, v = (torch.randn(total, h, 8, generator=draw) for h in (heads, key_heads, key_heads))
+    borders = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32)
+    return q, k, v, borders
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 150), min_size=1, max_size=5),
+    reach=st.sampled_from([None, 0, 2, 8, 70]),
+    causal=st.booleans(),
+    heads=st.sampled_from([(2, 2), (4, 2), (4, 1)]),
+    scale=st.sampled_from([None, 0.1]),
+    seed=st.integers(0, 3),
+)
+def test_O8_attention_equals_its_definition(
+    lengths: list[int], reach: int | None, causal: bool, heads: tuple[int, int], scale: float | None, seed: int
+) -> None:
+    given = tensors(lengths, *heads, seed=seed)
+    out = attend(*given, reach=reach, causal=causal, scale=scale)
+    assert out.shape == given[0].shape
+    torch.testing.assert_close(
+        out, attend_plain(*given, reach=reach, causal=causal, scale=scale), atol=1e-5, rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("reach", [None, 2, 8])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["equal-heads", "grouped-heads"])
+def test_O8_gradients_equal_those_of_the_definition(heads: tuple[int, int], reach: int | None, causal: bool) -> None:
+    *qkv, borders = tensors([1, 90, 33], *heads)
+    toward = torch.randn(qkv[0].shape, generator=torch.Generator().manual_seed(1))
+    found = []
+    for function in (attend, attend_plain):
+        leaves = [x.clone().requires_grad_() for x in qkv]
+        (function(*leaves, borders, reach=reach, causal=causal) * toward).sum().backward()
+        found.append([x.grad for x in leaves])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("function", [attend, attend_plain])
+def test_O8_no_gradient_crosses_a_border_or_a_window(function: Any) -> None:
+    q, k, v, borders = tensors([20, 30], 2, 2)
+    v.requires_grad_()
+    function(q, k, v, borders, reach=3)[25].sum().backward()
+    touched = v.grad.abs().sum(dim=(1, 2)).nonzero().flatten().tolist()
+    assert touched == list(range(22, 29))
+
+
+def test_a_processor_takes_the_blockwise_backend_and_says_why() -> None:
+    choice = choose_backend(torch.device("cpu"), torch.float32)
+    assert choice.name == "blockwise"
+    assert "cpu" in choice.reason
+
+
+@pytest.mark.parametrize("family", PACKING)
+def test_O9_a_padded_batch_gives_the_logits_of_stock_sdpa(family: str, build: Any, sample: list[str]) -> None:
+    """Real tokens alone: what stands at padded places depends on the back end (O12)."""
+    register()
+    encoder = load(str(build(family)))
+    texts = [sample[0] + " " + sample[1], "Toux."]
+    batch = encoder.tokenizer(texts, padding=True, return_tensors="pt", return_token_type_ids=False)
+    real = batch["attention_mask"].bool()
+    assert not real.all()
+    model = encoder.model.eval()
+    found = {}
+    with torch.no_grad():
+        for name in (NAME, "sdpa", "eager"):
+            model.set_attn_implementation(name)
+            found[name] = model(**batch).logits[real]
+        model.set_attn_implementation(NAME)
+        alone = model(**encoder.tokenizer(texts[1], return_tensors="pt", return_token_type_ids=False)).logits[0]
+    torch.testing.assert_close(found[NAME], found["sdpa"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(found[NAME], found["eager"], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(found[NAME][-len(alone) :], alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", PACKING)
+def test_O12_padding_does_not_move_real_tokens(family: str, build: Any, sample: list[str]) -> None:
+    encoder = load(str(build(family)))
+    model = encoder.model.eval()
+    alone = encoder.tokenizer(sample[0], return_tensors="pt", return_token_type_ids=False)
+    padded = encoder.tokenizer(
+        sample[0], return_tensors="pt", return_token_type_ids=False, padding="max_length", max_length=80
+    )
+    assert padded["input_ids"].shape[1] == 80
+    with torch.no_grad():
+        expected, found = model(**alone).logits[0], model(**padded).logits[0, : alone["input_ids"].shape[1]]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_O9_dropout_on_attention_weights_is_refused_not_dropped(build: Any, sample: list[str]) -> None:
+    encoder = load(str(build("bert")))
+    for module in encoder.model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    encoder.model.train()
+    with pytest.raises(ValueError, match="dropout"):
+        encoder.model(**encoder.tokenizer(sample[0], return_tensors="pt"))
