@@ -1,0 +1,59 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+from ..recipes.conftest import cases, write_base, write_jsonl
+
+SETTINGS = {
+    "train.tokens": "14_000",
+    "train.batch_tokens": "256",
+    "train.micro_tokens": "256",
+    "train.checkpoint_tokens": "1_000",
+    "train.eval_tokens": "7_000",
+    "train.lr": "1e-2",
+    "train.precision": "'fp32'",
+    "eval.tasks": "'none'",
+    "data.held_out": "0.2",
+}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_base(tmp_path_factory.mktemp("base") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_jsonl(tmp_path_factory.mktemp("corpus") / "notes.jsonl", cases(80))
+
+
+@pytest.fixture(scope="session")
+def command(base: Path, corpus: Path) -> list[str]:
+    """The command line of a small run, without --out."""
+    line = [str(Path(sys.executable).parent / "adapt"), "--strategy", "continue", "--lang", "fr"]
+    line += ["--base", str(base), "--corpus", str(corpus)]
+    for key, value in SETTINGS.items():
+        line += ["--set", f"{key}={value}"]
+    return line
+
+
+def give(line: list[str], out: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*line, "--out", str(out)], capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def finished(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody stopped."""
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = give(command, out)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(out / "report.html")
+    return out

@@ -1,0 +1,119 @@
+"""The main job, as a person gives it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from ..recipes.conftest import call
+from .conftest import ENVIRONMENT, give
+
+HEAVY = ("torch", "transformers", "spacy", "pandas")
+
+
+def metrics_of(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def same_weights(left: Path, right: Path) -> None:
+    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (left, right))
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def started(line: list[str], out: Path) -> subprocess.Popen[str]:
+    """The run in the background, once it has gone on from its third checkpoint."""
+    process = subprocess.Popen(
+        [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    limit = time.monotonic() + 120
+    while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    return process
+
+
+def test_plain_transformers_opens_the_model(finished: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(finished / "model")
+    model = AutoModelForMaskedLM.from_pretrained(finished / "model")
+    read = tokenizer("Le patient est [MASK] .", return_tensors="pt")
+    logits = model(**read).logits
+    assert logits.shape == (*read["input_ids"].shape, model.config.vocab_size)
+    assert torch.isfinite(logits).all()
+
+
+def test_the_report_is_there_and_names_the_text(finished: Path) -> None:
+    page = (finished / "report.html").read_text(encoding="utf-8")
+    assert "notes" in page
+    assert (finished / "model" / "README.md").exists()
+
+
+def test_loss_and_bits_fall(finished: Path) -> None:
+    rows = metrics_of(finished)
+    losses = [float(str(row["loss"])) for row in rows if "loss" in row]
+    bits = {row["model"]: float(str(row["bits_per_byte"])) for row in rows if "bits_per_byte" in row}
+    quarter = len(losses) // 4
+    assert sum(losses[-quarter:]) < 0.95 * sum(losses[:quarter])
+    assert bits["trained"] < 0.95 * bits["base"]
+
+
+def test_the_same_command_again_says_finished(
+    finished: Path, command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (finished / "model" / "model.safetensors").stat().st_mtime_ns
+    assert call(monkeypatch, [*command[1:], "--out", str(finished)]) == 0
+    told = capsys.readouterr()
+    assert "finished" in told.err + told.out
+    assert (finished / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_help_loads_nothing_heavy() -> None:
+    asked = (
+        "import sys; sys.argv = ['adapt', '--help']\n"
+        "from medlingua.recipes.command import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert "--strategy" in done.stdout
+    assert done.stderr.strip() == "[]"
+
+
+def test_O16_a_killed_run_ends_with_the_same_weights(finished: Path, command: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    process = started(command, out)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (out / "model").exists()
+    again = give(command, out)
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step" in again.stderr + again.stdout
+    same_weights(finished, out)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+def test_O16_a_stopped_run_saves_and_goes_on_to_the_same_weights(
+    finished: Path, command: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "stopped"
+    process = started(command, out)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "same command goes on" in said
+    reached = max(out.glob("checkpoints/step-*")).name
+    again = give(command, out)
+    assert again.returncode == 0, again.stderr
+    assert f"resuming at step {int(reached.removeprefix('step-')):,}" in again.stderr + again.stdout
+    same_weights(finished, out)
