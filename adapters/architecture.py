@@ -73,7 +73,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("modernbert", "ModernBertForMaskedLM", "rotary", _from_zero, True, False, _modernbert_head),
         Architecture("eurobert", "EuroBertForMaskedLM", "rotary", _from_zero, True, False, _eurobert_head),
         Architecture("ultrabert", "UltrabertForMaskedLM", "rotary", _from_zero, True, False, _ultrabert_head),
-        Architecture("jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head),
+        Architecture(
+            "jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head
+        ),
         Architecture("longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head),
     )
 }  # fmt: skip

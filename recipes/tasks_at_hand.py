@@ -9,10 +9,11 @@ from medlingua.languages.pack import Pack, TaskSpec
 from medlingua.languages.tasks import Task, available, read_task
 
 _SEED = 7  # of the synthetic tasks: the same ones for every run
+_SIZES = (80, 30, 60)  # train, dev, test cases: what two cores fine-tune on in seconds
 
 
 class AtHand(NamedTuple):
-    """tasks: to be scored. tested: test texts by task, of every task whose files are there. unchecked: names
+    """tasks: to be scored. tested: test texts by task, of every real task whose files are there. unchecked: names
     of the pack's tasks whose files are not."""
 
     tasks: tuple[Task, ...]
@@ -24,7 +25,7 @@ class AtHand(NamedTuple):
 def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...]) -> AtHand:
     """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
     names = wanted if isinstance(wanted, tuple) else ()
-    synthetic = {task.spec.name: task for task in synthetic_tasks(pack, _SEED)} if _has_cases(pack) else {}
+    synthetic = {task.spec.name: task for task in synthetic_tasks(pack, _SEED, _SIZES)} if _has_cases(pack) else {}
     known = [*synthetic, *(spec.name for spec in pack.tasks)]
     for name in names:
         if name not in known:
@@ -53,7 +54,8 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
             chosen.append(read[name])
         elif root is not None:
             chosen.append(read_task(specs[name], root, pack.code))  # says which files are missing
-    checked = {**read, **{task.spec.name: task for task in chosen}}
+    # Synthetic tasks are other cases of the corpus's own grammar: they share sentences by design.
+    checked = {**read, **{task.spec.name: task for task in chosen if not task.synthetic}}
     return AtHand(
         tuple(chosen),
         {name: [example.document.text for example in task.test] for name, task in checked.items()},
