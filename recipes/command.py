@@ -184,15 +184,21 @@ def main() -> None:
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        _fail(f"no space left on the device of {error.filename or 'the run'}; free some and give the command again")
+        _no_space(error.filename or "the run")
     except Exception as error:
         # click's usage errors and our request to stop, without importing either's module for --help
         if hasattr(error, "format_message"):
             _fail(error.format_message())
+        if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
+            _no_space("the run")
         if type(error).__name__ != "Interrupted":
             raise
         print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
         sys.exit(130)
+
+
+def _no_space(where: str) -> None:
+    _fail(f"no space left on the device of {where}; free some and give the command again")
 
 
 def _fail(message: str) -> None:

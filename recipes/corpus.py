@@ -270,12 +270,13 @@ class _Writer:
         for owner, encoding in zip(owners, encode(pieces, add_special_tokens=False), strict=True):
             ids = np.array(encoding.ids, dtype=np.uint32)
             lengths[owner] += len(ids)
-            narrowed(ids, self._dtype).tofile(self._tokens)
+            # Not ndarray.tofile: on a full disk it loses what it buffers, and says nothing.
+            self._tokens.write(narrowed(ids, self._dtype).tobytes())
             if self._word_starts:
                 word = np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
                 begins = np.ones(len(ids), dtype=np.bool_)
                 begins[1:] = word[1:] != word[:-1]
-                begins.tofile(self._word_starts)
+                self._word_starts.write(begins.tobytes())
         for length, kept in zip(lengths.tolist(), batch, strict=True):
             if length:  # a text of characters that the tokenizer drops has no tokens
                 self._starts.append(self._starts[-1] + length)
