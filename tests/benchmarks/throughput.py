@@ -1,0 +1,204 @@
+"""Real document tokens a second: our loop against transformers' Trainer, in one run, interleaved.
+
+    python tests/benchmarks/throughput.py --model FOLDER --corpus FILE.jsonl.zst [--rounds 3] [--precision fp32 bf16]
+
+The same model, documents, tokenizer, masked share and length for all. Prints medians and ratios and writes
+reports/results/benchmarks/throughput.json. Absolute times depend on the machine; read the ratios.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+LENGTH, MASK_RATE, BATCH = 512, 0.15, 8
+RESULTS = Path(__file__).parents[2] / "reports" / "results" / "benchmarks" / "throughput.json"
+VARIANTS = ("ours", "trainer padded", "trainer blocks")
+
+
+def documents(corpus: str, tokenizer, count: int) -> list[list[int]]:
+    """Token ids without specials, cut to what one context holds, as all variants train on them."""
+    from medlingua.languages.documents import read_documents
+
+    texts = [d.text for d, _ in zip(read_documents(corpus, source="benchmark"), range(count), strict=False)]
+    encoded = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=LENGTH - 2)["input_ids"]
+    return [ids for ids in encoded if ids]
+
+
+def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int, steps: int) -> dict:
+    import numpy as np
+    from accelerate import Accelerator
+    from medlingua.adapters.encoder import load
+    from medlingua.recipes.batches import Place, Stream, batches, frame_of
+    from medlingua.recipes.corpus import Shard
+    from medlingua.recipes.loop import build_optimizer, step
+    from medlingua.recipes.machine import keep_pages
+    from medlingua.recipes.objective import MaskedLM, masker
+    from medlingua.recipes.settings import Phase, Train
+
+    keep_pages()
+    encoder = load(model_folder)
+    encoder.model.train()
+    texts = documents(corpus, encoder.tokenizer, count)
+    starts = np.concatenate([[0], np.cumsum([len(t) for t in texts])])
+    shard = Shard(
+        "benchmark", np.concatenate(texts).astype(np.uint16), starts, np.arange(len(texts), dtype=np.uint64),
+        np.ones(len(texts), dtype=np.uint64), None, ("",),
+    )  # fmt: skip
+    stream = Stream(
+        (shard,), Phase(tokens=1), 0, 0, frame_of(encoder.tokenizer, LENGTH),
+        masker(encoder.tokenizer, "piece", MASK_RATE),
+    )  # fmt: skip
+    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=True)
+    objective = accelerator.prepare(MaskedLM(encoder))
+    optimizer = build_optimizer(encoder.model, Train())
+    tokens, began = 0, 0.0
+    faults = 0
+    for number, batch in enumerate(batches(stream, Place(), 8_192, 8_192, encoder.first_position)):
+        if number == warmup:
+            began, faults = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        if number == warmup + steps:
+            break
+        step(accelerator, objective, optimizer, encoder.model, batch, 5e-5, 1.0)
+        tokens += batch.tokens if number >= warmup else 0
+    return _measured(tokens, time.perf_counter() - began, faults, steps)
+
+
+def trainer(
+    model_folder: str, corpus: str, count: int, precision: str, warmup: int, steps: int, blocks: bool
+) -> dict:
+    import torch
+    from transformers import (
+        AutoModelForMaskedLM,
+        AutoTokenizer,
+        DataCollatorForLanguageModeling,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder)
+    model = AutoModelForMaskedLM.from_pretrained(model_folder, dtype=torch.float32)
+    texts = documents(corpus, tokenizer, count)
+    if blocks:
+        flat = [i for ids in texts for i in [tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]]
+        examples = [flat[i : i + LENGTH] for i in range(0, len(flat) - LENGTH, LENGTH)]
+    else:
+        examples = [[tokenizer.cls_token_id, *ids, tokenizer.sep_token_id] for ids in texts]
+
+    class Counting(DataCollatorForLanguageModeling):
+        real: list[int] = []  # noqa: RUF012 -- a tally for this script
+
+        def __call__(self, features, return_tensors=None):
+            self.real.append(sum(len(f["input_ids"]) for f in features))
+            return super().__call__(features, return_tensors)
+
+    class Clock(TrainerCallback):
+        began, ended, faults = 0.0, 0.0, 0
+
+        def on_step_end(self, args, state, control, **kwargs):
+            if state.global_step == warmup:
+                self.began, self.faults = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+            if state.global_step == warmup + steps:
+                self.ended = time.perf_counter()
+
+    collator, clock = Counting(tokenizer, mlm_probability=MASK_RATE), Clock()
+    arguments = TrainingArguments(
+        tempfile.mkdtemp(), per_device_train_batch_size=BATCH, max_steps=warmup + steps, bf16=precision == "bf16",
+        use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+    )  # fmt: skip
+    Trainer(
+        model,
+        arguments,
+        data_collator=collator,
+        train_dataset=[{"input_ids": e} for e in examples],
+        callbacks=[clock],
+    ).train()
+    tokens = sum(collator.real[warmup : warmup + steps])
+    return _measured(tokens, clock.ended - clock.began, clock.faults, steps)
+
+
+def _measured(tokens: int, seconds: float, faults_before: int, steps: int) -> dict:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return {
+        "tokens_per_second": tokens / seconds,
+        "peak_memory_mib": usage.ru_maxrss / 1024,
+        "faults_per_step": (usage.ru_minflt - faults_before) / steps,
+    }
+
+
+def one(options: argparse.Namespace) -> None:
+    """One variant in a process of its own, so that peak memory and allocator settings are its own."""
+    common = (options.model, options.corpus, options.documents, options.precision[0])
+    if options.variant == "ours":
+        found = ours(*common, 1, options.steps)
+    else:
+        found = trainer(*common, 2, 2 * options.steps, options.variant == "trainer blocks")
+    print(json.dumps(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--corpus", required=True)
+    parser.add_argument("--documents", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--variant", choices=VARIANTS)
+    options = parser.parse_args()
+    if options.variant:
+        one(options)
+        return
+    from medlingua.recipes.machine import describe, matrix_rate
+
+    cells: dict[tuple[str, str], list[dict]] = {}
+    for _ in range(options.rounds):
+        for precision in options.precision:
+            for variant in VARIANTS:
+                command = [sys.executable, __file__, "--model", options.model, "--corpus", options.corpus]
+                command += ["--documents", str(options.documents), "--steps", str(options.steps)]
+                command += ["--precision", precision, "--variant", variant]
+                answer = subprocess.run(command, capture_output=True, text=True, check=True)
+                cells.setdefault((variant, precision), []).append(json.loads(answer.stdout.splitlines()[-1]))
+    import torch
+
+    baseline = _median(cells["trainer padded", options.precision[0]], "tokens_per_second")
+    rows = []
+    print(f"{describe()}\n{'variant':16} {'precision':9} {'tokens/s':>9} {'ratio':>6} {'MiB':>7} {'faults/step':>12}")
+    for (variant, precision), found in cells.items():
+        rate = _median(found, "tokens_per_second")
+        row = {
+            "variant": variant,
+            "precision": precision,
+            "tokens_per_second": round(rate),
+            "ratio_to_padded_fp32": round(rate / baseline, 2),
+            "peak_memory_mib": round(_median(found, "peak_memory_mib")),
+            "faults_per_step": round(_median(found, "faults_per_step")),
+        }
+        rows.append(row)
+        print("{variant:16} {precision:9} {tokens_per_second:9} {ratio_to_padded_fp32:6} {peak_memory_mib:7} "
+              "{faults_per_step:12}".format(**row))  # fmt: skip
+    rates = {"fp32": matrix_rate(torch.float32, 2048), "bf16": matrix_rate(torch.bfloat16, 2048)}
+    whole = {
+        "machine": describe(),
+        "threads": torch.get_num_threads(),
+        "rounds": options.rounds,
+        "matrix_product_tflops": {k: round(v / 1e12, 3) for k, v in rates.items()},
+        "rows": rows,
+    }
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def _median(found: list[dict], key: str) -> float:
+    return statistics.median(row[key] for row in found)
+
+
+if __name__ == "__main__":
+    main()
