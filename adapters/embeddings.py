@@ -73,8 +73,9 @@ def _source(old: Any, new: Any, id: int) -> tuple[list[int], bool]:
     if same is not None:
         return [same], True
     text, inside = surface(new, piece)
-    # A continuation is cut as the end of a word, so that its pieces are continuations too.
-    encoding = old.backend_tokenizer.encode(f"a{text}" if inside else text, add_special_tokens=False)
+    # A continuation is cut as the end of a word, so that its pieces are continuations too; a beginning
+    # after a space, which byte-level pieces carry.
+    encoding = old.backend_tokenizer.encode(f"a{text}" if inside else f" {text}", add_special_tokens=False)
     start = 1 if inside else 0
     ids = [
         i for i, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > start and i != old.unk_token_id

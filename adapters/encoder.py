@@ -65,6 +65,8 @@ def load(
     """
     register()
     allowed = frozenset(allow)
+    if Path(base).is_file():  # transformers would take it for a config, or unpickle it
+        raise InputError(f"{base} is a file; give the model's folder")
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
     _check_remote_code(base, config, allowed)
@@ -120,8 +122,9 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
         if isinstance(module, torch.nn.Dropout):
             attention = ".attention" in name and name.endswith(("self.dropout", "self_attn.dropout"))
             module.p = 0.0 if attention else probability
-        if hasattr(module, "attention_dropout"):
-            module.attention_dropout = 0.0
+        for rate in ("attention_dropout", "dropout"):  # Longformer keeps a number, not a module
+            if isinstance(getattr(module, rate, None), float):
+                setattr(module, rate, 0.0)
 
 
 def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str]) -> Any:
@@ -150,8 +153,6 @@ def _unreadable(base: str, error: Exception) -> InputError:
         if "trust_remote_code" in str(error):
             return _remote_code(base)
         return InputError(f"model folder {base} cannot be read: {_first_line(error)}")
-    if folder.exists():
-        return InputError(f"{base} is a file; give the model's folder")
     if base.count("/") > 1 or base.startswith((".", "/", "~")):
         return InputError(f"model folder {base} does not exist")
     return InputError(
@@ -208,6 +209,7 @@ def _load_weights(
             attn_implementation=NAME if architecture.packs else "eager",
             use_safetensors=None if "pickle" in allowed else True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # listed below, with what else does not fit
         )
     except (OSError, ValueError, RuntimeError, SafetensorError, HfHubHTTPError) as error:
         raise InputError(f"weights of {base} cannot be loaded: {_first_line(error)}") from error

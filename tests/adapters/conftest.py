@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,8 @@ def notes(count: int, seed: int = 0) -> list[str]:
     ]
 
 
-def word_pieces(size: int = 240) -> PreTrainedTokenizerFast:
-    """A cased NFC WordPiece, [PAD] first, as a clinical BERT has it."""
+@cache
+def _word_pieces(size: int) -> str:
     made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     made.normalizer = normalizers.NFC()
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -44,14 +45,19 @@ def word_pieces(size: int = 240) -> PreTrainedTokenizerFast:
     made.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
+    return made.to_str()
+
+
+def word_pieces(size: int = 240) -> PreTrainedTokenizerFast:
+    """A cased NFC WordPiece, [PAD] first, as a clinical BERT has it."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=Tokenizer.from_str(_word_pieces(size)),
         pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]",
     )  # fmt: skip
 
 
-def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
-    """A byte-level BPE, <s> first and <pad> second, as a RoBERTa has it."""
+@cache
+def _byte_pieces(size: int) -> str:
     made = Tokenizer(models.BPE())
     made.normalizer = normalizers.NFC()
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -69,8 +75,13 @@ def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
     made.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
+    return made.to_str()
+
+
+def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
+    """A byte-level BPE, <s> first and <pad> second, as a RoBERTa has it."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=Tokenizer.from_str(_byte_pieces(size)),
         pad_token="<pad>", unk_token="<unk>", cls_token="<s>", sep_token="</s>", mask_token="<mask>",
     )  # fmt: skip
 

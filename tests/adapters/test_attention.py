@@ -22,7 +22,7 @@ def tensors(lengths: list[int], heads: int, key_heads: int, seed: int = 0) -> tu
     return q, k, v, borders
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     lengths=st.lists(st.integers(1, 150), min_size=1, max_size=5),
     reach=st.sampled_from([None, 0, 2, 8, 70]),

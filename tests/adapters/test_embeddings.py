@@ -1,0 +1,146 @@
+"""The rows of a new vocabulary."""
+
+from typing import Any
+
+import pytest
+import torch
+from medlingua.adapters.architecture import ARCHITECTURES
+from medlingua.adapters.embeddings import replace_vocabulary, set_bias_to_frequencies
+from medlingua.adapters.encoder import Encoder, load, save
+from medlingua.adapters.tokenizer import replacement
+from torch.nn.functional import normalize
+
+FAMILIES = sorted(ARCHITECTURES)
+WORDS = ["stéthoscope", "électrocardiogramme", "hépatosplénomégalie", "ganglions", "frissons"]
+
+
+class Replaced:
+    """An encoder before and after, its tables copied first: the model is changed in place."""
+
+    def __init__(self, folder: Any, corpus: list[str], new: Any = None) -> None:
+        encoder = load(str(folder))
+        self.old = encoder.tokenizer
+        self.new = new or replacement([*corpus, *WORDS * 40], len(self.old) + 60, self.old)
+        self.table, self.output, self.bias = (x if x is None else x.detach().clone() for x in weights(encoder))
+        self.encoder, self.counts = replace_vocabulary(encoder, self.new)
+        self.now = weights(self.encoder)
+        before, after = self.old.get_vocab(), self.new.get_vocab()
+        self.shared = sorted((before[piece], id) for piece, id in after.items() if piece in before)
+        self.fresh = {piece: id for piece, id in after.items() if piece not in before}
+
+
+def weights(encoder: Encoder) -> tuple[Any, Any, Any]:
+    _, decoder = encoder.architecture.head(encoder.model)
+    return encoder.model.get_input_embeddings().weight, decoder.weight, decoder.bias
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shared_rows_are_copied_exactly_and_every_row_is_counted(family: str, build: Any, corpus: Any) -> None:
+    r = Replaced(build(family), corpus)
+    then, now = (torch.tensor(ids) for ids in zip(*r.shared, strict=True))
+    assert len(then) > 100
+    assert torch.equal(r.now[0][now], r.table[then])
+    assert torch.equal(r.now[1][now], r.output[then])
+    assert r.counts.shared == len(r.shared)
+    assert r.counts.shared + r.counts.averaged + r.counts.fallback == len(r.new)
+    assert r.counts.averaged > 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_T14_the_config_fits_the_tokenizer(family: str, build: Any, corpus: Any) -> None:
+    r = Replaced(build(family), corpus)
+    config = r.encoder.model.config
+    assert config.vocab_size == len(r.new) == len(r.now[0]) == len(r.now[1])
+    assert r.encoder.tokenizer is r.new
+    assert config.pad_token_id == r.new.pad_token_id
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_T13_the_bias_is_carried(family: str, build: Any, corpus: Any) -> None:
+    r = Replaced(build(family), corpus)
+    if r.bias is None:
+        assert r.now[2] is None
+        return
+    then, now = (torch.tensor(ids) for ids in zip(*r.shared, strict=True))
+    assert torch.equal(r.now[2][now], r.bias[then])
+    assert (r.now[2][list(r.fresh.values())] != 0).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_C14_tied_stays_tied_and_untied_stays_untied_and_reloads(
+    family: str, build: Any, corpus: Any, sample: list[str]
+) -> None:
+    folder = build(family)
+    r = Replaced(folder, corpus)
+    tied = r.encoder.model.config.tie_word_embeddings
+    assert (r.now[0].data_ptr() == r.now[1].data_ptr()) == tied
+    save(r.encoder, folder / "out", sample=sample)
+    for mine, again in zip(r.now, weights(load(str(folder / "out"))), strict=True):
+        assert (mine is None and again is None) or torch.equal(mine, again)
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "eurobert"])
+def test_a_new_row_is_the_mean_of_the_old_pieces_of_its_text(family: str, build: Any, corpus: Any) -> None:
+    r = Replaced(build(family), corpus)
+    seen = 0
+    for piece, id in r.fresh.items():
+        text = piece if family == "bert" else r.new.backend_tokenizer.decoder.decode([piece])
+        begins = not piece.startswith("##") if family == "bert" else text.startswith(" ")
+        if not begins or not text.strip().isalpha() or r.old.unk_token_id in r.old(text)["input_ids"]:
+            continue
+        pieces = r.old(text, add_special_tokens=False)["input_ids"]
+        for now, then in zip(r.now[:2], (r.table, r.output), strict=True):
+            torch.testing.assert_close(now[id], then[pieces].mean(dim=0))
+        seen += 1
+    assert seen > 5
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_continuation_is_cut_as_the_end_of_a_word(family: str, build: Any, corpus: Any) -> None:
+    """ "-aire" starts from the pieces that follow a first letter, not from those that begin a word."""
+    r = Replaced(build(family), corpus)
+    letter = r.old.convert_tokens_to_ids("a")
+    seen = 0
+    for piece, id in r.fresh.items():
+        inside = piece.removeprefix("##") if piece.startswith("##") or family == "roberta" else ""
+        if not (inside.isascii() and inside.isalpha()):
+            continue
+        first, *rest = r.old(f"a{inside}", add_special_tokens=False)["input_ids"]
+        if first == letter and r.old.unk_token_id not in rest:
+            torch.testing.assert_close(r.now[0][id], r.table[rest].mean(dim=0))
+            seen += 1
+    assert seen > 0
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "eurobert"])
+def test_T12_new_rows_are_not_all_alike_and_are_the_same_each_time(family: str, build: Any, corpus: Any) -> None:
+    folder = build(family)
+    first = Replaced(folder, corpus)
+    again = Replaced(folder, corpus, first.new)
+    assert torch.equal(first.now[0], again.now[0])
+    rows = normalize(first.now[0][list(first.fresh.values())], dim=-1)
+    cosines = (rows @ rows.T - torch.eye(len(rows))).abs()
+    assert cosines.median() < 0.9
+    assert len(rows.unique(dim=0)) > 0.8 * len(rows)
+
+
+def test_specials_are_matched_by_role_not_by_string(build: Any, corpus: list[str], new_byte_pieces: Any) -> None:
+    """A BERT that takes a byte-level vocabulary: [MASK] becomes <mask>, wherever it stands."""
+    encoder = load(str(build("bert")))
+    old = encoder.tokenizer
+    table = weights(encoder)[0].detach().clone()
+    encoder, _ = replace_vocabulary(encoder, replacement(corpus, 400, new_byte_pieces))
+    now = weights(encoder)[0]
+    for role in ("pad", "unk", "cls", "sep", "mask"):
+        name = f"{role}_token_id"
+        assert torch.equal(now[getattr(encoder.tokenizer, name)], table[getattr(old, name)]), role
+    assert encoder.model.config.pad_token_id == encoder.tokenizer.pad_token_id != old.pad_token_id
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+def test_T13_a_fresh_bias_gives_the_pieces_their_frequencies(family: str, build: Any) -> None:
+    encoder = load(str(build(family)))
+    counts = torch.arange(len(encoder.tokenizer)) % 7
+    set_bias_to_frequencies(encoder, counts)
+    shares = weights(encoder)[2].softmax(0)
+    torch.testing.assert_close(shares, (counts + 1) / (counts + 1).sum(), atol=1e-6, rtol=1e-4)

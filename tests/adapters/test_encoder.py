@@ -1,0 +1,416 @@
+"""Loading and saving: whole or not at all, and plain transformers opens what is saved."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from medlingua.adapters.architecture import ARCHITECTURES
+from medlingua.adapters.encoder import Encoder, load, save, set_dropout, with_lineage
+from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.errors import InputError
+from medlingua.languages.lineage import Lineage, LineageStep
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+FAMILIES = sorted(ARCHITECTURES)
+STEP = LineageStep(
+    strategy="continue",
+    language="fr",
+    base="tiny",
+    settings_digest="abc",
+    corpora=("cases",),
+    licences=("CC-BY-4.0",),
+    tokens=1000,
+    synthetic=True,
+    date="2026-01-01",
+    version="0.1.0",
+)
+LEARNED = [name for name in FAMILIES if ARCHITECTURES[name].positions == "learned"]
+
+
+def logits(encoder: Encoder, text: str) -> torch.Tensor:
+    with torch.no_grad():
+        return encoder.model.eval()(**encoder.tokenizer(text, return_tensors="pt")).logits[0]
+
+
+def rewrite(folder: Path, name: str, **changes: Any) -> None:
+    """Change keys of a JSON file; None removes a key."""
+    file = folder / name
+    settings = json.loads(file.read_text(encoding="utf-8")) | changes
+    file.write_text(json.dumps({k: v for k, v in settings.items() if v is not None}), encoding="utf-8")
+
+
+def reweight(folder: Path, change: Any) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def refusal(base: Path | str, **options: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        load(str(base), **options)
+    return str(caught.value)
+
+
+# What is loaded
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_C15_weights_are_fp32_whatever_the_file_holds(family: str, dtype: torch.dtype, build: Any) -> None:
+    folder = build(family, dtype=dtype)
+    assert {w.dtype for w in load_file(folder / "model.safetensors").values()} == {dtype}
+    encoder = load(str(folder))
+    assert {p.dtype for p in encoder.model.parameters()} == {torch.float32}
+    save(encoder, folder / "again")
+    assert {w.dtype for w in load_file(folder / "again" / "model.safetensors").values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_C3_the_tokenizer_knows_the_usable_length(family: str, build: Any) -> None:
+    folder = build(family)
+    assert AutoTokenizer.from_pretrained(folder).model_max_length > 1e20
+    encoder = load(str(folder))
+    assert encoder.tokenizer.model_max_length == encoder.length
+    save(encoder, folder / "again")
+    assert AutoTokenizer.from_pretrained(folder / "again").model_max_length == encoder.length
+
+
+@pytest.mark.parametrize("family", LEARNED)
+def test_C2_the_usable_length_is_the_table_less_its_reserved_rows(family: str, build: Any) -> None:
+    encoder = load(str(build(family)))
+    rows = encoder.model.base_model.embeddings.position_embeddings.num_embeddings
+    reserved = 0 if family in ("bert", "electra") else encoder.tokenizer.pad_token_id + 1
+    assert encoder.length == rows - reserved
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_C22_buffers_equal_those_of_a_fresh_model(family: str, build: Any) -> None:
+    encoder = load(str(build(family)))
+    fresh = type(encoder.model)(encoder.model.config)
+    expected = dict(fresh.named_buffers())
+    found = dict(encoder.model.named_buffers())
+    assert found.keys() == expected.keys()
+    for name, buffer in expected.items():
+        assert torch.equal(found[name], buffer), name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_loaded_model_has_no_dropout_and_its_config_still_says_the_sources(family: str, build: Any) -> None:
+    rate = "attention_dropout" if family in ("modernbert", "eurobert", "ultrabert") else "hidden_dropout_prob"
+    encoder = load(str(build(family, **{rate: 0.25})))
+    assert all(m.p == 0 for m in encoder.model.modules() if isinstance(m, torch.nn.Dropout))
+    assert getattr(encoder.model.config, rate) == 0.25
+    draw = pack([torch.tensor([5, 6, 7, 8]).numpy()], encoder.first_position)
+    encoder.model.train()
+    with torch.no_grad():
+        assert torch.equal(hidden_states(encoder, draw), hidden_states(encoder, draw))
+
+
+@pytest.mark.parametrize("family", [n for n in FAMILIES if ARCHITECTURES[n].packs])
+def test_dropout_for_finetuning_leaves_attention_weights_alone(family: str, build: Any) -> None:
+    """attend() refuses dropout on attention weights, so a forward in training mode shows that there is none."""
+    encoder = load(str(build(family)))
+    set_dropout(encoder.model, 0.1)
+    encoder.model.train()
+    hidden_states(encoder, pack([torch.tensor([5, 6, 7, 8]).numpy()], encoder.first_position))
+
+
+@pytest.mark.parametrize("name", ["english-clinical-mini", "multilingual-mini"])
+def test_real_models_load_pack_and_give_their_own_logits(name: str, shared_model: Any) -> None:
+    folder = shared_model(name)
+    encoder = load(str(folder), head="fresh" if name == "multilingual-mini" else "keep")
+    body = encoder.model.base_model.eval()
+    texts = ["Fever and dry cough for three days.", "The scan was normal."]
+    ids = [torch.tensor(encoder.tokenizer(text)["input_ids"]).numpy() for text in texts]
+    with torch.no_grad():
+        together = hidden_states(encoder, pack(ids, encoder.first_position))
+        stock = transformers.AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        alone = torch.cat([stock(input_ids=torch.tensor(i)[None]).last_hidden_state[0] for i in ids])
+    assert {p.dtype for p in body.parameters()} == {torch.float32}
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+
+# What is refused
+
+
+def test_C13_missing_weights_are_listed(build: Any) -> None:
+    folder = build("bert")
+    gone = "bert.encoder.layer.0.attention.self.query.weight"
+    reweight(folder, lambda weights: weights.pop(gone))
+    message = refusal(folder)
+    assert gone in message
+    assert "missing" in message
+    assert gone in refusal(folder, head="fresh")  # a fresh head is not a fresh body
+
+
+def test_C13_unexpected_weights_are_listed(build: Any) -> None:
+    folder = build("roberta")
+    reweight(folder, lambda weights: weights.update({"roberta.adapter.weight": torch.zeros(2)}))
+    assert "adapter.weight" in refusal(folder)
+
+
+def test_C13_weights_of_another_shape_are_listed(build: Any) -> None:
+    folder = build("bert")
+    rewrite(folder, "config.json", intermediate_size=64)
+    assert "intermediate.dense" in refusal(folder)
+
+
+def test_C13_weights_of_another_family_are_refused(build: Any) -> None:
+    folder, other = build("bert"), build("modernbert")
+    (folder / "model.safetensors").write_bytes((other / "model.safetensors").read_bytes())
+    message = refusal(folder)
+    assert "missing" in message
+    assert str(folder) in message
+
+
+def headless(folder: Path) -> Path:
+    reweight(folder, lambda weights: [weights.pop(k) for k in list(weights) if k.startswith(("cls.", "lm_head."))])
+    return folder
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_C13_a_body_without_a_head_says_how_to_start_one(family: str, build: Any) -> None:
+    message = refusal(headless(build(family)))
+    assert "--set adapt.head=fresh" in message
+    assert "no masked-LM head" in message
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_C13_a_fresh_head_is_seeded_and_the_body_is_the_files(family: str, build: Any, sample: list[str]) -> None:
+    whole = build(family)
+    before = load(str(whole))
+    folder = str(headless(whole))
+    first, again, other = (load(folder, head="fresh", seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(logits(first, sample[0]), logits(again, sample[0]))
+    assert not torch.equal(logits(first, sample[0]), logits(other, sample[0]))
+    ids = pack([torch.tensor(first.tokenizer(sample[0])["input_ids"]).numpy()], first.first_position)
+    with torch.no_grad():
+        assert torch.equal(hidden_states(first, ids), hidden_states(before, ids))
+
+
+def test_a_folder_without_weights_says_what_was_expected(build: Any) -> None:
+    folder = build("bert")
+    (folder / "model.safetensors").unlink()
+    assert "no weights: expected model.safetensors" in refusal(folder)
+
+
+def test_truncated_weights_are_refused(build: Any) -> None:
+    folder = build("bert")
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:5000])
+    assert str(folder) in refusal(folder)
+
+
+def test_pickled_weights_are_read_only_when_allowed(build: Any, sample: list[str]) -> None:
+    folder = build("bert")
+    expected = logits(load(str(folder)), sample[0])
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    message = refusal(folder)
+    assert "pytorch_model.bin" in message
+    assert "--allow pickle" in message
+    assert torch.equal(logits(load(str(folder), allow=["pickle"]), sample[0]), expected)
+
+
+def test_remote_code_is_refused_and_never_run(build: Any, tmp_path: Path) -> None:
+    folder = build("bert")
+    witness = tmp_path / "ran"
+    (folder / "custom.py").write_text(f"open({str(witness)!r}, 'w')\nclass Custom: pass\n", encoding="utf-8")
+    rewrite(folder, "config.json", auto_map={"AutoConfig": "custom.Custom", "AutoModelForMaskedLM": "custom.Custom"})
+    assert "--allow remote-code" in refusal(folder)
+    rewrite(folder, "config.json", model_type="custom")
+    assert "--allow remote-code" in refusal(folder)
+    assert not witness.exists()
+
+
+def test_a_decoder_is_refused_with_the_families_that_work(tmp_path: Path) -> None:
+    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=50)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "gpt2")
+    message = refusal(tmp_path / "gpt2")
+    assert "GPT2LMHeadModel is a decoder" in message
+    assert "modernbert" in message
+
+
+def test_an_encoder_used_as_a_decoder_is_refused(build: Any) -> None:
+    folder = build("bert")
+    rewrite(folder, "config.json", is_decoder=True)
+    assert "decoder" in refusal(folder)
+
+
+def test_an_unknown_family_names_the_known_ones(tmp_path: Path) -> None:
+    config = transformers.MobileBertConfig(hidden_size=32, num_hidden_layers=1, vocab_size=50)
+    config.save_pretrained(tmp_path / "m")
+    message = refusal(tmp_path / "m")
+    assert "'mobilebert' is not supported" in message
+    assert all(family in message for family in ARCHITECTURES)
+    assert "did you mean 'modernbert'" in message or "did you mean 'bert'" in message
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "electra"])
+def test_C11_relative_positions_are_refused(family: str, build: Any) -> None:
+    folder = build(family)
+    rewrite(folder, "config.json", position_embedding_type="relative_key_query")
+    assert "relative_key_query" in refusal(folder)
+    rewrite(folder, "config.json", position_embedding_type="absolute")
+    assert load(str(folder)).architecture.family == family
+
+
+def test_a_tokenizer_with_more_ids_than_rows_does_not_fit(build: Any, new_byte_pieces: Any) -> None:
+    folder = build("bert")
+    new_byte_pieces.save_pretrained(folder)
+    message = refusal(folder)
+    assert "does not fit" in message
+    assert str(len(new_byte_pieces) - 1) in message
+
+
+def test_a_tokenizer_with_another_padding_id_does_not_fit(build: Any) -> None:
+    folder = build("bert")
+    rewrite(folder, "config.json", pad_token_id=5)
+    message = refusal(folder)
+    assert "padding id is 0" in message
+    assert "config.json says 5" in message
+
+
+def test_a_tokenizer_without_a_mask_is_refused(build: Any) -> None:
+    folder = build("bert")
+    rewrite(folder, "tokenizer_config.json", mask_token=None)
+    assert "mask_token" in refusal(folder)
+
+
+def test_a_folder_without_a_config_or_tokenizer_says_which_file(build: Any) -> None:
+    folder = build("bert")
+    (folder / "tokenizer.json").unlink()
+    assert "no tokenizer.json" in refusal(folder)
+    (folder / "config.json").unlink()
+    assert "no config.json" in refusal(folder)
+
+
+def test_an_unreadable_config_is_refused(build: Any) -> None:
+    folder = build("bert")
+    (folder / "config.json").write_text("{", encoding="utf-8")
+    assert str(folder) in refusal(folder)
+
+
+@pytest.mark.parametrize("base", ["./nowhere", "a/b/c"])
+def test_a_folder_that_is_not_there_is_said_to_be_missing(base: str) -> None:
+    assert "does not exist" in refusal(base)
+
+
+def test_a_file_is_not_a_model_folder(build: Any) -> None:
+    assert "is a file" in refusal(build("bert") / "config.json")
+
+
+@pytest.mark.parametrize("base", ["bert-base-nowhere-at-all", "some-lab/some-model"])
+def test_a_hub_name_without_a_network_says_what_would_help(base: str) -> None:
+    message = refusal(base)
+    assert base in message
+    assert "--base" in message
+    assert f"adapt fetch --model {base}" in message
+
+
+# What is saved
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_C10_C14_C22_a_saved_model_opens_in_plain_transformers_with_the_same_logits(
+    family: str, build: Any, sample: list[str]
+) -> None:
+    folder = build(family)
+    encoder = load(str(folder))
+    out = folder.parent / "out"
+    save(encoder, out, sample=sample)
+    config = AutoConfig.from_pretrained(out)
+    assert type(config) is type(encoder.model.config)
+    assert config.architectures == [ARCHITECTURES[family].model_class]
+    model = AutoModelForMaskedLM.from_pretrained(out).eval()
+    batch = AutoTokenizer.from_pretrained(out)(sample[0], return_tensors="pt", return_token_type_ids=False)
+    with torch.no_grad():
+        torch.testing.assert_close(model(**batch).logits[0], logits(encoder, sample[0]), atol=1e-5, rtol=1e-5)
+    again = load(str(out))
+    assert torch.equal(logits(again, sample[0]), logits(encoder, sample[0]))
+    table, decoder = again.model.get_input_embeddings().weight, again.model.get_output_embeddings().weight
+    assert (table.data_ptr() == decoder.data_ptr()) == again.model.config.tie_word_embeddings
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_C10_a_saved_config_has_no_key_outside_its_class(family: str, build: Any) -> None:
+    folder = build(family)
+    save(load(str(folder)), folder / "out")
+    written = json.loads((folder / "out" / "config.json").read_text(encoding="utf-8"))
+    source = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    assert {k: v for k, v in written.items() if source.get(k) != v} == {}
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_T17_the_saved_tokenizer_is_its_own_pipeline(family: str, build: Any, sample: list[str], corpus: Any) -> None:
+    """A class named in tokenizer_config.json would lower-case a cased WordPiece: ours is not named by one."""
+    folder = build(family)
+    encoder = load(str(folder))
+    lines = [*sample, *corpus, "SIDA Pâle", "fie\u0300vre", "  deux  espaces", "Œdème 10⁹/L"]
+    raw = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    save(encoder, folder / "out", sample=lines)
+    saved = AutoTokenizer.from_pretrained(folder / "out")
+    assert [saved(line)["input_ids"] for line in lines] == [raw.encode(line).ids for line in lines]
+    roles = ("pad_token_id", "cls_token_id", "sep_token_id", "mask_token_id", "unk_token_id")
+    assert [getattr(saved, r) for r in roles] == [getattr(encoder.tokenizer, r) for r in roles]
+
+
+def test_T17_real_models_keep_their_ids_when_saved(shared_model: Any, tmp_path: Path, sample: list[str]) -> None:
+    for name in ("english-clinical-mini", "multilingual-mini"):
+        folder = shared_model(name)
+        encoder = load(str(folder), head="fresh" if name == "multilingual-mini" else "keep")
+        save(encoder, tmp_path / name, sample=sample)
+        raw = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        raw.no_padding()
+        raw.no_truncation()
+        saved = AutoTokenizer.from_pretrained(tmp_path / name)
+        assert [saved(line)["input_ids"] for line in sample] == [raw.encode(line).ids for line in sample]
+
+
+def test_the_lineage_is_read_back(build: Any) -> None:
+    folder = build("bert")
+    encoder = load(str(folder))
+    assert encoder.lineage == Lineage(base=str(folder), base_licence="not stated")
+    lineage = Lineage(base="tiny", base_licence="Apache-2.0", steps=(STEP, STEP))
+    save(with_lineage(encoder, lineage), folder / "out")
+    assert load(str(folder / "out")).lineage == lineage
+
+
+def test_the_licence_of_a_base_is_read_from_its_card(build: Any) -> None:
+    folder = build("bert")
+    (folder / "README.md").write_text("---\nlanguage: en\nlicense: mit\n---\n# Tiny\n", encoding="utf-8")
+    assert load(str(folder)).lineage.base_licence == "mit"
+
+
+def test_saving_leaves_the_encoder_at_work_as_it_was(build: Any, sample: list[str]) -> None:
+    encoder = load(str(build("modernbert")))
+    before = encoder.model.config._attn_implementation
+    expected = logits(encoder, sample[0])
+    save(encoder, Path(encoder.lineage.base) / "out")
+    assert encoder.model.config._attn_implementation == before
+    assert before in ALL_MASK_ATTENTION_FUNCTIONS
+    assert torch.equal(logits(encoder, sample[0]), expected)
+
+
+def test_C22_another_process_gives_the_same_logits(build: Any, sample: list[str]) -> None:
+    folder = build("modernbert")
+    encoder = load(str(folder))
+    save(encoder, folder / "out")
+    script = (
+        "import sys, torch\n"
+        "from transformers import AutoModelForMaskedLM, AutoTokenizer\n"
+        "out, text, file = sys.argv[1:]\n"
+        "batch = AutoTokenizer.from_pretrained(out)(text, return_tensors='pt', return_token_type_ids=False)\n"
+        "torch.save(AutoModelForMaskedLM.from_pretrained(out).eval()(**batch).logits[0].detach(), file)\n"
+    )
+    file = folder / "logits.pt"
+    subprocess.run([sys.executable, "-c", script, str(folder / "out"), sample[0], str(file)], check=True)
+    torch.testing.assert_close(torch.load(file), logits(encoder, sample[0]), atol=1e-5, rtol=1e-5)
