@@ -81,6 +81,9 @@ def download(address: str, target: Path) -> Path:
                     done += len(block)
                     bar.update(done)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        if have and isinstance(error, urllib.error.HTTPError) and error.code == 416:
+            partial.unlink()  # the part is as long as the file, or longer: another one
+            return download(address, target)
         raise InputError(_unreachable(address, error)) from error
     if size and partial.stat().st_size != size:
         raise InputError(f"{address}: {partial.stat().st_size:,} of {size:,} bytes came; the same command goes on")

@@ -218,9 +218,13 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
     budget_given = "tokens" in merged.get("train", {})
     if budget_given and len(listed) > 1:
         # A budget for a recipe of several phases is shared out as the recipe shares its own.
-        whole = sum(phase.get("tokens", 0) for phase in listed)
+        given = [phase["tokens"] for phase in listed if "tokens" in phase]
+        if given and (len(given) < len(listed) or not sum(given)):
+            raise InputError("phases: give every phase its tokens, or none (then they share train.tokens evenly)")
+        shares = given or [1] * len(listed)
         listed = [
-            {**phase, "tokens": round(defaults.train.tokens * phase.get("tokens", 0) / whole)} for phase in listed
+            {**phase, "tokens": round(defaults.train.tokens * share / sum(shares))}
+            for phase, share in zip(listed, shares, strict=True)
         ]
     elif budget_given:
         listed = [{**listed[0], "tokens": defaults.train.tokens}]

@@ -35,7 +35,9 @@ class Selection:
 
 def select(run: Run, pack: Pack) -> Selection:
     """The corpora of a run. Restricted ones only when named or allowed; InputError when nothing remains."""
-    own = tuple(_own(path, run.data.text_field) for path in run.data.paths)
+    own: tuple[Source, ...] = ()
+    for path in run.data.paths:
+        own += (_own(path, run.data.text_field, {s.name for s in own} | {c.name for c in pack.corpora}),)
     named = run.data.corpora or tuple(m.corpus for m in run.data.mixture if m.corpus not in {s.name for s in own})
     if not (own or run.data.root or named):
         return Selection((_embedded(pack),), ())
@@ -75,10 +77,12 @@ def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
         yield from read_documents(source.path, source=source.name, text_field=source.text_field)
 
 
-def _own(path: str, text_field: str | None) -> Source:
+def _own(path: str, text_field: str | None, taken: set[str]) -> Source:
     if not Path(path).exists() and not glob.has_magic(path):
         raise InputError(f"--corpus {path}: no such file, folder or pattern")
     name = Path(path).name.split(".")[0].replace("*", "all") or "corpus"
+    if name in taken:  # a/notes.txt and b/notes.txt
+        name = next(f"{name}_{n}" for n in range(2, len(taken) + 3) if f"{name}_{n}" not in taken)
     return Source(name, path, text_field, "the lab's own", "given with --corpus")
 
 

@@ -1,0 +1,113 @@
+"""Settings: which layer wins, what a phase inherits, and a run that reads back as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from medlingua.languages.errors import InputError
+from medlingua.recipes.folder import claim
+from medlingua.recipes.settings import Run, presets, read_run, resolve
+
+FLAGS = {"strategy": "continue", "lang": "fr", "base": "some/base"}
+
+
+def test_each_layer_wins_over_the_one_below(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text('base = "of/config"\nlang = "es"\n[train]\nlr = 0.25\nseed = 3\n', encoding="utf-8")
+    plain = resolve({"strategy": "continue", "lang": "fr"}, preset="demo")
+    with_config = resolve({"strategy": "continue"}, preset="demo", config=config)
+    with_sets = resolve({"strategy": "continue"}, preset="demo", config=config, sets=("train.lr=0.5", "lang=de"))
+    with_flags = resolve(FLAGS, preset="demo", config=config, sets=("train.lr=0.5", "lang=de", "base=of/set"))
+    assert plain.base.startswith("package:")
+    assert (with_config.base, with_config.lang, with_config.train.lr) == ("of/config", "es", 0.25)
+    assert (with_sets.lang, with_sets.train.lr, with_sets.train.seed) == ("de", 0.5, 3)
+    assert (with_flags.base, with_flags.lang) == ("some/base", "fr")
+    assert with_flags.train.batch_tokens == plain.train.batch_tokens
+    assert with_flags.preset == "demo"
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_resolves_and_reads_back(preset: str, tmp_path: Path) -> None:
+    run = resolve(FLAGS, preset=preset)
+    claim(tmp_path / "run", run)
+    assert read_run(tmp_path / "run") == run
+    assert run.tokens > 0
+
+
+def test_the_run_is_saved_before_anything_starts_and_taken_up_again(tmp_path: Path) -> None:
+    sets = ("data.mixture=[{corpus='a', weight=0.5, filter='x > 1'}]", "eval.tasks=['morfitt']", "train.context=256")
+    run = resolve(FLAGS, sets=sets)
+    claim(tmp_path / "run", run)
+    claim(tmp_path / "run", run)
+    assert read_run(tmp_path / "run") == run
+    assert read_run(tmp_path / "run").digest == run.digest
+
+
+def test_any_setting_changes_the_digest() -> None:
+    digests = {resolve(FLAGS, sets=sets).digest for sets in ((), ("train.seed=1",), ("data.held_out=0.1",))}
+    assert len(digests) == 3
+
+
+def test_one_phase_is_filled_from_the_groups() -> None:
+    run = resolve(
+        FLAGS, sets=("train.tokens=5_000", "objective.mask_rate=0.2", "train.lr=0.1", "train.schedule=decay")
+    )
+    (phase,) = run.phases
+    assert (phase.tokens, phase.mask_rate, phase.lr, phase.schedule) == (5_000, 0.2, 0.1, "decay")
+    assert run.tokens == 5_000
+
+
+def two_phases(tmp_path: Path) -> dict[str, Any]:
+    config = tmp_path / "two.toml"
+    config.write_text(
+        '[[phases]]\nname = "broad"\ntokens = 3000\n[[phases]]\nname = "clinical"\ntokens = 1000\nmask_rate = 0.15\n',
+        encoding="utf-8",
+    )
+    return {"config": config}
+
+
+def test_phases_keep_what_they_say_and_inherit_the_rest(tmp_path: Path) -> None:
+    run = resolve(FLAGS, sets=("objective.mask_rate=0.4", "train.lr=0.1"), **two_phases(tmp_path))
+    assert [(p.name, p.tokens, p.mask_rate, p.lr) for p in run.phases] == [
+        ("broad", 3_000, 0.4, 0.1),
+        ("clinical", 1_000, 0.15, 0.1),
+    ]
+
+
+def test_a_budget_is_shared_as_the_recipe_shares_its_own(tmp_path: Path) -> None:
+    run = resolve(FLAGS, sets=("train.tokens=400",), **two_phases(tmp_path))
+    assert [phase.tokens for phase in run.phases] == [300, 100]
+
+
+def test_phases_without_tokens_share_a_budget_evenly(tmp_path: Path) -> None:
+    config = tmp_path / "even.toml"
+    config.write_text('[train]\ntokens = 400\n[[phases]]\nname = "a"\n[[phases]]\nname = "b"\n', encoding="utf-8")
+    run = resolve(FLAGS, config=config)
+    assert [phase.tokens for phase in run.phases] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (("train.lr",), "KEY=VALUE"),
+        (("train=3",), "is a group"),
+        (("phases=[{tokns=3}]",), "phases.tokns"),
+        (("train.lr=-1",), "train.lr"),
+        (("train.schedule=cosin",), "known: constant, decay, linear, wsd"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_told(sets: tuple[str, ...], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        resolve(FLAGS, sets=sets)
+
+
+@pytest.mark.parametrize("absent", ["strategy", "lang", "base"])
+def test_what_every_run_needs(absent: str) -> None:
+    with pytest.raises(InputError, match=f"--{absent} is needed"):
+        resolve({key: value for key, value in FLAGS.items() if key != absent})
+
+
+def test_a_run_is_frozen() -> None:
+    run: Run = resolve(FLAGS)
+    with pytest.raises(ValueError, match="frozen"):
+        run.lang = "de"
