@@ -1,0 +1,306 @@
+"""Measuring: the same words for every tokenizer, documents read whole, scores that hide nothing."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medlingua.adapters import encoder as encoders
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example, Span
+from medlingua.languages.documents import Document
+from medlingua.languages.pack import TaskSpec
+from medlingua.languages.tasks import Task
+from medlingua.languages.words import words
+from medlingua.recipes import held_out
+from medlingua.recipes.evaluate import BASELINE, UPPER_BOUND, score_models
+from medlingua.recipes.finetune import fit, read_whole, token_states
+from medlingua.recipes.held_out import Passage, passages
+from medlingua.recipes.machine import Precision
+from medlingua.recipes.settings import Eval
+from medlingua.recipes.tasks.labels import Labels, label_scores
+from medlingua.recipes.tasks.ner import Ner, decode_tags, encode_tags, strict_scores
+from medlingua.reports.read import read_scores
+from seqeval.metrics import f1_score, precision_score, recall_score
+from seqeval.scheme import IOB2
+
+from .conftest import cases, write_base
+
+
+def measured(encoder: Encoder, kept: tuple[Passage, ...]) -> Any:
+    return held_out.measure(encoder, kept, 3, model="base", phase=0, step=0, tokens=0)
+
+
+# --- bits per byte ----------------------------------------------------------------------------------
+
+
+def test_V12_O17_every_tokenizer_answers_for_the_same_words(encoder: Encoder, tmp_path: Path) -> None:
+    other = encoders.load(str(write_base(tmp_path / "coarse", size=2_000)))
+    texts = cases(10, seed=50)
+    kept = passages(texts, "fr")
+    fine, coarse = measured(encoder, kept), measured(other, kept)
+    chosen = sum(len(p.text[a:b].encode()) for p in kept for a, b in p.masked)
+    assert fine.masked_bytes == coarse.masked_bytes == chosen
+    assert fine.masked_pieces > coarse.masked_pieces
+    assert passages(texts, "fr") == kept
+
+
+def test_T10_a_word_that_the_tokenizer_cannot_write_costs_its_bytes(encoder: Encoder) -> None:
+    text = "Dose de 5µg."
+    at = text.index("5µg")
+    assert encoder.tokenizer.unk_token_id in encoder.tokenizer("5µg")["input_ids"]
+    row = measured(encoder, (Passage(text, ((at, at + 3),)),))
+    assert row.unknown_bytes == row.masked_bytes == len("5µg".encode())
+    assert row.masked_pieces == 0
+    assert row.bits_per_byte == 8
+
+
+# --- windows ----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(0, 700))
+def test_V5_every_token_is_owned_once(encoder_kept: Encoder, count: int) -> None:
+    text = " ".join(["Le", "patient", "va", "bien", "."][i % 5] for i in range(count))
+    read = read_whole(encoder_kept, text)
+    ids = encoder_kept.tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert len(read.offsets) == len(read.window) == len(read.place) == len(ids)
+    owned = [int(read.windows[w][p]) for w, p in zip(read.window, read.place, strict=True)]
+    assert owned == ids
+    assert all(len(w) <= encoder_kept.length for w in read.windows)
+    if len(ids) <= encoder_kept.length - 2:
+        assert len(read.windows) == 1
+    else:
+        assert sum(len(w) - 2 for w in read.windows) > len(ids)
+
+
+@pytest.fixture(scope="session")
+def encoder_kept(base: Path) -> Encoder:
+    """For tests that change nothing."""
+    return encoders.load(str(base))
+
+
+def test_V5_a_text_that_fits_is_read_as_in_one_pass(encoder: Encoder) -> None:
+    text = "Le patient va bien. Pas de fièvre."
+    ours = token_states(encoder, [read_whole(encoder, text)])
+    encoder.model.eval()
+    ids = torch.tensor([encoder.tokenizer(text)["input_ids"]])
+    plain = encoder.model.base_model(input_ids=ids).last_hidden_state[0, 1:-1]
+    assert torch.allclose(ours, plain, atol=1e-5)
+
+
+# --- NER --------------------------------------------------------------------------------------------
+
+WORDS = [(i * 4, i * 4 + 3) for i in range(14)]
+
+
+@st.composite
+def flat_spans(draw: st.DrawFn) -> tuple[Span, ...]:
+    """Spans on whole words that do not touch the same word."""
+    spans, at = [], 0
+    while at < len(WORDS):
+        length = draw(st.integers(0, 3))
+        last = min(at + length, len(WORDS))
+        if length:
+            spans.append(Span.of(WORDS[at][0], WORDS[last - 1][1], draw(st.sampled_from("AB"))))
+        at = max(last, at + 1)
+    return tuple(spans)
+
+
+@given(flat_spans())
+def test_V4_flat_gold_survives_its_tags(spans: tuple[Span, ...]) -> None:
+    assert decode_tags(encode_tags(spans, WORDS), WORDS) == spans
+
+
+@given(flat_spans(), st.randoms())
+def test_V4_the_order_of_the_file_changes_nothing(spans: tuple[Span, ...], random: Any) -> None:
+    nested = [*spans, *(Span.of(s.start, s.start + 3, "C") for s in spans)]
+    shuffled = list(nested)
+    random.shuffle(shuffled)
+    assert encode_tags(shuffled, WORDS) == encode_tags(nested, WORDS)
+
+
+def valid_tags(rng: np.random.Generator, size: int) -> list[str]:
+    tags: list[str] = []
+    for _ in range(size):
+        choices = ["O", "B-A", "B-B"]
+        if tags and tags[-1] != "O":
+            choices += ["I" + tags[-1][1:]] * 2
+        tags.append(str(rng.choice(choices)))
+    return tags
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_V3_scores_equal_strict_seqeval() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        gold, said = ([valid_tags(rng, len(WORDS)) for _ in range(4)] for _ in range(2))
+        said[0] = gold[0]
+        ours = strict_scores(*([decode_tags(tags, WORDS) for tags in side] for side in (gold, said)))
+        named = {"mode": "strict", "scheme": IOB2}
+        theirs = tuple(score(gold, said, **named) for score in (precision_score, recall_score, f1_score))
+        assert ours == pytest.approx(theirs, abs=1e-12)
+
+
+def test_V3_a_right_place_with_another_border_or_label_is_wrong() -> None:
+    gold = [(Span.of(0, 7, "A"),)]
+    assert strict_scores(gold, [(Span.of(0, 7, "A"),)]) == (1, 1, 1)
+    for near in (Span.of(0, 6, "A"), Span.of(1, 7, "A"), Span.of(0, 7, "B")):
+        assert strict_scores(gold, [(near,)]) == (0, 0, 0)
+
+
+SPEC = TaskSpec(name="toy", kind="ner")
+
+
+def example(name: str, text: str, gold: Any) -> Example:
+    return Example(name, Document(name, text, "toy"), gold)
+
+
+def find(text: str, *marked: tuple[str, str]) -> tuple[Span, ...]:
+    return tuple(sorted(Span.of(text.index(w), text.index(w) + len(w), label) for w, label in marked))
+
+
+def ner_task(count: int = 6) -> Task:
+    text = "Le patient souffre de fièvre jaune aiguë. Il prend du paracétamol."
+    flat = find(text, ("fièvre jaune", "DISO"), ("paracétamol", "CHEM"))
+    nested = (*flat, *find(text, ("fièvre", "DISO")))
+    parts = [tuple(example(f"{p}{i}", text, flat) for i in range(count)) for p in ("train", "dev")]
+    return Task(SPEC, "fr", parts[0], parts[1], (example("t", text, nested), example("u", text, flat)))
+
+
+def test_V4_nested_gold_lowers_the_upper_bound(encoder: Encoder) -> None:
+    model = Ner(ner_task(), encoder, "fr")
+    assert model.upper_bound("dev") == 1
+    recall = 4 / 5
+    assert model.upper_bound("test") == pytest.approx(2 * recall / (1 + recall))
+
+
+def test_V4_discontinuous_gold_is_missed_not_hidden(encoder: Encoder) -> None:
+    task = ner_task()
+    broken = Span(((0, 2), (11, 18)), "DISO")
+    model = Ner(replace(task, test=(example("t", task.dev[0].document.text, (broken,)),)), encoder, "fr")
+    assert model.upper_bound("test") == 0
+
+
+def test_V1_gold_far_beyond_the_model_is_tagged_and_counted(encoder: Encoder, tmp_path: Path) -> None:
+    far = "Le patient va bien. " * 120 + "Il souffre de migraine."
+    task = ner_task(2)
+    task = replace(task, test=(*task.test, example("far", far, find(far, ("migraine", "DISO")))))
+    tagged = Ner(task, encoder, "fr").read("test")[-1]
+    assert len(tagged.document.windows) > 1
+    assert len(tagged.tagged) == len(words(far, "fr"))
+    folder = str(tmp_path / "model")
+    encoders.save(encoder, Path(folder))
+    once = Eval(seeds=1, epochs=1)
+    score_models({"tiny": folder}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
+    rows = read_scores(tmp_path / "results.jsonl")
+    assert {row.gold for row in rows} == {sum(len(e.gold) for e in task.test)}
+    assert {row.examples for row in rows} == {3}
+    assert {row.model for row in rows} == {"tiny", UPPER_BOUND}
+    before = (tmp_path / "results.jsonl").read_text()
+    score_models({"tiny": folder}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
+    assert (tmp_path / "results.jsonl").read_text() == before
+
+
+# --- labels -----------------------------------------------------------------------------------------
+
+
+def label_task(kind: Any = "multilabel") -> Task:
+    def gold(number: int) -> Any:
+        labels = {"coeur"} if number % 3 else {"coeur", "foie"}
+        return frozenset(labels) if kind == "multilabel" else sorted(labels)[-1]
+
+    def part(name: str, count: int) -> tuple[Example, ...]:
+        return tuple(example(f"{name}{i}", f"Note {i} du patient.", gold(i)) for i in range(count))
+
+    return Task(TaskSpec(name="toy", kind=kind), "fr", part("train", 12), part("dev", 6), part("test", 6))
+
+
+class Sealed:
+    """A task whose test part can be read only when opened."""
+
+    def __init__(self, task: Task) -> None:
+        self._task, self.open = task, False
+
+    def __getattr__(self, name: str) -> Any:
+        assert name != "test" or self.open, "test was read before everything was chosen"
+        return getattr(self._task, name)
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "classification"])
+def test_V6_V8_test_is_read_after_everything_is_chosen_on_dev(encoder: Encoder, kind: str) -> None:
+    sealed: Any = Sealed(label_task(kind))
+    model = Labels(sealed, encoder)
+    choose, calls = model.choose, []
+
+    def watched(predicted: Any) -> dict[str, float]:
+        chosen = choose(predicted)
+        calls.append(chosen)
+        sealed.open = len(calls) == 3  # two epochs, and the best one again
+        return chosen
+
+    model.choose = watched  # type: ignore[method-assign]
+    fitted = fit(encoder, model, Eval(epochs=2), 0, nullcontext, lambda share: None)
+    assert fitted.chosen == calls[-1]
+    assert ("threshold" in fitted.chosen) == (kind == "multilabel")
+    assert len(fitted.decided) == 6
+
+
+def test_V8_the_threshold_is_the_best_one_on_dev(encoder: Encoder) -> None:
+    model = Labels(label_task(), encoder)
+    said = [np.array([0.9, 0.62 if i % 3 == 0 else 0.58]) for i in range(6)]
+    chosen = model.choose(said)
+    assert 0.58 < chosen["threshold"] <= 0.62
+    assert model.score("dev", [model.decide(p, chosen) for p in said])["micro-F1"] == 1
+
+
+def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Encoder, tmp_path: Path) -> None:
+    task = label_task()
+    scores = Labels(task, encoder).majority("test")
+    assert scores["micro-F1"] == pytest.approx(2 * 6 / (6 + 8))
+    assert label_scores([frozenset("a")] * 9, [frozenset()] * 9, True)["micro-F1"] == 0
+    encoders.save(encoder, tmp_path / "model")
+    models = {"tiny": str(tmp_path / "model")}
+    score_models(models, [task], Eval(seeds=1, epochs=1), "fr", tmp_path, precision=Precision("fp32", ""))
+    rows = {(r.model, r.metric): r.value for r in read_scores(tmp_path / "results.jsonl")}
+    assert rows[BASELINE, "micro-F1"] == pytest.approx(scores["micro-F1"])
+
+
+def test_a_label_that_only_test_has_counts_as_missed() -> None:
+    scores = label_scores([frozenset({"rare"}), frozenset({"a"})], [frozenset({"a"}), frozenset({"a"})], False)
+    assert scores["accuracy"] == 0.5
+    assert scores["macro-F1"] == pytest.approx((0 + 2 / 3) / 2)
+
+
+def test_V11_the_last_token_reaches_the_answer(encoder: Encoder) -> None:
+    text = "Le patient va bien. " * 60
+    task = replace(label_task(), train=(example("long", text, frozenset({"foie"})),))
+    model = Labels(task, encoder)
+    (read,) = model.read("train")
+    assert len(read.document.windows) > 1
+    states = token_states(encoder, [read.document]).detach().requires_grad_()
+    loss, _ = model.loss(states, [read])
+    torch.autograd.backward(loss)
+    assert states.grad is not None
+    assert (states.grad.abs().sum(dim=1) > 0).all()
+    with torch.no_grad():
+        (said,) = model.predict(token_states(encoder, [read.document]), [read])
+    other = replace(read, document=read_whole(encoder, text.strip()[:-5] + "mal."))
+    with torch.no_grad():
+        (changed,) = model.predict(token_states(encoder, [other.document]), [other])
+    assert not np.array_equal(said, changed)
+
+
+def test_fitting_puts_the_encoder_back_and_follows_its_seed(encoder: Encoder) -> None:
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    model = Labels(label_task(), encoder)
+    one, same = (fit(encoder, model, Eval(epochs=2), 4, nullcontext, lambda share: None) for _ in range(2))
+    assert one.test == same.test
+    assert one.decided == same.decided
+    after = encoder.model.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
