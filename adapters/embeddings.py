@@ -21,7 +21,8 @@ class RowCounts:
 @torch.no_grad()
 def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> tuple[Encoder, RowCounts]:
     """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied, the
-    others start from the mean of the old pieces of their surface, or of all rows where there are none.
+    others start from the mean of the old pieces of their surface, or around the mean of all rows where there
+    are none.
 
     Special tokens are matched by role, pieces by their text and by whether they begin a word. The table is
     not padded: config.vocab_size is len(tokenizer). Changes the encoder's model in place.
@@ -84,5 +85,9 @@ def _source(old: Any, new: Any, id: int) -> tuple[list[int], bool]:
 
 
 def _rows(table: torch.Tensor, sources: list[tuple[list[int], bool]]) -> torch.Tensor:
-    mean = table.mean(dim=0)
-    return torch.stack([table[ids].mean(dim=0) if ids else mean for ids, _ in sources])
+    """Rows of the new table. Pieces without a source are spread around the mean as the old rows are, not all
+    alike (TRAPS T12), and the same each time."""
+    mean, spread = table.mean(dim=0), table.std(dim=0)
+    drawn = torch.randn(len(sources), table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
+    rows = [table[ids].mean(dim=0) if ids else mean + spread * drawn[i] for i, (ids, _) in enumerate(sources)]
+    return torch.stack(rows)

@@ -1,6 +1,9 @@
 """Tokenizers for these languages: what makes one unfit, and a new vocabulary from a corpus."""
 
-from collections.abc import Iterable
+import string
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from medlingua.languages.errors import InputError
@@ -12,6 +15,10 @@ _PAIRS = {
     "accents": (("pâle", "pale"), ("opéré", "opere"), ("año", "ano"), ("tomó", "tomo"), ("schön", "schon")),
     "upper case": (("SIDA", "sida"), ("IRM", "irm"), ("Arm", "arm")),
 }
+
+
+# What medicine writes and a small corpus may lack: always in a new alphabet, never unknown (TRAPS T10).
+CLINICAL_SIGNS = "°±≤≥<>=+%µμαβγδ×÷½¼¾⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉ªºœŒæÆßẞ€…–—’«»¿¡†"
 
 
 def lost_distinctions(tokenizer: Any) -> dict[str, str]:
@@ -41,9 +48,12 @@ def kind_of(tokenizer: Any) -> str:
     return type(tokenizer.backend_tokenizer.model).__name__
 
 
-def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+def replacement(
+    texts: Callable[[], Iterable[str]], size: int, like: PreTrainedTokenizerFast
+) -> PreTrainedTokenizerFast:
     """A new tokenizer of the same kind as `like`, learnt on `texts`: cased, accents kept, NFC.
 
+    texts: gives the texts from the start at each call; they are read twice. The same texts give the same ids.
     size: pieces in all, special ones included. The special tokens keep their strings, and their ids where
     they come first. Digits stand alone, so no long number becomes a piece (TRAPS T18).
     InputError for a kind that is not learnt here, and for a text too small for the size.
@@ -52,13 +62,21 @@ def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) 
     specials = list(dict.fromkeys(sorted((s for s in specials if s), key=like.convert_tokens_to_ids)))
     kind = kind_of(like)
     if kind == "WordPiece":
-        made = Tokenizer(models.WordPiece(unk_token=str(like.unk_token), max_input_chars_per_word=200))
+        made = Tokenizer(_word_piece({}, like))
         made.normalizer = normalizers.NFC()
         made.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
         )
         made.decoder = decoders.WordPiece()
-        trainer: Any = trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
+        # The trainer numbers ##letters in the order of a hash, and ties between merges follow the numbers.
+        # Given as special tokens they have the same numbers every time.
+        letters = _alphabet(texts())
+        trainer: Any = trainers.WordPieceTrainer(
+            vocab_size=size,
+            special_tokens=[*specials, *(f"##{c}" for c in letters if not _stands_alone(c))],
+            initial_alphabet=letters,
+            show_progress=False,
+        )
     elif kind == "BPE":
         made = Tokenizer(models.BPE())
         made.normalizer = normalizers.NFC()
@@ -77,7 +95,11 @@ def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) 
             f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. "
             "Keep it: adapt.vocabulary = 'keep'"
         )
-    made.train_from_iterator(texts, trainer)
+    made.train_from_iterator(texts(), trainer)
+    if kind == "WordPiece":
+        plain = Tokenizer(_word_piece(made.get_vocab(with_added_tokens=False), like))
+        plain.normalizer, plain.pre_tokenizer, plain.decoder = made.normalizer, made.pre_tokenizer, made.decoder
+        made = plain
     if made.get_vocab_size() < size:
         raise InputError(
             f"the corpus yields only {made.get_vocab_size():,} pieces, {size:,} were asked: lower adapt.new_pieces"
@@ -97,6 +119,23 @@ def replacement(texts: Iterable[str], size: int, like: PreTrainedTokenizerFast) 
         mask_token=like.mask_token,
         model_max_length=like.model_max_length,
     )
+
+
+def _word_piece(vocabulary: dict[str, int], like: PreTrainedTokenizerFast) -> models.WordPiece:
+    return models.WordPiece(vocab=vocabulary, unk_token=str(like.unk_token), max_input_chars_per_word=200)
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether the pre-tokenizer cuts around it, so that it never continues a word."""
+    return character.isnumeric() or character in string.punctuation or unicodedata.category(character)[0] == "P"
+
+
+def _alphabet(texts: Iterable[str], most: int = 1_000) -> list[str]:
+    """The letters of a corpus, the most frequent ones if there are too many, in the order of their code points."""
+    counts: Counter[str] = Counter(dict.fromkeys(CLINICAL_SIGNS, 10**9))
+    for text in texts:
+        counts.update(unicodedata.normalize("NFC", text))
+    return sorted(sorted((c for c in counts if not c.isspace()), key=lambda c: (-counts[c], c))[:most])
 
 
 def surface(tokenizer: Any, piece: str) -> tuple[str, bool]:

@@ -32,7 +32,7 @@ def start(run: Run, base: Encoder, code: str, spacy: str, texts: Callable[[], It
         check_fit(base.tokenizer, code, run.base)
         return Start(base, None)
     old = base.tokenizer
-    new = replacement(texts(), run.adapt.new_pieces, old)
+    new = replacement(texts, run.adapt.new_pieces, old)
     new.model_max_length = base.length
     check_fit(new, code, "the new vocabulary")
     old_size, old_rate, new_rate = len(old), *(_pieces_per_word(t, texts(), spacy) for t in (old, new))

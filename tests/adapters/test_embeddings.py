@@ -20,7 +20,7 @@ class Replaced:
     def __init__(self, folder: Any, corpus: list[str], new: Any = None) -> None:
         encoder = load(str(folder))
         self.old = encoder.tokenizer
-        self.new = new or replacement([*corpus, *WORDS * 40], len(self.old) + 60, self.old)
+        self.new = new or replacement(lambda: [*corpus, *WORDS * 40], len(self.old) + 60, self.old)
         self.table, self.output, self.bias = (x if x is None else x.detach().clone() for x in weights(encoder))
         self.encoder, self.counts = replace_vocabulary(encoder, self.new)
         self.now = weights(self.encoder)
@@ -129,7 +129,7 @@ def test_specials_are_matched_by_role_not_by_string(build: Any, corpus: list[str
     encoder = load(str(build("bert")))
     old = encoder.tokenizer
     table = weights(encoder)[0].detach().clone()
-    encoder, _ = replace_vocabulary(encoder, replacement(corpus, 400, new_byte_pieces))
+    encoder, _ = replace_vocabulary(encoder, replacement(lambda: corpus, 400, new_byte_pieces))
     now = weights(encoder)[0]
     for role in ("pad", "unk", "cls", "sep", "mask"):
         name = f"{role}_token_id"
