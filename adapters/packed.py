@@ -1,12 +1,14 @@
 """Packed: documents in one row, and the forward pass that keeps them apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from medlingua.adapters.architecture import Architecture
 from medlingua.adapters.encoder import Encoder
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 
@@ -51,10 +53,12 @@ def pack(documents: Sequence[np.ndarray], first_position: int) -> Packed:
     )
 
 
-def hidden_states(encoder: Encoder, packed: Packed) -> Tensor:
+def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) -> Tensor:
     """Last hidden states of a packed row, (T, width): each document as if it were alone.
 
-    Families whose attention transformers does not dispatch (Longformer) are padded inside and unpadded.
+    rows: (M,) int64 indices into the row; then only theirs are returned, (M, width), and where the family
+    allows it the last layer computes no other after its attention. Families whose attention transformers
+    does not dispatch (Longformer) are padded inside and unpadded.
     """
     body, architecture = encoder.model.base_model, encoder.architecture
     if not architecture.packs:
@@ -65,12 +69,31 @@ def hidden_states(encoder: Encoder, packed: Packed) -> Tensor:
         # Padded places still look up a row: give them the padding's own, never one past the table.
         positions = positions.masked_fill(real == 0, encoder.model.config.pad_token_id)
         states = body(input_ids=ids, position_ids=positions, attention_mask=real).last_hidden_state
-        return states[real.bool()]  # type: ignore[no-any-return]
+        states = states[real.bool()]
+        return states if rows is None else states[rows]  # type: ignore[no-any-return]
     kinds = {"token_type_ids": torch.zeros_like(packed.ids)[None]} if architecture.token_types else {}
-    states = body(
-        input_ids=packed.ids[None],
-        position_ids=packed.positions[None],
-        cu_seq_lens_q=packed.cu_seqlens,
-        **kinds,
-    ).last_hidden_state
-    return states[0]  # type: ignore[no-any-return]
+    with _only(rows, body, architecture) as narrowed:
+        states = body(
+            input_ids=packed.ids[None],
+            position_ids=packed.positions[None],
+            cu_seq_lens_q=packed.cu_seqlens,
+            **kinds,
+        ).last_hidden_state[0]
+    return states if rows is None or narrowed else states[rows]  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _only(rows: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
+    """While open, the last layer goes on with these rows alone after its attention; False where it cannot."""
+    if rows is None or architecture.after_mixing is None:
+        yield False
+        return
+
+    def narrow(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return tuple(x.index_select(1, rows) for x in inputs)
+
+    handle = architecture.after_mixing(body).register_forward_pre_hook(narrow)
+    try:
+        yield True
+    finally:
+        handle.remove()

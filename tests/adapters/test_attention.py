@@ -57,6 +57,34 @@ def test_O8_gradients_equal_those_of_the_definition(heads: tuple[int, int], reac
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
 
 
+def test_O8_short_and_long_documents_of_one_row_both_equal_the_definition() -> None:
+    """Around 512 tokens the way of computing changes."""
+    *qkv, borders = tensors([600, 5, 512, 513], 2, 2)
+    toward = torch.randn(qkv[0].shape, generator=torch.Generator().manual_seed(1))
+    found = []
+    for function in (attend, attend_plain):
+        leaves = [x.clone().requires_grad_() for x in qkv]
+        out = function(*leaves, borders)
+        (out * toward).sum().backward()
+        found.append([out.detach(), *(x.grad for x in leaves)])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_O8_attention_in_bf16_stays_near_the_definition_in_fp32() -> None:
+    *qkv, borders = tensors([300, 40, 700], 4, 4)
+    found = []
+    for function, dtype in ((attend, torch.bfloat16), (attend_plain, torch.float32)):
+        leaves = [x.bfloat16().to(dtype).requires_grad_() for x in qkv]
+        out = function(*leaves, borders)
+        assert out.dtype == dtype
+        out.float().square().sum().backward()
+        found.append([out.detach().float(), *(x.grad.float() for x in leaves)])
+    for ours, plain in zip(*found, strict=True):
+        # bf16 keeps 8 bits: a few roundings on the way.
+        assert (ours - plain).norm() < 0.02 * plain.norm()
+
+
 @pytest.mark.parametrize("function", [attend, attend_plain])
 def test_O8_no_gradient_crosses_a_border_or_a_window(function: Any) -> None:
     q, k, v, borders = tensors([20, 30], 2, 2)

@@ -100,6 +100,28 @@ def test_O8_the_gradient_of_a_packed_batch_is_the_sum_over_its_documents(family:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_states_of_chosen_rows_are_those_of_the_whole(family: str, build: Any) -> None:
+    """The last layer may leave out the other tokens: values and gradients stay."""
+    encoder = load(str(build(family)))
+    packed = pack(documents(encoder), encoder.first_position)
+    rows = torch.tensor([0, 7, 41, 42, 99, int(packed.cu_seqlens[-1]) - 1])
+    found = []
+    for states in (lambda: hidden_states(encoder, packed, rows), lambda: hidden_states(encoder, packed)[rows]):
+        encoder.model.zero_grad()
+        out = states()
+        (out * torch.arange(1, out.shape[-1] + 1)).sum().backward()
+        gradients = {n: p.grad.clone() for n, p in encoder.model.named_parameters() if p.grad is not None}
+        found.append((out.detach(), gradients))
+    (some, some_gradients), (every, every_gradients) = found
+    torch.testing.assert_close(some, every, atol=1e-5, rtol=1e-5)
+    assert some_gradients.keys() == every_gradients.keys()
+    for name, gradient in some_gradients.items():
+        scale = max(1.0, float(every_gradients[name].abs().max()))
+        assert (gradient - every_gradients[name]).abs().max() < 1e-4 * scale, name
+    assert hidden_states(encoder, packed).shape[0] == packed.ids.shape[0]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_C2_a_document_of_exactly_the_usable_length_works(family: str, build: Any) -> None:
     folder = build(family)
     encoder = load(str(folder))

@@ -24,7 +24,7 @@ from .test_batches import documents_of, shard
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 512, 1_300])
+@pytest.mark.parametrize("rows", [1, 1_024, 2_300])
 def test_O11_the_loss_in_chunks_is_cross_entropy(bias: bool, rows: int) -> None:
     torch.manual_seed(0)
     decoder = torch.nn.Linear(16, 97, bias=bias)
