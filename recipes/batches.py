@@ -89,6 +89,8 @@ class Stream:
             raise InputError("the corpora of this phase have no token to train on")
         weights = [m.weight for _, m in self._parts]
         if not any(weights):
+            if sum(m.repeat * len(members) for (_, m), members in zip(self._parts, self._members, strict=True)) < 1:
+                raise InputError("mixture: the repeat factors leave less than one document a pass")
             return [m.repeat for _, m in self._parts]
         if None in weights:
             raise InputError("mixture: give every corpus a weight, or none")

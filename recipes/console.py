@@ -1,8 +1,9 @@
 """What a run says while it works: lines and progress on standard error, so that output can be piped."""
 
-from collections.abc import Iterator
+import datetime
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,19 +15,37 @@ def say(line: str) -> None:
     console.print(line, markup=False)
 
 
-class Bar:
-    """One progress bar. `update(done, note)` moves it; done in the unit of `total`."""
+_LOG_SECONDS = 30.0  # between two lines of a bar that nobody watches
 
-    def __init__(self, progress: Progress, task: Any) -> None:
-        self._progress, self._task = progress, task
+
+class Bar:
+    """One piece of work. `update(done, note)` moves it; done in the unit of `total`."""
+
+    def __init__(self, what: str, total: float | None, show: Callable[[float, str], None] | None) -> None:
+        self._what, self._total, self._show = what, total, show
+        self._began = self._told = time.monotonic()
 
     def update(self, done: float, note: str = "") -> None:
-        self._progress.update(self._task, completed=done, note=note)
+        if self._show is not None:
+            self._show(done, note)
+            return
+        now = time.monotonic()
+        if now - self._told < _LOG_SECONDS or not done:
+            return
+        self._told = now
+        if self._total is None:
+            say(f"{self._what}: {note}")
+            return
+        left = datetime.timedelta(seconds=round((now - self._began) * (self._total / done - 1)))
+        say(f"{self._what}: {done / self._total:.0%}, {left} left  {note}")
 
 
 @contextmanager
 def progress(what: str, total: float | None) -> Iterator[Bar]:
-    """A bar with time left; on a pipe or in a log a line at the end instead of a moving bar."""
+    """A moving bar with time left on a terminal; in a log, a line every half minute."""
+    if not console.is_terminal:
+        yield Bar(what, total, None)
+        return
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -38,4 +57,5 @@ def progress(what: str, total: float | None) -> Iterator[Bar]:
         refresh_per_second=2,
     )
     with bar:
-        yield Bar(bar, bar.add_task(what, total=total, note=""))
+        task = bar.add_task(what, total=total, note="")
+        yield Bar(what, total, lambda done, note: bar.update(task, completed=done, note=note))

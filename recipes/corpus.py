@@ -18,6 +18,7 @@ import numpy as np
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.languages.words import cut, nfc
+from medlingua.recipes.console import progress
 from medlingua.recipes.filters import compile_filter
 from medlingua.recipes.overlap import OverlapCheck
 from medlingua.recipes.settings import Mixture, Run
@@ -173,7 +174,10 @@ def _write(
     with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
         for source in selection.sources:
             counts: Counter[str] = Counter()
-            with _Writer(folder / source.name, tokenizer, words, pack.spacy) as writer:
+            with (
+                _Writer(folder / source.name, tokenizer, words, pack.spacy) as writer,
+                progress(f"reading {source.name}", None) as bar,
+            ):
                 batch: list[Kept] = []
                 for kept in cleaner.kept(source, counts):
                     if kept.held_out:
@@ -184,7 +188,7 @@ def _write(
                     batch.append(kept)
                     if sum(len(k.text) for k in batch) >= _BATCH_CHARS:
                         writer.add(batch)
-                        report(f"{source.name}: {counts['read']:,} documents, {writer.tokens:,} tokens")
+                        bar.update(counts["read"], f"{counts['read']:,} documents, {writer.tokens:,} tokens")
                         batch = []
                 writer.add(batch)
                 writer.finish(filters_of(run, source.name))

@@ -27,6 +27,13 @@ def claim(folder: Path, run: Run) -> None:
     write_whole(folder / "run.toml", run.to_toml())
 
 
+def release(folder: Path) -> None:
+    """Undo claim() where nothing else came into the folder, so that a corrected command may use it."""
+    if [path.name for path in folder.iterdir()] == ["run.toml"]:
+        (folder / "run.toml").unlink()
+        folder.rmdir()
+
+
 def write(path: Path, row: BaseModel) -> None:
     write_whole(path, row.model_dump_json(indent=2) + "\n")
 

@@ -25,7 +25,7 @@ from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, prepare, training_texts
 from medlingua.recipes.evaluate import score_models
-from medlingua.recipes.folder import claim, write
+from medlingua.recipes.folder import claim, release, write
 from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.loop import train
 from medlingua.recipes.plan import decide, measured_seconds, told
@@ -46,7 +46,6 @@ def adapt(run: Run, folder: Path) -> Path:
     """
     if run.strategy != "continue":
         raise InputError(f"--strategy {run.strategy} is not there yet; known: continue")
-    began, joules = time.perf_counter(), machine.energy_joules()
     machine.keep_pages()
     pack = load_pack(run.lang)
     selection = select(run, pack)
@@ -58,6 +57,15 @@ def adapt(run: Run, folder: Path) -> Path:
         return write_report(folder)
     for line in (*selection.left_out, *at_hand.left_out):
         say(line)
+    try:
+        return _walk(run, base_name, pack, selection, at_hand, folder)
+    except InputError:
+        release(folder)
+        raise
+
+
+def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Path:
+    began, joules = time.perf_counter(), machine.energy_joules()
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_trained_head(run, base_name, folder / "head"))
     encoder = _start(run, base_name, pack, selection, at_hand, folder)

@@ -188,6 +188,11 @@ def test_weights_are_shares_of_the_tokens_of_a_pass() -> None:
     assert np.mean(parts == 0) == pytest.approx(0.25, abs=0.04)
 
 
+def test_repeats_that_leave_a_pass_empty_are_refused_not_waited_for() -> None:
+    with pytest.raises(InputError, match="less than one document a pass"):
+        stream_of(shard(documents_of([5] * 3)), mixture=(Mixture(corpus="notes", repeat=0.01),))
+
+
 def test_a_weight_for_some_corpora_only_is_refused() -> None:
     one, other = shard(documents_of([5]), "one"), shard(documents_of([5]), "other")
     with pytest.raises(InputError, match="every corpus a weight"):
