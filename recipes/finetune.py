@@ -5,6 +5,7 @@ and nothing is counted twice (TRAPS V1, V5).
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -137,12 +138,14 @@ def fit(
     parameters = [*encoder.model.base_model.parameters(), *model.head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.01, fused=True)
     rng = np.random.default_rng(seed)
-    steps = settings.epochs * len(list(_groups(train, np.arange(len(train)), settings.batch_tokens)))
+    steps_per_epoch = max(1, len(list(_groups(train, np.arange(len(train)), settings))))
+    epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
+    steps = epochs * steps_per_epoch
     best: tuple[float, int, dict[str, Any], dict[str, Any]] | None = None
     done = 0
-    for epoch in range(settings.epochs):
+    for epoch in range(epochs):
         encoder.model.train()
-        for group in _groups(train, rng.permutation(len(train)), settings.batch_tokens):
+        for group in _groups(train, rng.permutation(len(train)), settings):
             share = done / steps
             factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
             for options in optimizer.param_groups:
@@ -185,7 +188,7 @@ def _predict(encoder: Encoder, model: TaskModel, part: str, settings: Eval, auto
     order = np.argsort([e.document.size for e in examples], kind="stable")
     found: list[Any] = [None] * len(examples)
     place = 0
-    for group in _groups(examples, order, settings.batch_tokens):
+    for group in _groups(examples, order, settings):
         with autocast():
             states = token_states(encoder, [e.document for e in group])
             predicted = model.predict(states, group)
@@ -195,12 +198,13 @@ def _predict(encoder: Encoder, model: TaskModel, part: str, settings: Eval, auto
     return found
 
 
-def _groups(examples: Sequence[Any], order: np.ndarray, batch_tokens: int) -> Iterator[list[Any]]:
-    """Whole documents, about batch_tokens together; a longer document makes a batch of its own."""
+def _groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:
+    """Whole documents, within the batch's two bounds; one above batch_tokens makes a batch of its own."""
     group: list[Any] = []
     for index in order:
         example = examples[index]
-        if group and sum(e.document.size for e in group) + example.document.size > batch_tokens:
+        full = len(group) == settings.batch_documents
+        if group and (full or sum(e.document.size for e in group) + example.document.size > settings.batch_tokens):
             yield group
             group = []
         group.append(example)

@@ -81,8 +81,10 @@ class Eval(Settings):
     tasks: Literal["all", "none"] | tuple[str, ...] = "all"
     seeds: int = Field(default=3, ge=1)
     epochs: int = Field(default=8, ge=1)
+    min_steps: int = Field(default=200, ge=0)  # a small task gets more epochs, until so many steps
     lr: float = Field(default=3e-4, gt=0)
-    batch_tokens: int = Field(default=4_096, gt=0)
+    batch_tokens: int = Field(default=4_096, gt=0)  # of one step, at most; a longer document goes alone
+    batch_documents: int = Field(default=32, gt=0)  # of one step, at most
 
 
 class Phase(Settings):

@@ -196,7 +196,7 @@ def test_V1_gold_far_beyond_the_model_is_tagged_and_counted(encoder: Encoder, tm
     assert len(tagged.tagged) == len(words(far, "fr"))
     folder = str(tmp_path / "model")
     encoders.save(encoder, Path(folder))
-    once = Eval(seeds=1, epochs=1)
+    once = Eval(seeds=1, epochs=1, min_steps=0)
     score_models({"tiny": folder}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
     rows = read_scores(tmp_path / "results.jsonl")
     assert {row.gold for row in rows} == {sum(len(e.gold) for e in task.test)}
@@ -245,7 +245,7 @@ def test_V6_V8_test_is_read_after_everything_is_chosen_on_dev(encoder: Encoder, 
         return chosen
 
     model.choose = watched  # type: ignore[method-assign]
-    fitted = fit(encoder, model, Eval(epochs=2), 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, Eval(epochs=2, min_steps=0), 0, nullcontext, lambda share: None)
     assert fitted.chosen == calls[-1]
     assert ("threshold" in fitted.chosen) == (kind == "multilabel")
     assert len(fitted.decided) == 6
@@ -266,7 +266,9 @@ def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Enco
     assert label_scores([frozenset("a")] * 9, [frozenset()] * 9, True)["micro-F1"] == 0
     encoders.save(encoder, tmp_path / "model")
     models = {"tiny": str(tmp_path / "model")}
-    score_models(models, [task], Eval(seeds=1, epochs=1), "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models(
+        models, [task], Eval(seeds=1, epochs=1, min_steps=0), "fr", tmp_path, precision=Precision("fp32", "")
+    )
     rows = {(r.model, r.metric): r.value for r in read_scores(tmp_path / "results.jsonl")}
     assert rows[BASELINE, "micro-F1"] == pytest.approx(scores["micro-F1"])
 
@@ -296,10 +298,27 @@ def test_V11_the_last_token_reaches_the_answer(encoder: Encoder) -> None:
     assert not np.array_equal(said, changed)
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        (Eval(epochs=2, min_steps=0, batch_documents=5), 6),  # 12 documents, 3 batches an epoch
+        (Eval(epochs=2, min_steps=7, batch_documents=5), 9),  # a third epoch reaches 7 steps
+        (Eval(epochs=1, min_steps=0, batch_tokens=1), 12),  # a document above the bound goes alone
+    ],
+)
+def test_a_small_task_gets_epochs_until_its_steps_are_made(encoder: Encoder, settings: Eval, steps: int) -> None:
+    shares: list[float] = []
+    fit(encoder, Labels(label_task(), encoder), settings, 0, nullcontext, shares.append)
+    assert len(shares) == steps
+    assert shares[-1] == 1
+
+
 def test_fitting_puts_the_encoder_back_and_follows_its_seed(encoder: Encoder) -> None:
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     model = Labels(label_task(), encoder)
-    one, same = (fit(encoder, model, Eval(epochs=2), 4, nullcontext, lambda share: None) for _ in range(2))
+    one, same = (
+        fit(encoder, model, Eval(epochs=2, min_steps=0), 4, nullcontext, lambda share: None) for _ in range(2)
+    )
     assert one.test == same.test
     assert one.decided == same.decided
     after = encoder.model.state_dict()
