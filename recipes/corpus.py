@@ -104,19 +104,21 @@ class Kept(NamedTuple):
 class Cleaner:
     """What becomes of each document of a run: left out and counted, held out, or trained on.
 
-    Holds what must be remembered between corpora: the digests seen and how many documents are held out.
+    Holds what must be remembered between corpora: the digests seen. Every corpus gives its share of the
+    held-out documents: bits per byte on the first corpus alone would not speak for the others.
     """
 
-    def __init__(self, run: Run, pack: Pack, tested: dict[str, list[str]]) -> None:
+    def __init__(self, run: Run, pack: Pack, corpora: int, tested: dict[str, list[str]]) -> None:
         self._run, self._pack = run, pack
+        self._held_out_each = max(1, run.data.held_out_documents // corpora)
         self._check = OverlapCheck(tested, run.data.overlap_words)
         self._seen: set[bytes] = set()
-        self._held_out = 0
         self.overlapping: Counter[str] = Counter()
 
     def kept(self, source: Source, counts: Counter[str]) -> Iterator[Kept]:
         """The documents of one corpus that remain, streamed; `counts` says what happened to the others."""
         filters = filters_of(self._run, source.name)
+        held = 0
         tests = [compile_filter(f, source.name) if f else None for f in filters]
         for document in read(source, self._pack, self._run):
             counts["read"] += 1
@@ -136,8 +138,8 @@ class Cleaner:
             else:
                 self._seen.add(digest)
                 drawn = int.from_bytes(digest[8:12], "big") < self._run.data.held_out * 2**32
-                held_out = drawn and self._held_out < self._run.data.held_out_documents
-                self._held_out += held_out
+                held_out = drawn and held < self._held_out_each
+                held += held_out
                 yield Kept(document.id, text, digest, accepted, held_out)
         if not counts["read"] or counts["empty"] == counts["read"]:
             raise InputError(f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents")
@@ -149,7 +151,7 @@ class Cleaner:
 
 def training_texts(run: Run, pack: Pack, selection: Selection, tested: dict[str, list[str]]) -> Iterator[str]:
     """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
-    cleaner = Cleaner(run, pack, tested)
+    cleaner = Cleaner(run, pack, len(selection.sources), tested)
     for source in selection.sources:
         for kept in cleaner.kept(source, Counter()):
             if not kept.held_out:
@@ -168,7 +170,7 @@ def _write(
     report: Callable[[str], None],
 ) -> None:
     began = time.perf_counter()
-    cleaner = Cleaner(run, pack, tested)
+    cleaner = Cleaner(run, pack, len(selection.sources), tested)
     words = any(phase.unit == "word" for phase in run.phases)
     rows = []
     with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -33,6 +34,13 @@ Evaluate = Callable[[Encoder, Checkpoint], EvalRow | None]
 
 class Interrupted(Exception):
     """SIGTERM or Ctrl-C: the state is saved, the same command goes on."""
+
+
+def check_trackers(names: tuple[str, ...]) -> None:
+    """InputError for a tracker that is not installed: accelerate would leave it out without a word."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise InputError(f"train.trackers: {', '.join(missing)} is not installed (pip install {' '.join(missing)})")
 
 
 def train(

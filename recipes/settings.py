@@ -39,7 +39,7 @@ class Data(Settings):
     corpora: tuple[str, ...] = ()  # names of the pack; empty: all that are at hand and free to use
     mixture: tuple[Mixture, ...] = ()
     held_out: float = Field(default=0.05, ge=0, lt=1)  # share of documents kept for bits per byte
-    held_out_documents: int = Field(default=150, ge=1)  # at most, over all corpora
+    held_out_documents: int = Field(default=150, ge=1)  # at most, shared evenly by the corpora
     overlap_words: int = Field(default=13, ge=4)  # n of the n-gram check against the tasks' test documents
     synthetic_documents: int = Field(default=1500, ge=1)  # of the embedded default
 
@@ -73,7 +73,7 @@ class Train(Settings):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
     eval_tokens: int = Field(default=250_000, gt=0)
-    trackers: tuple[str, ...] = ()  # accelerate's names: tensorboard, trackio, wandb
+    trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
     seed: int = 0
 
 

@@ -27,7 +27,7 @@ from medlingua.recipes.corpus import Prepared, prepare, training_texts
 from medlingua.recipes.evaluate import score_models
 from medlingua.recipes.folder import claim, release, write
 from medlingua.recipes.held_out import Passage, passages
-from medlingua.recipes.loop import train
+from medlingua.recipes.loop import check_trackers, train
 from medlingua.recipes.plan import decide, measured_seconds, told
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
@@ -46,6 +46,7 @@ def adapt(run: Run, folder: Path) -> Path:
     """
     if run.strategy != "continue":
         raise InputError(f"--strategy {run.strategy} is not there yet; known: continue")
+    check_trackers(run.train.trackers)
     machine.keep_pages()
     pack = load_pack(run.lang)
     selection = select(run, pack)

@@ -84,7 +84,7 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
     run = resolve({"strategy": "continue", "lang": "en", "base": model, "data": {"paths": [corpus]}})
     pack = load_pack("en")
     (source,) = select(run, pack).sources
-    kept = list(Cleaner(run, pack, {}).kept(source, Counter()))
+    kept = list(Cleaner(run, pack, 1, {}).kept(source, Counter()))
     found: dict[str, list[float]] = {"encode_batch": [], "encode_batch_fast": [], "shards": [], "batches": []}
 
     def clock(name: str, began: float) -> None:

@@ -113,6 +113,8 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("flag", flags("--bse", "x"), ("--bse",)),
     ("permission", flags("--allow", "pickles"), ("pickles", "pickle")),
     ("task", flags("--set", "eval.tasks=['morfit']"), ("morfit", "did you mean 'morfitt'")),
+    ("tracker not installed", flags("--set", "train.trackers=['wandb']"), ("wandb", "pip install wandb")),
+    ("tracker unknown", flags("--set", "train.trackers=['wandbb']"), ("train.trackers", "wandb")),
     ("empty corpus", text_file("notes.txt", b""), ("notes.txt", "no documents")),
     ("blank corpus", text_file("notes.jsonl", b'{"text": " "}\n'), ("notes.jsonl", "empty")),
     ("missing corpus", flags("--corpus", "/nowhere/notes.txt"), ("/nowhere/notes.txt", "no such file")),

@@ -125,6 +125,14 @@ def test_held_out_documents_are_not_trained_on(
     assert len(prepared(few, encoder, tmp_path / "few").held_out) == 3
 
 
+def test_every_corpus_gives_its_share_of_the_held_out_text(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    corpora = own(*(write_jsonl(tmp_path / f"{n}.jsonl", cases(40, seed=n)) for n in range(2)))
+    made = prepared(make_run("data.held_out=0.5", "data.held_out_documents=6", **corpora), encoder, tmp_path / "s")
+    assert [row.held_out for row in made.row.corpora] == [3, 3]
+
+
 def test_a_document_of_many_sentences_is_tokenized_whole(
     encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
