@@ -320,8 +320,9 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 def _open(folder: Path, tokenizer: Any) -> Prepared:
     row = CorporaRow.model_validate_json((folder / "corpora.json").read_text(encoding="utf-8"))
-    lines = (folder / "held_out.jsonl").read_text(encoding="utf-8").splitlines()
-    held_out = tuple(HeldOut(**json.loads(line)) for line in lines)
+    # By lines of the file: str.splitlines also cuts at U+2028 and U+0085, which real text holds.
+    with (folder / "held_out.jsonl").open(encoding="utf-8") as lines:
+        held_out = tuple(HeldOut(**json.loads(line)) for line in lines)
     return Prepared(tuple(open_shard(folder / c.name, tokenizer) for c in row.corpora), held_out, row)
 
 

@@ -125,6 +125,17 @@ def test_held_out_documents_are_not_trained_on(
     assert len(prepared(few, encoder, tmp_path / "few").held_out) == 3
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_held_out_text_comes_back_with_its_rare_separators(
+    separator: str, encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = [f"{separator.join(text.split(' ')[:30])} fin." for text in cases(40)]
+    corpus = write_jsonl(tmp_path / "n.jsonl", texts)
+    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    assert made.held_out
+    assert {document.text for document in made.held_out} <= {nfc(text).strip() for text in texts}
+
+
 def test_every_corpus_gives_its_share_of_the_held_out_text(
     encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
