@@ -241,14 +241,17 @@ def generate_cases(pack: Pack, count: int, seed: int, words: tuple[int, int] = (
         yield _case(pack, grammar, "cases", seed, index, words)
 
 
-def synthetic_tasks(pack: Pack, seed: int, sizes: tuple[int, int, int] = (160, 40, 80)) -> tuple[Task, ...]:
+def synthetic_tasks(
+    pack: Pack, seed: int, sizes: tuple[int, int, int] = (160, 40, 80), words: tuple[int, int] = (60, 400)
+) -> tuple[Task, ...]:
     """Three tasks on the same cases: synthetic_ner, synthetic_specialty, synthetic_outcome.
 
+    sizes: cases of train, dev and test. words: of the shortest and the longest.
     The cases are drawn from another stream than those of generate_cases: a model that was trained on
     these has not seen them.
     """
     grammar = load_grammar(pack)
-    cases = [_case(pack, grammar, "tasks", seed, index, (60, 400)) for index in range(sum(sizes))]
+    cases = [_case(pack, grammar, "tasks", seed, index, words) for index in range(sum(sizes))]
     train, dev, _ = sizes
 
     def task(name: str, kind: str, golds: list[Gold]) -> Task:

@@ -136,7 +136,11 @@ def fit(
     set_dropout(encoder.model, DROPOUT)
     train = model.read("train")
     parameters = [*encoder.model.base_model.parameters(), *model.head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=0.01, fused=True)
+    groups = [
+        {"params": list(encoder.model.base_model.parameters()), "peak": settings.lr},
+        {"params": list(model.head.parameters()), "peak": settings.head_lr or settings.lr},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
     rng = np.random.default_rng(seed)
     steps_per_epoch = max(1, len(list(_groups(train, np.arange(len(train)), settings))))
     epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
@@ -149,7 +153,7 @@ def fit(
             share = done / steps
             factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
             for options in optimizer.param_groups:
-                options["lr"] = settings.lr * max(factor, 1e-3)
+                options["lr"] = options["peak"] * max(factor, 1e-3)
             with autocast():
                 states = nn.functional.dropout(token_states(encoder, [e.document for e in group]), DROPOUT)
                 loss, items = model.loss(states, group)

@@ -9,7 +9,8 @@ from medlingua.languages.pack import Pack, TaskSpec
 from medlingua.languages.tasks import Task, available, read_task
 
 _SEED = 7  # of the synthetic tasks: the same ones for every run
-_SIZES = (80, 30, 60)  # train, dev, test cases: what two cores fine-tune on in seconds
+_SIZES = (120, 30, 60)  # train, dev, test cases: what two cores fine-tune on in seconds
+_WORDS = (40, 120)
 
 
 class AtHand(NamedTuple):
@@ -25,7 +26,9 @@ class AtHand(NamedTuple):
 def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...]) -> AtHand:
     """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
     names = wanted if isinstance(wanted, tuple) else ()
-    synthetic = {task.spec.name: task for task in synthetic_tasks(pack, _SEED, _SIZES)} if _has_cases(pack) else {}
+    synthetic = (
+        {task.spec.name: task for task in synthetic_tasks(pack, _SEED, _SIZES, _WORDS)} if _has_cases(pack) else {}
+    )
     known = [*synthetic, *(spec.name for spec in pack.tasks)]
     for name in names:
         if name not in known:

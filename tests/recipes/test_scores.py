@@ -313,6 +313,24 @@ def test_a_small_task_gets_epochs_until_its_steps_are_made(encoder: Encoder, set
     assert shares[-1] == 1
 
 
+def test_the_head_has_a_rate_of_its_own_when_asked(encoder: Encoder) -> None:
+    weights = []
+    for rates in ({"lr": 1e-3}, {"lr": 1e-3, "head_lr": 1e-9}, {"lr": 1e-9, "head_lr": 1e-9}):
+        model = Labels(label_task(), encoder)
+        fit(
+            encoder,
+            model,
+            Eval(epochs=1, min_steps=0, batch_documents=4, **rates),
+            0,
+            nullcontext,
+            lambda share: None,
+        )
+        weights.append(model.head.weight.detach().clone())
+    moved, held, drawn = weights
+    assert torch.allclose(held, drawn, atol=1e-6)
+    assert (moved - drawn).abs().max() > 1e-4
+
+
 def test_fitting_puts_the_encoder_back_and_follows_its_seed(encoder: Encoder) -> None:
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     model = Labels(label_task(), encoder)
