@@ -41,16 +41,21 @@ class Read:
 
 
 def read_whole(encoder: Encoder, text: str) -> Read:
-    """Tokenize a document and lay windows of the model's length over it, a quarter overlapping."""
+    """Tokenize a document and lay windows over it that the model can hold.
+
+    As few as leave neighbours a quarter of the model's length in common, and all of one size: a document a
+    little longer than the model is read in two halves, not in two full windows that share nearly all.
+    """
     tokenizer = encoder.tokenizer
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     ids = np.array(encoding.ids, dtype=np.int64)
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
     room = encoder.length - 2
-    stride = room - room // 4
-    starts = np.arange(0, max(1, len(ids) - room + stride), stride)
-    starts = np.minimum(starts, max(0, len(ids) - room))
-    ends = np.minimum(starts + room, len(ids))
+    overlap = room // 4
+    count = math.ceil((len(ids) - overlap) / (room - overlap)) if len(ids) > room else 1
+    size = math.ceil((len(ids) + (count - 1) * overlap) / count)
+    starts = np.linspace(0, max(0, len(ids) - size), count).astype(np.int64)
+    ends = np.minimum(starts + size, len(ids))
     tokens = np.arange(len(ids))[:, None]
     margin = np.minimum(tokens - starts, ends - 1 - tokens)  # negative outside the window
     # At the text's own ends a window loses nothing.

@@ -61,7 +61,7 @@ class Objective(Settings):
 class Train(Settings):
     tokens: int = Field(default=1_000_000, ge=0)  # 0: change and save, no training
     lr: float = Field(default=5e-4, gt=0)
-    batch_tokens: int = Field(default=16_384, gt=0)  # of one optimizer step, over all processes
+    batch_tokens: int = Field(default=4_096, gt=0)  # of one optimizer step, over all processes
     micro_tokens: int = Field(default=8_192, gt=0)  # of one forward pass: what memory allows
     context: int | None = Field(default=None, gt=8)  # tokens a document chunk; None: what the model takes
     schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"

@@ -75,8 +75,14 @@ def test_V5_every_token_is_owned_once(encoder_kept: Encoder, count: int) -> None
     assert all(len(w) <= encoder_kept.length for w in read.windows)
     if len(ids) <= encoder_kept.length - 2:
         assert len(read.windows) == 1
-    else:
-        assert sum(len(w) - 2 for w in read.windows) > len(ids)
+        return
+    sizes = [len(w) - 2 for w in read.windows]
+    room = encoder_kept.length - 2
+    assert len(set(sizes)) == 1, "no window is longer than the others"
+    shared = (sum(sizes) - len(ids)) / (len(sizes) - 1)
+    assert room // 4 <= shared + 1
+    fewer = len(sizes) - 1
+    assert fewer * room - (fewer - 1) * (room // 4) < len(ids), "fewer windows would not hold the text"
 
 
 @pytest.fixture(scope="session")
