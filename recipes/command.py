@@ -4,6 +4,7 @@ Nothing heavy is imported until a command runs: `adapt --help` answers at once.
 """
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -175,6 +176,9 @@ def _resolved(
 
 def main() -> None:
     """Entry point. Exit code 2 and one line for what a person can mend, 130 after a stop that was asked for."""
+    # Before torch is imported: threads that wait without spinning are no slower alone, and twice as fast on
+    # cores that others use too (reports/notes/2026-11-21-speed-of-a-training-step.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(standalone_mode=False)
     except InputError as error:

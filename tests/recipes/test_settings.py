@@ -1,5 +1,6 @@
 """Settings: which layer wins, what a phase inherits, and a run that reads back as it was."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 from medlingua.languages.errors import InputError
 from medlingua.recipes.folder import claim
 from medlingua.recipes.settings import Run, presets, read_run, resolve
+
+from .conftest import call
 
 FLAGS = {"strategy": "continue", "lang": "fr", "base": "some/base"}
 
@@ -111,3 +114,12 @@ def test_a_run_is_frozen() -> None:
     run: Run = resolve(FLAGS)
     with pytest.raises(ValueError, match="frozen"):
         run.lang = "de"
+
+
+def test_threads_wait_without_spinning_unless_a_person_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert call(monkeypatch, ["--help"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert call(monkeypatch, ["--help"]) == 0
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
