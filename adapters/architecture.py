@@ -17,8 +17,8 @@ class Architecture:
     packs: its attention goes through transformers' attention interface. token_types: its forward takes
     `token_type_ids`. head: from the model to
     (transform, decoder): hidden (N, width) -> features (N, F), and the Linear (F -> vocabulary).
-    after_mixing: from the body to the module of its last layer from which on every token is computed alone,
-    so that only the wanted ones need be; None where a residual passes beside it.
+    last_layer: from the body to two modules of its last layer: its attention, and the one from which on every
+    token is computed alone, so that only the wanted ones need be; None where a residual passes beside it.
     """
 
     family: str
@@ -28,7 +28,7 @@ class Architecture:
     packs: bool
     token_types: bool
     head: Callable[[Any], tuple[Callable[[Tensor], Tensor], nn.Linear]]
-    after_mixing: Callable[[Any], nn.Module] | None = None
+    last_layer: Callable[[Any], tuple[nn.Module, nn.Module]] | None = None
 
 
 def _from_zero(config: Any) -> int:
@@ -65,38 +65,40 @@ def _ultrabert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
     return lambda hidden: head.act_fn(head.linear2(head.act_fn(head.linear1(hidden)))), head.decoder
 
 
-def _bert_after_mixing(body: Any) -> nn.Module:
-    return body.encoder.layer[-1].attention.output  # type: ignore[no-any-return]
+def _bert_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
+    attention = body.encoder.layer[-1].attention
+    return attention, attention.output
 
 
-def _jina_after_mixing(body: Any) -> nn.Module:
-    return body.layers[-1].post_attention_layernorm  # type: ignore[no-any-return]
+def _jina_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
+    layer = body.layers[-1]
+    return layer.self_attn, layer.post_attention_layernorm
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     a.family: a
     for a in (
-        Architecture("bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head, _bert_after_mixing),
+        Architecture("bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head, _bert_last_layer),
         Architecture(
-            "roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head, _bert_after_mixing
+            "roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head, _bert_last_layer
         ),
         Architecture(
             "camembert", "CamembertForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
-            _bert_after_mixing,
+            _bert_last_layer,
         ),
         Architecture(
             "xlm-roberta", "XLMRobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
-            _bert_after_mixing,
+            _bert_last_layer,
         ),
         Architecture(
-            "electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head, _bert_after_mixing
+            "electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head, _bert_last_layer
         ),
         Architecture("modernbert", "ModernBertForMaskedLM", "rotary", _from_zero, True, False, _modernbert_head),
         Architecture("eurobert", "EuroBertForMaskedLM", "rotary", _from_zero, True, False, _eurobert_head),
         Architecture("ultrabert", "UltrabertForMaskedLM", "rotary", _from_zero, True, False, _ultrabert_head),
         Architecture(
             "jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head,
-            _jina_after_mixing,
+            _jina_last_layer,
         ),
         Architecture("longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head),
     )

@@ -48,6 +48,7 @@ def attend(
     value: Tensor,
     cu_seqlens: Tensor,
     *,
+    cu_seqlens_q: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
     causal: bool = False,
@@ -56,27 +57,35 @@ def attend(
     """Attention inside each packed document.
 
     query: (T, H, D) float; key, value: (T, G, D). cu_seqlens: (documents + 1,) int32, 0 first, T last.
+    cu_seqlens_q: borders of the queries where they are fewer than the keys, (M, H, D) with M last; then every
+    query sees its whole document, so neither reach nor causal may be given.
     reach: a token sees tokens at most this far away, each side (half of a window's width); None sees all.
     scale: factor on the scores, default D ** -0.5. causal: a token sees no later token.
     backend: None takes choose_backend's. Returns (T, H, D), the dtype of query.
     """
+    if cu_seqlens_q is None:
+        cu_seqlens_q = cu_seqlens
+    elif reach is not None or causal:
+        raise ValueError("chosen queries have no place: give neither reach nor causal")
     name = backend or choose_backend(query.device, query.dtype).name
     if name in ("varlen", "flash"):
-        lengths = cu_seqlens.diff()
-        longest = int(lengths.max())
+        asked, longest = (int(borders.diff().max()) for borders in (cu_seqlens_q, cu_seqlens))
         window = (-1 if reach is None else reach, 0 if causal else (-1 if reach is None else reach))
         if name == "flash":
             return _flash()(  # type: ignore[no-any-return]
-                query, key, value, cu_seqlens, cu_seqlens, longest, longest,
+                query, key, value, cu_seqlens_q, cu_seqlens, asked, longest,
                 softmax_scale=scale, causal=causal, window_size=window,
             )  # fmt: skip
         return _varlen()(  # type: ignore[no-any-return]
-            query, key, value, cu_seqlens, cu_seqlens, longest, longest,
+            query, key, value, cu_seqlens_q, cu_seqlens, asked, longest,
             scale=scale, window_size=window, enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
     if name == "plain":
-        return attend_plain(query, key, value, cu_seqlens, reach=reach, scale=scale, causal=causal)
-    return _attend_blockwise(query, key, value, cu_seqlens.diff().tolist(), reach, scale, causal)
+        return attend_plain(
+            query, key, value, cu_seqlens, cu_seqlens_q=cu_seqlens_q, reach=reach, scale=scale, causal=causal
+        )
+    asked_of, lengths = cu_seqlens_q.diff().tolist(), cu_seqlens.diff().tolist()
+    return _attend_blockwise(query, key, value, asked_of, lengths, reach, scale, causal)
 
 
 def attend_plain(
@@ -85,15 +94,20 @@ def attend_plain(
     value: Tensor,
     cu_seqlens: Tensor,
     *,
+    cu_seqlens_q: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
     causal: bool = False,
 ) -> Tensor:
-    """The reference twin of attend(): one softmax over all T x T scores, masked by definition."""
-    tokens = torch.arange(query.shape[0], device=query.device)
-    document = torch.bucketize(tokens, cu_seqlens[1:].to(tokens), right=True)
-    seen = document[:, None] == document[None, :]
-    distance = tokens[:, None] - tokens[None, :]
+    """The reference twin of attend(): one softmax over all scores, masked by definition."""
+    asking, tokens = (torch.arange(len(x), device=query.device) for x in (query, key))
+    borders = cu_seqlens if cu_seqlens_q is None else cu_seqlens_q
+    asker, document = (
+        torch.bucketize(places, ends[1:].to(places), right=True)
+        for places, ends in ((asking, borders), (tokens, cu_seqlens))
+    )
+    seen = asker[:, None] == document[None, :]
+    distance = asking[:, None] - tokens[None, :]
     if reach is not None:
         seen &= distance.abs() <= reach
     if causal:
@@ -109,6 +123,7 @@ def _attend_blockwise(
     query: Tensor,
     key: Tensor,
     value: Tensor,
+    asked: list[int],
     lengths: list[int],
     reach: int | None,
     scale: float | None,
@@ -118,10 +133,10 @@ def _attend_blockwise(
     grouped = query.shape[1] != key.shape[1]
     dense = query.device.type == "cpu" and not causal and not grouped
     outputs = []
-    documents = zip(*(torch.split(x, lengths) for x in (query, key, value)), strict=True)
-    for q, k, v in documents:
-        whole = reach is None or len(q) <= reach + 1
-        if dense and whole and len(q) <= _DENSE_TOKENS:
+    parts = (torch.split(x, sizes) for x, sizes in ((query, asked), (key, lengths), (value, lengths)))
+    for q, k, v in zip(*parts, strict=True):
+        whole = reach is None or len(k) <= reach + 1
+        if dense and whole and len(k) <= _DENSE_TOKENS:
             outputs.append(_Dense.apply(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale))  # type: ignore[no-untyped-call]
             continue
         q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))  # (1, heads, length, D)
@@ -134,7 +149,7 @@ def _attend_blockwise(
 
 
 class _Dense(torch.autograd.Function):
-    """One short document on a CPU, (L, H, D): all its weights at once, kept for the gradient.
+    """One short document on a CPU, keys (L, H, D): all its weights at once, kept for the gradient.
 
     Two to three times as fast as torch's CPU flash kernel up to some 500 tokens, most of all in bf16
     (reports/notes); the weights take H * L * L entries.
@@ -239,9 +254,13 @@ def _attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
+    query_rows: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' signature: query (B, H, L, D), key and value (B, G, L, D) -> (B, L, H, D)."""
+    """transformers' signature: query (B, H, L, D), key and value (B, G, L, D) -> (B, L, H, D).
+
+    query_rows: (M,) int64, the rows of the batch's tokens that will be used; the others are zero.
+    """
     batch, _, length, _ = query.shape
     if attention_mask is not None:
         grouped = query.shape[1] != key.shape[1]
@@ -256,5 +275,10 @@ def _attention(
     # Families pass half the window plus one, flash attention's inclusive bound.
     reach = None if sliding_window is None else sliding_window - 1
     q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
-    out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
+    if query_rows is None or reach is not None:
+        out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
+    else:
+        asked = torch.searchsorted(query_rows, cu_seq_lens_q.to(query_rows)).to(torch.int32)
+        some = attend(q[query_rows], k, v, cu_seq_lens_q, cu_seqlens_q=asked, scale=scaling)
+        out = some.new_zeros(q.shape[0], *some.shape[1:]).index_copy(0, query_rows, some)
     return out.reshape(batch, length, *out.shape[1:]), None

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,8 +57,8 @@ def pack(documents: Sequence[np.ndarray], first_position: int) -> Packed:
 def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) -> Tensor:
     """Last hidden states of a packed row, (T, width): each document as if it were alone.
 
-    rows: (M,) int64 indices into the row; then only theirs are returned, (M, width), and where the family
-    allows it the last layer computes no other after its attention. Families whose attention transformers
+    rows: (M,) int64 indices into the row, ascending; then only theirs are returned, (M, width), and where the family
+    allows it the last layer computes no other query, nor anything after. Families whose attention transformers
     does not dispatch (Longformer) are padded inside and unpadded.
     """
     body, architecture = encoder.model.base_model, encoder.architecture
@@ -84,16 +85,26 @@ def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) 
 
 @contextmanager
 def _only(rows: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
-    """While open, the last layer goes on with these rows alone after its attention; False where it cannot."""
-    if rows is None or architecture.after_mixing is None:
+    """While open, the last layer asks for these rows alone; False where it cannot."""
+    if rows is None or architecture.last_layer is None:
         yield False
         return
+
+    def ask(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return args, {**kwargs, "query_rows": rows}
 
     def narrow(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return tuple(x.index_select(1, rows) for x in inputs)
 
-    handle = architecture.after_mixing(body).register_forward_pre_hook(narrow)
+    attention, after = architecture.last_layer(body)
+    handles = (
+        attention.register_forward_pre_hook(ask, with_kwargs=True),
+        after.register_forward_pre_hook(narrow),
+    )
     try:
         yield True
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()

@@ -73,7 +73,7 @@ def keep_pages() -> bool:
     libc = ctypes.CDLL(None)
     return bool(
         libc.mallopt(_MALLOPT_MMAP_MAX, 0)
-        and libc.mallopt(_MALLOPT_TRIM_THRESHOLD, 2**31 - 1)
+        and libc.mallopt(_MALLOPT_TRIM_THRESHOLD, -1)
         and libc.mallopt(_MALLOPT_TOP_PAD, 256 * 2**20)
     )
 

@@ -71,6 +71,35 @@ def test_O8_short_and_long_documents_of_one_row_both_equal_the_definition() -> N
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["equal-heads", "grouped-heads"])
+def test_chosen_queries_get_what_they_get_among_all(heads: tuple[int, int]) -> None:
+    """Of one document none is asked for, of one the last, of one longer than 512 some."""
+    *qkv, borders = tensors([30, 20, 600, 7], *heads)
+    rows = torch.tensor([0, 3, 29, 50, 300, 649, 656])
+    asked = torch.searchsorted(rows, borders.long()).to(torch.int32)
+    assert asked.tolist() == [0, 3, 3, 6, 7]
+    toward = torch.randn(len(rows), *qkv[0].shape[1:], generator=torch.Generator().manual_seed(1))
+    found = []
+    for some in (
+        lambda q, k, v: attend(q[rows], k, v, borders, cu_seqlens_q=asked),
+        lambda q, k, v: attend_plain(q[rows], k, v, borders, cu_seqlens_q=asked),
+        lambda q, k, v: attend_plain(q, k, v, borders)[rows],
+    ):
+        leaves = [x.clone().requires_grad_() for x in qkv]
+        out = some(*leaves)
+        (out * toward).sum().backward()
+        found.append([out.detach(), *(x.grad for x in leaves)])
+    for ours, plain, among_all in zip(*found, strict=True):
+        torch.testing.assert_close(ours, among_all, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(plain, among_all, atol=1e-5, rtol=1e-5)
+
+
+def test_chosen_queries_take_no_window() -> None:
+    *qkv, borders = tensors([8], 2, 2)
+    with pytest.raises(ValueError, match="neither reach nor causal"):
+        attend(*qkv, borders, cu_seqlens_q=borders, reach=2)
+
+
 def test_O8_attention_in_bf16_stays_near_the_definition_in_fp32() -> None:
     *qkv, borders = tensors([300, 40, 700], 4, 4)
     found = []

@@ -99,12 +99,13 @@ def test_O8_the_gradient_of_a_packed_batch_is_the_sum_over_its_documents(family:
         assert (gradient - apart[name]).abs().max() < 1e-4 * scale, name
 
 
+@pytest.mark.parametrize("chosen", [(0, 7, 41, 42, 99, 189), (60, 61)], ids=["of all documents", "of one"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_states_of_chosen_rows_are_those_of_the_whole(family: str, build: Any) -> None:
+def test_states_of_chosen_rows_are_those_of_the_whole(family: str, chosen: tuple[int, ...], build: Any) -> None:
     """The last layer may leave out the other tokens: values and gradients stay."""
     encoder = load(str(build(family)))
     packed = pack(documents(encoder), encoder.first_position)
-    rows = torch.tensor([0, 7, 41, 42, 99, int(packed.cu_seqlens[-1]) - 1])
+    rows = torch.tensor(chosen)
     found = []
     for states in (lambda: hidden_states(encoder, packed, rows), lambda: hidden_states(encoder, packed)[rows]):
         encoder.model.zero_grad()
