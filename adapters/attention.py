@@ -39,6 +39,10 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
         return BackendChoice("blockwise", "no variable-length flash attention in this torch")
     if device.type == "cuda":
         return BackendChoice("blockwise", "flash kernels take bf16 or fp16 only")
+    if device.type == "cpu":
+        return BackendChoice(
+            "blockwise", f"document by document on the cpu, whole weights up to {_DENSE_TOKENS} tokens"
+        )
     return BackendChoice("blockwise", f"scaled_dot_product_attention, document by document, on {device.type}")
 
 

@@ -1,7 +1,6 @@
 """The main job, as a person gives it."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -111,7 +110,6 @@ def test_O16_a_run_killed_at_three_random_moments_ends_with_the_same_weights(
     same_weights(finished, out)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
 def test_O16_a_stopped_run_saves_and_goes_on_to_the_same_weights(
     finished: Path, command: list[str], tmp_path: Path
 ) -> None:

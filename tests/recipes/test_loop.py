@@ -45,6 +45,25 @@ def test_O11_the_loss_in_chunks_is_cross_entropy(bias: bool, rows: int) -> None:
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-5)
 
 
+def test_O11_the_loss_in_bf16_stays_near_cross_entropy_in_fp32() -> None:
+    torch.manual_seed(0)
+    decoder, labels = torch.nn.Linear(32, 500), torch.randint(0, 500, (1_500,))
+    found = []
+    for narrow in (True, False):
+        features = torch.randn(1_500, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        decoder.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=narrow):
+            loss = summed_loss(features, decoder, labels)
+        loss.backward()  # type: ignore[no-untyped-call]
+        found.append(
+            (float(loss.detach()), [g.clone() for g in (features.grad, *(p.grad for p in decoder.parameters()))])
+        )
+    (ours, ours_gradients), (exact, exact_gradients) = found
+    assert ours == pytest.approx(exact, rel=1e-3)
+    for gradient, expected in zip(ours_gradients, exact_gradients, strict=True):
+        assert (gradient - expected).norm() < 0.02 * expected.norm()
+
+
 def documents(encoder: Encoder, count: int = 8) -> list[tuple[np.ndarray, np.ndarray]]:
     """Id arrays and the places to predict, of very unequal number."""
     rng = np.random.default_rng(5)
