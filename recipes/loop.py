@@ -77,9 +77,7 @@ def train(
         say(f"resuming at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
     set_dropout(encoder.model, run.train.dropout)
     if run.train.dropout and not any(isinstance(m, torch.nn.Dropout) for m in encoder.model.modules()):
-        say(
-            "train.dropout changes nothing: this family has dropout on attention weights alone, which packing excludes"
-        )
+        say("train.dropout changes nothing: this family has it on attention weights alone, which packing excludes")
     encoder.model.train()
     with _stop_requests() as stop, progress("training", run.tokens) as bar:
         for number in range(state.phase, len(run.phases)):

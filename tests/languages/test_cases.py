@@ -3,7 +3,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from medlingua.languages.cases import Case, generate_cases, recall_case, synthetic_tasks
 from medlingua.languages.errors import InputError
@@ -159,6 +159,7 @@ def test_the_gold_specialties_are_told_by_the_diagnoses(code: str) -> None:
         assert told == case.specialties
 
 
+@example(code="es", seed=46, distance=894)
 @given(code=st.sampled_from(LANGUAGES), seed=st.integers(0, 500), distance=st.integers(60, 3000))
 def test_recall_cases_state_a_fact_once_and_need_it_at_the_distance(code: str, seed: int, distance: int) -> None:
     case = recall_case(load_pack(code), seed, distance)
@@ -167,8 +168,10 @@ def test_recall_cases_state_a_fact_once_and_need_it_at_the_distance(code: str, s
     assert case.answer.surface(text) == case.answer_without_fact.surface(without) == word
     between = len(text[case.fact.end : case.answer.start].split())
     assert abs(between - distance) <= max(1, 0.05 * distance)
-    assert text.count(word) == 2
-    assert without.count(word) == 1
+    # As a word of its own: "tumorectomía" does not name the "recto".
+    named = re.compile(rf"\b{re.escape(word)}\b")
+    assert len(named.findall(text)) == 2
+    assert len(named.findall(without)) == 1
     assert text[case.fact.end :].endswith(without[case.answer_without_fact.end :])
     assert case.document.meta["synthetic"] is True
     assert recall_case(load_pack(code), seed, distance) == case
