@@ -118,11 +118,11 @@ class Stream:
             place = Place(place.passed + 1)
 
     def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
-        part, document = order[at]
+        part, document = order[at].tolist()
         shard = self._parts[part][0]
         begin, finish = shard.starts[document], shard.starts[document + 1]
-        ids = np.asarray(shard.tokens[begin:finish]).astype(np.int64)
-        starts = None if shard.word_starts is None else np.asarray(shard.word_starts[begin:finish])
+        ids = shard.tokens[begin:finish].astype(np.int64)
+        starts = None if shard.word_starts is None else shard.word_starts[begin:finish]
         # `at` too: a document that a pass repeats gets other masks each time.
         rng = np.random.default_rng([self._seed, self._number, passed, at, int(shard.keys[document])])
         shown, masked = self._masker(ids, starts, rng)
@@ -136,7 +136,8 @@ class Stream:
             if number < skip:
                 continue
             inside = masked[(masked >= start) & (masked < end)]
-            framed = np.concatenate([[self._frame.first], shown[start:end], [self._frame.last]])
+            framed = np.empty(end - start + 2, dtype=np.int64)
+            framed[0], framed[1:-1], framed[-1] = self._frame.first, shown[start:end], self._frame.last
             yield Chunk(framed, inside - start + 1, ids[inside], after)
 
 
@@ -154,19 +155,24 @@ def batches(
 ) -> Iterator[Batch]:
     """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out."""
     waiting: list[Chunk] = []
+    tokens = 0
     for chunk in stream.chunks(place):
-        if waiting and sum(len(c.ids) for c in waiting) + len(chunk.ids) > batch_tokens:
+        if waiting and tokens + len(chunk.ids) > batch_tokens:
             yield _batch(waiting, micro_tokens, first_position)
-            waiting = []
+            waiting, tokens = [], 0
         waiting.append(chunk)
+        tokens += len(chunk.ids)
 
 
 def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int) -> Batch:
     groups: list[list[Chunk]] = [[]]
+    tokens = 0
     for chunk in chunks:
-        if groups[-1] and sum(len(c.ids) for c in groups[-1]) + len(chunk.ids) > micro_tokens:
+        if groups[-1] and tokens + len(chunk.ids) > micro_tokens:
             groups.append([])
+            tokens = 0
         groups[-1].append(chunk)
+        tokens += len(chunk.ids)
     return Batch(
         tuple(_packed(group, first_position) for group in groups),
         sum(len(c.ids) for c in chunks),

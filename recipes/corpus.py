@@ -180,7 +180,7 @@ def _write(
                 _Writer(folder / source.name, tokenizer, words, pack.spacy) as writer,
                 progress(f"reading {source.name}", None) as bar,
             ):
-                batch: list[Kept] = []
+                batch, chars = list[Kept](), 0
                 for kept in cleaner.kept(source, counts):
                     if kept.held_out:
                         counts["held_out"] += 1
@@ -188,10 +188,11 @@ def _write(
                         held_out.write(json.dumps(about, ensure_ascii=False) + "\n")
                         continue
                     batch.append(kept)
-                    if sum(len(k.text) for k in batch) >= _BATCH_CHARS:
+                    chars += len(kept.text)
+                    if chars >= _BATCH_CHARS:
                         writer.add(batch)
                         bar.update(counts["read"], f"{counts['read']:,} documents, {writer.tokens:,} tokens")
-                        batch = []
+                        batch, chars = [], 0
                 writer.add(batch)
                 writer.finish(filters_of(run, source.name))
             if counts["empty"]:
@@ -339,7 +340,8 @@ def open_shard(folder: Path, tokenizer: Any) -> Shard:
     def mapped(name: str, dtype: Any) -> np.ndarray:
         if not starts[-1]:
             return np.empty(0, dtype=dtype)
-        return np.memmap(folder / name, dtype=dtype, mode="r", shape=(int(starts[-1]),))
+        # A plain view: each slice of a memmap object costs as much as masking a short document.
+        return np.memmap(folder / name, dtype=dtype, mode="r", shape=(int(starts[-1]),)).view(np.ndarray)
 
     return Shard(
         folder.name,

@@ -5,7 +5,6 @@ import os
 import platform
 import resource
 import sys
-import time
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -21,9 +20,9 @@ class Precision(NamedTuple):
 
 
 def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """bf16 autocast where the machine has units for it and they are faster, fp32 elsewhere.
+    """bf16 autocast where the machine has units for it, fp32 elsewhere. Master weights are fp32 either way.
 
-    Master weights are fp32 either way. On a CPU the gain is measured once, on one matrix product.
+    By what the machine is, never by a timing: a run that goes on on a loaded machine must not change it (O16).
     """
     if setting != "auto":
         return Precision(setting, "train.precision says so")
@@ -36,10 +35,7 @@ def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device)
     units = cpu_bf16_units()
     if units is None:
         return Precision("fp32", "the CPU has no bf16 units (AMX or AVX512-BF16)")
-    gain = matrix_rate(torch.bfloat16) / matrix_rate(torch.float32)
-    if gain < 1.3:
-        return Precision("fp32", f"bf16 products by {units} are only {gain:.1f} times as fast here")
-    return Precision("bf16", f"bf16 products by {units} are {gain:.1f} times as fast here")
+    return Precision("bf16", f"the CPU has bf16 units ({units})")
 
 
 def cpu_bf16_units() -> str | None:
@@ -49,18 +45,6 @@ def cpu_bf16_units() -> str | None:
         if ask is not None and ask():
             return units
     return None
-
-
-def matrix_rate(dtype: torch.dtype, size: int = 1024, repeats: int = 4) -> float:
-    """Best measured rate of a square matrix product on the CPU, in FLOP/s."""
-    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
-    a @ b
-    best = float("inf")
-    for _ in range(repeats):
-        began = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - began)
-    return 2 * size**3 / best
 
 
 def keep_pages() -> bool:

@@ -53,7 +53,7 @@ class Masker:
         shown = ids.copy()
         shown[chosen[draw < 0.8]] = self.mask_id
         other = chosen[(draw >= 0.8) & (draw < 0.9)]
-        shown[other] = rng.choice(self.replacements, size=len(other))
+        shown[other] = self.replacements[rng.integers(len(self.replacements), size=len(other))]
         return shown, chosen
 
 

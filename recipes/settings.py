@@ -82,7 +82,7 @@ class Eval(Settings):
     seeds: int = Field(default=3, ge=1)
     epochs: int = Field(default=8, ge=1)
     min_steps: int = Field(default=200, ge=0)  # a small task gets more epochs, until so many steps
-    lr: float = Field(default=3e-4, gt=0)
+    lr: float = Field(default=5e-5, gt=0)  # for models of base size; small ones want three to six times as much
     head_lr: float | None = Field(default=None, gt=0)  # of the task's fresh head; None: lr
     batch_tokens: int = Field(default=4_096, gt=0)  # of one step, at most; a longer document goes alone
     batch_documents: int = Field(default=32, gt=0)  # of one step, at most

@@ -156,7 +156,7 @@ def main() -> None:
     if options.variant:
         one(options)
         return
-    from medlingua.recipes.machine import describe, matrix_rate
+    from medlingua.recipes.machine import describe
 
     cells: dict[tuple[str, str], list[dict]] = {}
     for _ in range(options.rounds):
@@ -185,7 +185,7 @@ def main() -> None:
         rows.append(row)
         print("{variant:16} {precision:9} {tokens_per_second:9} {ratio_to_padded_fp32:6} {peak_memory_mib:7} "
               "{faults_per_step:12}".format(**row))  # fmt: skip
-    rates = {"fp32": matrix_rate(torch.float32, 2048), "bf16": matrix_rate(torch.bfloat16, 2048)}
+    rates = {"fp32": matrix_rate(torch.float32), "bf16": matrix_rate(torch.bfloat16)}
     whole = {
         "machine": describe(),
         "threads": torch.get_num_threads(),
@@ -195,6 +195,20 @@ def main() -> None:
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+
+def matrix_rate(dtype, size: int = 2048, repeats: int = 4) -> float:
+    """Best measured rate of a square matrix product, in FLOP/s."""
+    import torch
+
+    a, b = torch.randn(size, size).to(dtype), torch.randn(size, size).to(dtype)
+    a @ b
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return 2 * size**3 / best
 
 
 def _median(found: list[dict], key: str) -> float:

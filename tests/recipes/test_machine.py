@@ -1,0 +1,23 @@
+"""What a run decides from the machine it is on."""
+
+import pytest
+import torch
+from medlingua.recipes import machine
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("units", "name"), [("AMX", "bf16"), ("AVX512-BF16", "bf16"), (None, "fp32")])
+def test_O16_precision_follows_the_processor_and_no_timing(
+    units: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resumed run on a loaded machine would otherwise go on in another precision, to other weights."""
+    monkeypatch.setattr(machine, "cpu_bf16_units", lambda: units)
+    found = machine.precision_of("auto", CPU)
+    assert found.name == name
+    assert (units or "no bf16 units") in found.reason
+
+
+def test_a_precision_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cpu_bf16_units", lambda: None)
+    assert machine.precision_of("bf16", CPU).name == "bf16"
