@@ -14,9 +14,9 @@ class Architecture:
 
     model_class: transformers class with the masked-LM head. positions: how places enter. first_position:
     position id of a document's first token, from the config (RoBERTa's tables reserve rows: TRAPS C1).
-    packs: its attention goes through transformers' attention interface. token_types: its forward takes
-    `token_type_ids`. head: from the model to
-    (transform, decoder): hidden (N, width) -> features (N, F), and the Linear (F -> vocabulary).
+    interface: its attention goes through transformers' attention interface (Longformer's does not).
+    token_types: its forward takes `token_type_ids`. head: from the model to (transform, decoder): hidden
+    (N, width) -> features (N, F), and the Linear (F -> vocabulary).
     last_layer: from the body to two modules of its last layer: its attention, and the one from which on every
     token is computed alone, so that only the wanted ones need be; None where a residual passes beside it.
     """
@@ -25,7 +25,7 @@ class Architecture:
     model_class: str
     positions: Literal["learned", "rotary"]
     first_position: Callable[[Any], int]
-    packs: bool
+    interface: bool
     token_types: bool
     head: Callable[[Any], tuple[Callable[[Tensor], Tensor], nn.Linear]]
     last_layer: Callable[[Any], tuple[nn.Module, nn.Module]] | None = None

@@ -13,13 +13,13 @@ from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import torch
+from medlingua.adapters.document_attention import DENSE_TOKENS, attend_document
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 NAME = "medlingua"
-_DENSE_TOKENS = 512  # above it the flash kernel's smaller memory wins
 Backend = Literal["plain", "blockwise", "varlen", "flash"]
 
 
@@ -41,7 +41,7 @@ def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
         return BackendChoice("blockwise", "flash kernels take bf16 or fp16 only")
     if device.type == "cpu":
         return BackendChoice(
-            "blockwise", f"document by document on the cpu, whole weights up to {_DENSE_TOKENS} tokens"
+            "blockwise", f"document by document on the cpu, whole weights up to {DENSE_TOKENS} tokens"
         )
     return BackendChoice("blockwise", f"scaled_dot_product_attention, document by document, on {device.type}")
 
@@ -53,6 +53,7 @@ def attend(
     cu_seqlens: Tensor,
     *,
     cu_seqlens_q: Tensor | None = None,
+    global_tokens: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
     causal: bool = False,
@@ -63,6 +64,8 @@ def attend(
     query: (T, H, D) float; key, value: (T, G, D). cu_seqlens: (documents + 1,) int32, 0 first, T last.
     cu_seqlens_q: borders of the queries where they are fewer than the keys, (M, H, D) with M last; then every
     query sees its whole document, so neither reach nor causal may be given.
+    global_tokens: (n,) int64, ascending rows of tokens that all of their document see and that see it all,
+    whatever the reach; not with causal, nor with chosen queries.
     reach: a token sees tokens at most this far away, each side (half of a window's width); None sees all.
     scale: factor on the scores, default D ** -0.5. causal: a token sees no later token.
     backend: None takes choose_backend's. Returns (T, H, D), the dtype of query.
@@ -71,6 +74,9 @@ def attend(
         cu_seqlens_q = cu_seqlens
     elif reach is not None or causal:
         raise ValueError("chosen queries have no place: give neither reach nor causal")
+    if global_tokens is not None:
+        _check_global(global_tokens, cu_seqlens, causal or cu_seqlens_q is not cu_seqlens)
+        backend = backend if backend == "plain" else "blockwise"  # the flash kernels know no global token
     name = backend or choose_backend(query.device, query.dtype).name
     if name in ("varlen", "flash"):
         asked, longest = (int(borders.diff().max()) for borders in (cu_seqlens_q, cu_seqlens))
@@ -86,10 +92,21 @@ def attend(
         )  # fmt: skip
     if name == "plain":
         return attend_plain(
-            query, key, value, cu_seqlens, cu_seqlens_q=cu_seqlens_q, reach=reach, scale=scale, causal=causal
-        )
+            query, key, value, cu_seqlens,
+            cu_seqlens_q=cu_seqlens_q, global_tokens=global_tokens, reach=reach, scale=scale, causal=causal,
+        )  # fmt: skip
     asked_of, lengths = cu_seqlens_q.diff().tolist(), cu_seqlens.diff().tolist()
-    return _attend_blockwise(query, key, value, asked_of, lengths, reach, scale, causal)
+    places = [] if global_tokens is None else global_tokens.tolist()
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
+    return _attend_blockwise(query, key, value, asked_of, lengths, places, reach, factor, causal)
+
+
+def _check_global(global_tokens: Tensor, cu_seqlens: Tensor, other: bool) -> None:
+    if other:
+        raise ValueError("global tokens see the whole document: not with causal, nor with chosen queries")
+    outside = global_tokens[(global_tokens < 0) | (global_tokens >= int(cu_seqlens[-1]))]
+    if len(outside):
+        raise ValueError(f"global token {int(outside[0])} is outside the batch's {int(cu_seqlens[-1])} tokens")
 
 
 def attend_plain(
@@ -99,6 +116,7 @@ def attend_plain(
     cu_seqlens: Tensor,
     *,
     cu_seqlens_q: Tensor | None = None,
+    global_tokens: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
     causal: bool = False,
@@ -113,7 +131,11 @@ def attend_plain(
     seen = asker[:, None] == document[None, :]
     distance = asking[:, None] - tokens[None, :]
     if reach is not None:
-        seen &= distance.abs() <= reach
+        near = distance.abs() <= reach
+        if global_tokens is not None:
+            near[global_tokens] = True
+            near[:, global_tokens] = True
+        seen &= near
     if causal:
         seen &= distance >= 0
     groups = query.shape[1] // key.shape[1]
@@ -129,88 +151,19 @@ def _attend_blockwise(
     value: Tensor,
     asked: list[int],
     lengths: list[int],
+    global_tokens: list[int],
     reach: int | None,
-    scale: float | None,
+    scale: float,
     causal: bool,
 ) -> Tensor:
     # split, not slices: its gradient is one concatenation instead of a zero-filled copy a document.
-    grouped = query.shape[1] != key.shape[1]
-    dense = query.device.type == "cpu" and not causal and not grouped
-    outputs = []
     parts = (torch.split(x, sizes) for x, sizes in ((query, asked), (key, lengths), (value, lengths)))
+    outputs, start = [], 0
     for q, k, v in zip(*parts, strict=True):
-        whole = reach is None or len(k) <= reach + 1
-        if dense and whole and len(k) <= _DENSE_TOKENS:
-            outputs.append(_Dense.apply(q, k, v, q.shape[-1] ** -0.5 if scale is None else scale))  # type: ignore[no-untyped-call]
-            continue
-        q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))  # (1, heads, length, D)
-        if reach is None or whole:
-            out = scaled_dot_product_attention(q, k, v, scale=scale, is_causal=causal, enable_gqa=grouped)
-        else:
-            out = _attend_window(q, k, v, reach, scale, causal, grouped)
-        outputs.append(out[0].transpose(0, 1))
+        places = tuple(t - start for t in global_tokens if start <= t < start + len(k))
+        outputs.append(attend_document(q, k, v, reach, scale, causal, places))
+        start += len(k)
     return torch.cat(outputs)
-
-
-class _Dense(torch.autograd.Function):
-    """One short document on a CPU, keys (L, H, D): all its weights at once, kept for the gradient.
-
-    Two to three times as fast as torch's CPU flash kernel up to some 500 tokens, most of all in bf16
-    (reports/notes); the weights take H * L * L entries.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-        with torch.autocast("cpu", enabled=False):
-            # Contiguous once: each of the products below would copy its own.
-            q, k, v = (x.transpose(0, 1).contiguous() for x in (query * scale, key, value))
-            weights = torch.bmm(q, k.transpose(1, 2)).softmax(dim=-1)
-            out = torch.bmm(weights, v).transpose(0, 1)
-        ctx.save_for_backward(q, k, v, weights, out)
-        ctx.scale = scale
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, weights, out = ctx.saved_tensors
-        d_out = grads[0]
-        # The softmax's gradient needs each row's sum of weight times its gradient, which is out . d_out.
-        inner = (d_out * out).sum(dim=-1).T[:, :, None]
-        d_out = d_out.transpose(0, 1).contiguous()
-        d_v = torch.bmm(weights.transpose(1, 2), d_out)
-        d_scores = torch.bmm(d_out, v.transpose(1, 2)).sub_(inner).mul_(weights)
-        d_q = torch.bmm(d_scores, k).mul_(ctx.scale)
-        d_k = torch.bmm(d_scores.transpose(1, 2), q)
-        return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None
-
-
-def _attend_window(
-    q: Tensor, k: Tensor, v: Tensor, reach: int, scale: float | None, causal: bool, grouped: bool
-) -> Tensor:
-    """One document, (1, heads, L, D): blocks of queries against the keys that they can reach."""
-    length = q.shape[2]
-    block = max(64, reach)
-    outputs = []
-    for start in range(0, length, block):
-        end = min(start + block, length)
-        first, last = max(0, start - reach), min(length, end + reach)
-        distance = (
-            torch.arange(start, end, device=q.device)[:, None] - torch.arange(first, last, device=q.device)[None, :]
-        )
-        seen = distance.abs() <= reach
-        if causal:
-            seen &= distance >= 0
-        outputs.append(
-            scaled_dot_product_attention(
-                q[:, :, start:end],
-                k[:, :, first:last],
-                v[:, :, first:last],
-                attn_mask=seen,
-                scale=scale,
-                enable_gqa=grouped,
-            )
-        )
-    return torch.cat(outputs, dim=2)
 
 
 @cache

@@ -11,6 +11,7 @@ import transformers
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from medlingua.adapters.architecture import Architecture, architecture_of, usable_length
 from medlingua.adapters.attention import NAME, register
+from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from safetensors import SafetensorError
@@ -74,6 +75,8 @@ def load(
     torch.manual_seed(seed)
     model = _load_weights(base, config, architecture, head, revision, allowed)
     tokenizer = _read(base, AutoTokenizer, revision, allowed)
+    if architecture.family == "longformer":
+        accelerate_longformer(model)
     encoder = Encoder(model, tokenizer, architecture, _read_lineage(base))
     _check_tokenizer(encoder, base)
     set_dropout(model, 0.0)
@@ -89,7 +92,7 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     """
     model, tokenizer = encoder.model, encoder.tokenizer
     implementation = model.config._attn_implementation
-    model.config._attn_implementation = "sdpa" if encoder.architecture.packs else "eager"
+    model.config._attn_implementation = "sdpa" if encoder.architecture.interface else "eager"
     model.save_pretrained(folder)
     model.config._attn_implementation = implementation
     tokenizer.model_max_length = encoder.length
@@ -206,7 +209,7 @@ def _load_weights(
             config=config,
             revision=revision,
             dtype=torch.float32,  # whatever the file holds: bf16 weights stall in training (C15)
-            attn_implementation=NAME if architecture.packs else "eager",
+            attn_implementation=NAME if architecture.interface else "eager",
             use_safetensors=None if "pickle" in allowed else True,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # listed below, with what else does not fit

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from medlingua.adapters.architecture import Architecture
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.longformer_attention import Row, packed_states
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,8 @@ class Packed:
 
     ids: (T,) int64, special tokens included. positions: (T,) int64, restarting at the family's first
     position in every document. cu_seqlens: (documents + 1,) int32 borders. labels: (M,) int64 true ids at
-    label_positions: (M,) int64, indices into the row; both empty where nothing is predicted.
+    label_positions: (M,) int64, indices into the row; both empty where nothing is predicted. global_tokens:
+    (n,) int64 ascending indices of tokens with global attention, Longformer's alone.
     """
 
     ids: Tensor
@@ -27,18 +28,22 @@ class Packed:
     cu_seqlens: Tensor
     labels: Tensor
     label_positions: Tensor
+    global_tokens: Tensor
+
+    def predicting(self, labels: np.ndarray, positions: np.ndarray) -> "Packed":
+        """The same row with these true ids to predict at these indices, (M,) both."""
+        where = torch.from_numpy(positions.astype(np.int64))
+        return replace(self, labels=torch.from_numpy(labels.astype(np.int64)), label_positions=where)
 
     def to(self, device: torch.device) -> "Packed":
-        return Packed(
-            *(
-                getattr(self, name).to(device, non_blocking=True)
-                for name in ("ids", "positions", "cu_seqlens", "labels", "label_positions")
-            )
-        )
+        return Packed(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
-def pack(documents: Sequence[np.ndarray], first_position: int) -> Packed:
-    """Token id arrays (special tokens included) -> one row, nothing to predict."""
+def pack(documents: Sequence[np.ndarray], first_position: int, global_first: bool = False) -> Packed:
+    """Token id arrays (special tokens included) -> one row, nothing to predict.
+
+    global_first: the first token of every document gets global attention.
+    """
     lengths = np.array([len(ids) for ids in documents])
     if not lengths.all():
         raise ValueError(f"document {int(np.argmin(lengths))} of the batch has no token")
@@ -51,6 +56,7 @@ def pack(documents: Sequence[np.ndarray], first_position: int) -> Packed:
         torch.from_numpy(starts.astype(np.int32)),
         nothing,
         nothing,
+        torch.from_numpy(starts[:-1]) if global_first else nothing,
     )
 
 
@@ -58,20 +64,15 @@ def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) 
     """Last hidden states of a packed row, (T, width): each document as if it were alone.
 
     rows: (M,) int64 indices into the row, ascending; then only theirs are returned, (M, width), and where the family
-    allows it the last layer computes no other query, nor anything after. Families whose attention transformers
-    does not dispatch (Longformer) are padded inside and unpadded.
+    allows it the last layer computes no other query, nor anything after.
     """
     body, architecture = encoder.model.base_model, encoder.architecture
-    if not architecture.packs:
-        lengths = packed.cu_seqlens.diff().tolist()
-        ids, positions = (pad_sequence(list(torch.split(x, lengths)), True) for x in (packed.ids, packed.positions))
-        real = pad_sequence([torch.ones(n, dtype=torch.int64, device=ids.device) for n in lengths], True)
-        ids = ids.masked_fill(real == 0, encoder.model.config.pad_token_id)
-        # Padded places still look up a row: give them the padding's own, never one past the table.
-        positions = positions.masked_fill(real == 0, encoder.model.config.pad_token_id)
-        states = body(input_ids=ids, position_ids=positions, attention_mask=real).last_hidden_state
-        states = states[real.bool()]
-        return states if rows is None else states[rows]  # type: ignore[no-any-return]
+    if architecture.family == "longformer":
+        row = Row(packed.cu_seqlens, packed.global_tokens)
+        states = packed_states(body, packed.ids, packed.positions, row)
+        return states if rows is None else states[rows]
+    if len(packed.global_tokens):
+        raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
     kinds = {"token_type_ids": torch.zeros_like(packed.ids)[None]} if architecture.token_types else {}
     with _only(rows, body, architecture) as narrowed:
         states = body(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from medlingua.adapters.packed import Packed, pack
 from medlingua.languages.errors import InputError
 from medlingua.recipes.corpus import Shard, mixture_of
@@ -186,10 +185,4 @@ def _packed(chunks: list[Chunk], first_position: int) -> Packed:
     offsets = row.cu_seqlens[:-1].tolist()
     where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
     labels = np.concatenate([c.labels for c in chunks])
-    return Packed(
-        row.ids,
-        row.positions,
-        row.cu_seqlens,
-        torch.from_numpy(labels),
-        torch.from_numpy(where.astype(np.int64)),
-    )
+    return row.predicting(labels, where)

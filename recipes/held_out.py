@@ -138,6 +138,5 @@ def _groups(rows: Sequence[_Hidden]) -> Iterable[list[_Hidden]]:
 def _pack(rows: Sequence[_Hidden], first_position: int) -> Packed:
     row = pack([r.ids for r in rows], first_position)
     offsets = row.cu_seqlens[:-1].tolist()
-    where = np.concatenate([r.positions + o for r, o in zip(rows, offsets, strict=True)]).astype(np.int64)
-    labels = np.concatenate([r.labels for r in rows])
-    return Packed(row.ids, row.positions, row.cu_seqlens, torch.from_numpy(labels), torch.from_numpy(where))
+    where = np.concatenate([r.positions + o for r, o in zip(rows, offsets, strict=True)])
+    return row.predicting(np.concatenate([r.labels for r in rows]), where)

@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from medlingua.adapters.attention import choose_backend
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.packed import Packed, pack
+from medlingua.adapters.packed import pack
 from medlingua.recipes.batches import Batch, Place
 from medlingua.recipes.loop import build_optimizer, step
 from medlingua.recipes.machine import Precision, describe, peak_memory_bytes
@@ -22,15 +22,14 @@ def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | No
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     backend = choose_backend(encoder.device, dtype)
     parameters = sum(p.numel() for p in encoder.model.parameters())
-    packs = encoder.architecture.packs
     return PlanRow(
         machine=describe(),
         device=str(encoder.device),
         threads=torch.get_num_threads(),
         precision=precision.name,
         precision_reason=precision.reason,
-        attention=backend.name if packs else "stock",
-        attention_reason=backend.reason if packs else "this family has its own attention; documents are padded",
+        attention=backend.name,
+        attention_reason=backend.reason,
         parameters=parameters,
         tokens=run.tokens,
         steps=math.ceil(run.tokens / run.train.batch_tokens),
@@ -80,8 +79,7 @@ def _noise(run: Run, encoder: Encoder) -> Batch:
     row = pack([rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position)
     tokens = count * length
     where = np.sort(rng.permutation(tokens)[: max(1, round(run.objective.mask_rate * tokens))])
-    packed = Packed(row.ids, row.positions, row.cu_seqlens, row.ids[torch.from_numpy(where)], torch.from_numpy(where))
-    return Batch((packed,), tokens, len(where), Place())
+    return Batch((row.predicting(row.ids.numpy()[where], where),), tokens, len(where), Place())
 
 
 def _memory(encoder: Encoder, run: Run, parameters: int) -> int:

@@ -100,18 +100,52 @@ def test_chosen_queries_take_no_window() -> None:
         attend(*qkv, borders, cu_seqlens_q=borders, reach=2)
 
 
-def test_O8_attention_in_bf16_stays_near_the_definition_in_fp32() -> None:
+@pytest.mark.parametrize("reach", [None, 100])
+def test_O8_attention_in_bf16_stays_near_the_definition_in_fp32(reach: int | None) -> None:
     *qkv, borders = tensors([300, 40, 700], 4, 4)
     found = []
     for function, dtype in ((attend, torch.bfloat16), (attend_plain, torch.float32)):
         leaves = [x.bfloat16().to(dtype).requires_grad_() for x in qkv]
-        out = function(*leaves, borders)
+        out = function(*leaves, borders, reach=reach)
         assert out.dtype == dtype
         out.float().square().sum().backward()
         found.append([out.detach().float(), *(x.grad.float() for x in leaves)])
     for ours, plain in zip(*found, strict=True):
         # bf16 keeps 8 bits: a few roundings on the way.
         assert (ours - plain).norm() < 0.02 * plain.norm()
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), reach=st.sampled_from([0, 3, 20, 70, 130]), heads=st.sampled_from([(2, 2), (4, 2)]))
+def test_global_tokens_equal_the_definition_values_and_gradients(
+    data: Any, reach: int, heads: tuple[int, int]
+) -> None:
+    """None, some or all tokens of a document, at its ends and next to each other."""
+    lengths = data.draw(st.lists(st.integers(1, 300), min_size=1, max_size=3))
+    chosen = torch.tensor(sorted(data.draw(st.sets(st.integers(0, sum(lengths) - 1)))), dtype=torch.int64)
+    *qkv, borders = tensors(lengths, *heads)
+    toward = torch.randn(qkv[0].shape, generator=torch.Generator().manual_seed(1))
+    found = []
+    for function in (attend, attend_plain):
+        leaves = [x.clone().requires_grad_() for x in qkv]
+        out = function(*leaves, borders, reach=reach, global_tokens=chosen)
+        (out * toward).sum().backward()
+        found.append([out.detach(), *(x.grad for x in leaves)])
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("token", [-1, 8])
+def test_a_global_token_outside_the_document_is_named(token: int) -> None:
+    *qkv, borders = tensors([8], 2, 2)
+    with pytest.raises(ValueError, match=f"global token {token} is outside"):
+        attend(*qkv, borders, reach=2, global_tokens=torch.tensor([token]))
+
+
+def test_global_tokens_are_not_causal() -> None:
+    *qkv, borders = tensors([8], 2, 2)
+    with pytest.raises(ValueError, match="not with causal"):
+        attend(*qkv, borders, reach=2, causal=True, global_tokens=torch.tensor([0]))
 
 
 @pytest.mark.parametrize("function", [attend, attend_plain])

@@ -65,7 +65,7 @@ def test_C1_a_short_text_gives_the_logits_of_the_stock_model(family: str, build:
     torch.testing.assert_close(logits(encoder, [ids]), stock(folder, family, ids)[0], atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("family", [name for name in FAMILIES if ARCHITECTURES[name].packs])
+@pytest.mark.parametrize("family", [name for name in FAMILIES if ARCHITECTURES[name].interface])
 def test_O8_restarted_positions_alone_would_mix_documents(family: str, build: Any) -> None:
     """The test above can fail: without the borders the same row gives other logits."""
     encoder = load(str(build(family)))

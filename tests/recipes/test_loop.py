@@ -11,7 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.packed import Packed, pack
+from medlingua.adapters.packed import pack
 from medlingua.languages.errors import InputError
 from medlingua.recipes import loop
 from medlingua.recipes.batches import Batch, Place
@@ -83,8 +83,7 @@ def cut_into(encoder: Encoder, parts: int) -> Batch:
         row = pack([ids for ids, _ in group], encoder.first_position)
         offsets = row.cu_seqlens[:-1].tolist()
         where = np.concatenate([places + offset for (_, places), offset in zip(group, offsets, strict=True)])
-        labels = torch.from_numpy(np.concatenate([ids[places] for ids, places in group]))
-        micro.append(Packed(row.ids, row.positions, row.cu_seqlens, labels, torch.from_numpy(where)))
+        micro.append(row.predicting(np.concatenate([ids[places] for ids, places in group]), where))
     targets = sum(len(m.labels) for m in micro)
     return Batch(tuple(micro), sum(len(m.ids) for m in micro), targets, Place())
 

@@ -1,0 +1,203 @@
+"""Attention inside one document: whole for short ones, in bands of a window for long ones.
+
+Shapes: Q queries (L where every token asks), L keys, H query heads, G key heads (H a multiple of G), D wide.
+On a processor the weights are kept for the gradient, which beats torch's CPU flash kernel on short stretches
+by two to three times (reports/notes); elsewhere, and for long whole documents, it is
+scaled_dot_product_attention.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+DENSE_TOKENS = 512  # whole weights up to here: above it the flash kernel's smaller memory wins
+_LEAST_BLOCK = 64
+_MOST_BLOCK = 128  # queries of one band: fewer waste less outside the window, more make larger products
+
+
+def attend_document(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    reach: int | None,
+    scale: float,
+    causal: bool = False,
+    global_places: tuple[int, ...] = (),
+) -> Tensor:
+    """One document: query (Q, H, D), key and value (L, G, D) -> (Q, H, D). Q < L only without reach and causal.
+
+    global_places: tokens that every token sees, and that see every token, whatever the reach; not with causal.
+    """
+    grouped = query.shape[1] != key.shape[1]
+    whole = reach is None or len(key) <= reach + 1 or len(global_places) == len(key)
+    own = query.device.type == "cpu" and not grouped
+    if whole and own and not causal and len(key) <= DENSE_TOKENS:
+        return _Dense.apply(query, key, value, scale)  # type: ignore[no-any-return, no-untyped-call]
+    if whole:
+        return _scaled_dot_product(query, key, value, scale, None, causal)
+    assert reach is not None
+    if own:
+        out = _Banded.apply(query, key, value, scale, reach, causal, global_places)  # type: ignore[no-untyped-call]
+    else:
+        parts = []
+        for band in _bands(len(key), reach, global_places):
+            bias = _bias(band, reach, causal, query.dtype, query.device)
+            seen = query[band.start : band.end], _seen(key, band), _seen(value, band)
+            parts.append(_scaled_dot_product(*seen, scale, bias))
+        out = torch.cat(parts)
+    if global_places:
+        rows = torch.tensor(global_places, device=query.device)
+        out = out.index_copy(0, rows, attend_document(query[rows], key, value, None, scale))
+    return out  # type: ignore[no-any-return]
+
+
+def _scaled_dot_product(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, bias: Tensor | None, causal: bool = False
+) -> Tensor:
+    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))  # (1, heads, tokens, D)
+    grouped = query.shape[1] != key.shape[1]
+    out = scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale, is_causal=causal, enable_gqa=grouped)
+    return out[0].transpose(0, 1)
+
+
+class _Dense(torch.autograd.Function):
+    """All weights of a short document at once: H * L * L entries, kept for the gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            q, k, v = _by_heads(query * scale, key, value)
+            weights = torch.bmm(q, k.transpose(1, 2)).softmax(dim=-1)
+            out = torch.bmm(weights, v).transpose(0, 1)
+        ctx.save_for_backward(q, k, v, weights, out)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, weights, out = ctx.saved_tensors
+        d_out = grads[0]
+        # The softmax's gradient needs each row's sum of weight times its gradient, which is out . d_out.
+        inner = (d_out * out).sum(dim=-1).T[:, :, None]
+        d_out = d_out.transpose(0, 1).contiguous()
+        d_v = torch.bmm(weights.transpose(1, 2), d_out)
+        d_scores = torch.bmm(d_out, v.transpose(1, 2)).sub_(inner).mul_(weights)
+        d_q = torch.bmm(d_scores, k).mul_(ctx.scale)
+        d_k = torch.bmm(d_scores.transpose(1, 2), q)
+        return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None
+
+
+class _Banded(torch.autograd.Function):
+    """Blocks of queries against the keys that they reach, and the global ones before those."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        reach: int,
+        causal: bool,
+        global_places: tuple[int, ...],
+    ) -> Tensor:
+        with torch.autocast("cpu", enabled=False):
+            q, k, v = _by_heads(query * scale, key, value)
+            out = torch.empty_like(q)
+            weights = []
+            for band in _bands(len(key), reach, global_places):
+                bias = _bias(band, reach, causal, q.dtype, q.device)
+                scores = torch.baddbmm(bias, q[:, band.start : band.end], _seen(k, band, 1).transpose(1, 2))
+                weights.append(scores.softmax(dim=-1))
+                torch.bmm(weights[-1], _seen(v, band, 1), out=out[:, band.start : band.end])
+        out = out.transpose(0, 1)
+        ctx.save_for_backward(q, k, v, out, *weights)
+        ctx.scale, ctx.reach, ctx.global_places = scale, reach, global_places
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, out, *weights = ctx.saved_tensors
+        inner = (grads[0] * out).sum(dim=-1).T[:, :, None]
+        d_out = grads[0].transpose(0, 1).contiguous()
+        d_q = torch.empty_like(q)
+        # Neighbouring bands add to the same keys: in fp32, whatever the weights are in.
+        d_k, d_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
+        for band, w in zip(_bands(k.shape[1], ctx.reach, ctx.global_places), weights, strict=True):
+            rows = slice(band.start, band.end)
+            d_band = d_out[:, rows]
+            d_scores = torch.bmm(d_band, _seen(v, band, 1).transpose(1, 2)).sub_(inner[:, rows]).mul_(w)
+            torch.bmm(d_scores, _seen(k, band, 1), out=d_q[:, rows])
+            _add(d_v, band, torch.bmm(w.transpose(1, 2), d_band))
+            _add(d_k, band, torch.bmm(d_scores.transpose(1, 2), q[:, rows]))
+        d_q.mul_(ctx.scale)
+        d_k, d_v = d_k.to(k.dtype), d_v.to(v.dtype)
+        return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None
+
+
+def _by_heads(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """(L, H, D) -> (H, L, D), contiguous once: each of the products that follow would copy its own."""
+    return tuple(x.transpose(0, 1).contiguous() for x in tensors)
+
+
+class _Band(NamedTuple):
+    """Queries start:end see keys first:last where the window lets them, and the global keys everywhere."""
+
+    start: int
+    end: int
+    first: int
+    last: int
+    global_places: tuple[int, ...]
+
+
+def _bands(length: int, reach: int, global_places: tuple[int, ...]) -> Iterator[_Band]:
+    block = min(max(reach, _LEAST_BLOCK), _MOST_BLOCK)
+    for start in range(0, length, block):
+        end = min(start + block, length)
+        yield _Band(start, end, max(0, start - reach), min(length, end + reach), global_places)
+
+
+def _seen(x: Tensor, band: _Band, dim: int = 0) -> Tensor:
+    """Keys or values of a band: the global ones, then the window's."""
+    window = x.narrow(dim, band.first, band.last - band.first)
+    if not band.global_places:
+        return window
+    return torch.cat([x.index_select(dim, torch.tensor(band.global_places, device=x.device)), window], dim=dim)
+
+
+def _add(total: Tensor, band: _Band, part: Tensor) -> None:
+    """Adds (H, globals + window, D) to the keys that _seen took them from."""
+    count = len(band.global_places)
+    if count:
+        total.index_add_(1, torch.tensor(band.global_places), part[:, :count].to(total.dtype))
+    total[:, band.first : band.last] += part[:, count:]
+
+
+def _bias(band: _Band, reach: int, causal: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """0 where a query sees a key and -inf elsewhere: (queries, globals + window)."""
+    window = _window_bias(
+        band.end - band.start, band.last - band.first, band.start - band.first, reach, causal, dtype, device
+    )
+    if not band.global_places:
+        return window
+    places = torch.tensor(band.global_places, device=device)
+    inside = places[(places >= band.first) & (places < band.last)] - band.first
+    # A global key stands before the window: inside it would be counted twice.
+    window = window.index_fill(1, inside, float("-inf"))
+    return torch.cat([window.new_zeros(len(window), len(places)), window], dim=1)
+
+
+@lru_cache(maxsize=32)
+def _window_bias(
+    rows: int, columns: int, shift: int, reach: int, causal: bool, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """Row i stands `shift` after column 0. All bands but the first and the last are alike."""
+    distance = torch.arange(rows, device=device)[:, None] + shift - torch.arange(columns, device=device)
+    seen = distance.abs() <= reach
+    if causal:
+        seen &= distance >= 0
+    return torch.zeros(rows, columns, dtype=dtype, device=device).masked_fill(~seen, float("-inf"))

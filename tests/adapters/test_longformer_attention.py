@@ -1,0 +1,139 @@
+"""Ours against the stock Longformer layers: same weights, same outputs, same gradients."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from medlingua.adapters.encoder import load
+from medlingua.adapters.longformer_attention import accelerate_longformer
+from medlingua.adapters.packed import hidden_states, pack
+from transformers import LongformerForMaskedLM, LongformerForSequenceClassification
+
+LENGTH = 61
+
+
+def models(folder: Any, kind: Any = LongformerForMaskedLM) -> tuple[Any, Any]:
+    """The stock model and ours, without dropout."""
+    torch.manual_seed(0)
+    stock = kind.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    ours = kind.from_pretrained(folder, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    ours.load_state_dict(stock.state_dict())
+    accelerate_longformer(ours)
+    return stock, ours
+
+
+def batch(padding: str, chosen: tuple[tuple[int, ...], ...]) -> dict[str, torch.Tensor]:
+    ids = torch.randint(5, 300, (3, LENGTH), generator=torch.Generator().manual_seed(0))
+    mask, every = torch.ones_like(ids), torch.zeros_like(ids)
+    if padding == "right":
+        mask[0, 20:], mask[2, 50:] = 0, 0
+    elif padding == "left":
+        mask[0, :40], mask[2, :11] = 0, 0
+    elif padding == "inside":
+        mask[0, 20:30], mask[1, 5] = 0, 0
+    for row, places in enumerate(chosen):
+        every[row, list(places)] = 1
+    return {"input_ids": ids.where(mask.bool(), 1), "attention_mask": mask, "global_attention_mask": every}
+
+
+GLOBAL = {
+    "none": ((), (), ()),
+    "first": ((0,), (0,), (0,)),
+    "anywhere": ((41, 45), (7, 8, 30, 60), ()),
+    "uneven": ((), (33,), tuple(range(10, 40))),
+    "all": (tuple(range(LENGTH)),) * 3,
+}
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["inference", "training"])
+@pytest.mark.parametrize("chosen", GLOBAL)
+@pytest.mark.parametrize("padding", ["none", "right", "left", "inside"])
+def test_an_accelerated_longformer_gives_the_stock_outputs_and_gradients(
+    padding: str, chosen: str, training: bool, build: Any
+) -> None:
+    inputs = batch(padding, GLOBAL[chosen])
+    real = inputs["attention_mask"].bool()
+    found = []
+    for model in models(build("longformer")):
+        model.train(training)
+        logits = model(**inputs).logits[real]
+        (logits * torch.linspace(-1, 1, logits.shape[-1])).mean().mul(10).backward()
+        found.append((logits.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}))
+    (stock, theirs), (ours, mine) = found
+    assert stock.abs().max() > 0.1
+    torch.testing.assert_close(ours, stock, atol=1e-5, rtol=1e-5)
+    assert mine.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        scale = max(1.0, float(gradient.abs().max()))
+        assert (mine[name] - gradient).abs().max() < 1e-5 * scale, name
+
+
+def test_the_stock_classification_head_keeps_its_global_first_token(build: Any) -> None:
+    stock, ours = (m.eval() for m in models(build("longformer"), LongformerForSequenceClassification))
+    inputs = batch("right", GLOBAL["none"])
+    del inputs["global_attention_mask"]
+    with torch.no_grad():
+        torch.testing.assert_close(ours(**inputs).logits, stock(**inputs).logits, atol=1e-5, rtol=1e-5)
+
+
+def test_attentions_that_are_asked_for_are_the_stock_ones(build: Any) -> None:
+    stock, ours = (m.eval() for m in models(build("longformer")))
+    inputs = batch("right", GLOBAL["first"])
+    with torch.no_grad():
+        theirs, mine = (m(**inputs, output_attentions=True).attentions for m in (stock, ours))
+    for a, b in zip(theirs, mine, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_dropout_on_attention_weights_is_refused_not_dropped(build: Any) -> None:
+    model = LongformerForMaskedLM.from_pretrained(build("longformer"), attention_probs_dropout_prob=0.1)
+    accelerate_longformer(model)
+    with pytest.raises(ValueError, match="attention_probs_dropout_prob to 0"):
+        model.train()(**batch("none", GLOBAL["none"]))
+
+
+def test_what_an_accelerated_model_saves_is_a_stock_checkpoint(build: Any, tmp_path: Any) -> None:
+    stock, ours = (m.eval() for m in models(build("longformer")))
+    ours.save_pretrained(tmp_path / "again")
+    again = LongformerForMaskedLM.from_pretrained(tmp_path / "again").eval()
+    with torch.no_grad():
+        inputs = batch("right", GLOBAL["first"])
+        torch.testing.assert_close(again(**inputs).logits, stock(**inputs).logits)
+
+
+def test_a_model_without_longformer_layers_is_refused(build: Any) -> None:
+    with pytest.raises(ValueError, match="no Longformer layer"):
+        accelerate_longformer(load(str(build("bert"))).model)
+
+
+def test_packed_documents_with_a_global_first_token_give_the_stock_logits(build: Any) -> None:
+    folder = build("longformer")
+    encoder = load(str(folder))
+    draw = np.random.default_rng(0)
+    ids = [np.array([0, *draw.integers(5, 300, n - 2), 2]) for n in (40, 3, 57)]
+    with torch.no_grad():
+        row = pack(ids, encoder.first_position, global_first=True)
+        together = torch.split(hidden_states(encoder, row), [len(i) for i in ids])
+        stock = LongformerForMaskedLM.from_pretrained(folder).eval()
+        for found, one in zip(together, ids, strict=True):
+            given = torch.tensor(one)[None]
+            first = torch.zeros_like(given).index_fill(1, torch.tensor([0]), 1)
+            expected = stock.longformer(input_ids=given, global_attention_mask=first).last_hidden_state[0]
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_C7_masked_lm_trains_the_global_projections_only_with_global_tokens(build: Any) -> None:
+    encoder = load(str(build("longformer")))
+    ids = [np.array([0, *range(10, 50), 2])]
+    for first in (False, True):
+        encoder.model.zero_grad()
+        hidden_states(encoder, pack(ids, encoder.first_position, global_first=first)).sum().backward()
+        grown = {n for n, p in encoder.model.named_parameters() if "_global" in n and p.grad is not None}
+        assert len(grown) == (12 if first else 0)
+
+
+def test_global_tokens_are_refused_by_other_families(build: Any) -> None:
+    encoder = load(str(build("bert")))
+    with pytest.raises(ValueError, match="bert has none"):
+        hidden_states(encoder, pack([np.array([2, 9, 3])], 0, global_first=True))
