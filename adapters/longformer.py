@@ -1,0 +1,77 @@
+"""To Longformer: the same weights, a longer position table, local windows, global projections copied.
+
+Method: Beltagy et al., arXiv 2004.05150 (section 5), and the silent bugs of its many re-implementations, TRAPS
+C1 to C14. The result is a stock LongformerForMaskedLM.
+"""
+
+import copy
+
+import torch
+from medlingua.adapters.architecture import ARCHITECTURES
+from medlingua.adapters.bert_like import FAMILIES, check_source, config_like, filled, named_weights
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.longformer_attention import accelerate_longformer
+from medlingua.adapters.positions import tiled
+from medlingua.languages.errors import InputError
+from torch import nn
+from transformers import LongformerConfig, LongformerForMaskedLM
+from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
+
+
+def to_longformer(source: Encoder, length: int, window: int | tuple[int, ...]) -> Encoder:
+    """A Longformer of `length` usable tokens, specials included, with the source's weights.
+
+    source: BERT, RoBERTa, CamemBERT, XLM-R or ELECTRA; or a Longformer, which is resized, up or down. window: total
+    width, half on each side, even; one for all layers or one a layer. Inside half a window plus one token the
+    logits are the source's; at any length with every token global. The source is not changed.
+    InputError for what has no exact image and for lengths and windows that do not go together.
+    """
+    check_source(source, "Longformer", (*FAMILIES, "longformer"))
+    config = source.model.config
+    windows = _checked_windows(window, config.num_hidden_layers, length)
+    again = source.architecture.family == "longformer"
+    if length < source.length and not again:
+        raise InputError(f"adapt.length {length} is shorter than the source's {source.length} tokens")
+    first = int(config.pad_token_id) + 1
+    tokenizer = copy.deepcopy(source.tokenizer)
+    tokenizer.model_max_length = length  # nobody else sets it (C3)
+    made = config_like(
+        LongformerConfig, config, attention_window=list(windows), max_position_embeddings=first + length,
+        bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id, sep_token_id=tokenizer.sep_token_id,
+    )  # fmt: skip
+    weights = named_weights(source)
+    table = "embeddings.position_embeddings.weight"
+    weights[table] = tiled(weights[table], source.first_position, length, first)
+    if not again:
+        for name in [n for n in weights if ".attention.self." in n]:
+            weights[_global(name)] = weights[name]
+    model = filled(LongformerForMaskedLM, made, weights, "eager")
+    accelerate_longformer(model)
+    return Encoder(model, tokenizer, ARCHITECTURES["longformer"], source.lineage)
+
+
+@torch.no_grad()
+def copy_global_projections(model: nn.Module) -> None:
+    """Start the global projections from the local ones, by value: masked-LM without global tokens never trains
+    them, so after it they are those of the source (C6, C7)."""
+    for layer in model.modules():
+        if isinstance(layer, LongformerSelfAttention):
+            for name in ("query", "key", "value"):
+                getattr(layer, f"{name}_global").load_state_dict(getattr(layer, name).state_dict())
+
+
+def _global(name: str) -> str:
+    module, kind = name.rsplit(".", 1)
+    return f"{module}_global.{kind}"
+
+
+def _checked_windows(window: int | tuple[int, ...], layers: int, length: int) -> tuple[int, ...]:
+    windows = (window,) * layers if isinstance(window, int) else tuple(window)
+    if len(windows) != layers:
+        raise InputError(f"adapt.window names {len(windows)} windows; the model has {layers} layers")
+    for one in windows:
+        if one < 2 or one % 2:
+            raise InputError(f"adapt.window {one}: a window has two equal sides, so it is even and at least 2")
+        if one > length:
+            raise InputError(f"adapt.window {one} is larger than adapt.length {length}")
+    return windows
