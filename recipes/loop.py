@@ -90,7 +90,7 @@ def train(
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
-            for batch in _ahead(stream, state.place, run.train, encoder.first_position, phase, state.phase_tokens):
+            for batch in _ahead(stream, state, run.train, encoder.first_position, phase):
                 began = time.perf_counter()
                 lr = phase.lr * schedule(phase, state.phase_tokens)
                 # Dropout's draws depend on the step alone, so a resumed run draws the same.
@@ -208,13 +208,12 @@ def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
 
 
-def _ahead(
-    stream: Stream, place: Place, settings: Train, first_position: int, phase: Phase, done: int
-) -> Iterator[Batch]:
+def _ahead(stream: Stream, state: Checkpoint, settings: Train, first_position: int, phase: Phase) -> Iterator[Batch]:
     """The batches that are left of a phase."""
-    if done >= phase.tokens:
+    if state.phase_tokens >= phase.tokens:
         return
-    yield from batches(stream, place, settings.batch_tokens, settings.micro_tokens, first_position)
+    size, global_first = (settings.batch_tokens, settings.micro_tokens), settings.global_tokens == "first"
+    yield from batches(stream, state.place, *size, first_position, global_first)
 
 
 @contextmanager

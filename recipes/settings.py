@@ -50,6 +50,10 @@ class Adapt(Settings):
     head: Literal["keep", "fresh"] = "keep"
     head_tokens: int = Field(default=0, ge=0)  # a fresh head is first trained this long, in `head_lang`
     head_lang: str = "en"
+    target: Literal["longformer", "rope"] = "longformer"  # of --strategy convert, as are the next three
+    length: int = Field(default=4_096, ge=16)  # tokens that the converted model reads, specials included
+    window: int | tuple[int, ...] = 512  # total width of Longformer's windows, for all layers or one a layer
+    theta: float = 10_000.0  # base of the rotation
 
 
 class Objective(Settings):
@@ -70,6 +74,7 @@ class Train(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
+    global_tokens: Literal["none", "first"] = "none"  # Longformer: global attention of each chunk's first token
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
     eval_tokens: int = Field(default=250_000, gt=0)

@@ -17,10 +17,11 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.embeddings import set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder, Permission
+from medlingua.adapters.longformer import copy_global_projections
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.recipes import continue_, held_out, machine
+from medlingua.recipes import continue_, convert, held_out, machine
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, prepare, training_texts
@@ -44,8 +45,8 @@ def adapt(run: Run, folder: Path) -> Path:
 
     Raises InputError for what cannot be used, Interrupted when it was asked to stop and has saved.
     """
-    if run.strategy != "continue":
-        raise InputError(f"--strategy {run.strategy} is not there yet; known: continue")
+    if run.strategy == "scratch":
+        raise InputError("--strategy scratch is not there yet; known: continue, convert")
     check_trackers(run.train.trackers)
     machine.keep_pages()
     pack = load_pack(run.lang)
@@ -79,6 +80,8 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     if not kept:
         say("no document was held out, so bits per byte are not measured: the corpus is small")
     _measure_before(run, base_name, encoder, kept, prepared, folder)
+    if run.strategy == "convert":
+        _certify(run, base_name, encoder, prepared, folder)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     say(f"precision {precision.name}: {precision.reason}")
@@ -98,6 +101,8 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
         )
 
     state = train(encoder, prepared.shards, run, folder, precision, look)
+    if run.strategy == "convert":
+        _after_conversion(run, encoder, prepared, folder)
     last = look(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
@@ -186,7 +191,10 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
     def texts() -> Iterator[str]:
         return training_texts(run, pack, selection, at_hand.tested)
 
-    start = continue_.start(run, encoder, pack.code, pack.spacy, texts)
+    if run.strategy == "convert":
+        start = continue_.Start(convert.start(run, encoder, pack.code), None)
+    else:
+        start = continue_.start(run, encoder, pack.code, pack.spacy, texts)
     if start.vocabulary is not None:
         write(folder / "vocabulary.json", start.vocabulary)
     if head == "fresh":
@@ -195,7 +203,7 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
             ids = start.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
             counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
         set_bias_to_frequencies(start.encoder, counts)
-    if head == "fresh" or start.vocabulary is not None:
+    if head == "fresh" or start.vocabulary is not None or run.strategy == "convert":
         partial = folder / "start.partial"
         shutil.rmtree(partial, ignore_errors=True)
         encoders.save(start.encoder, partial)
@@ -233,6 +241,30 @@ def _measure_before(
         rows.append(held_out.measure(encoder, kept, count, model="start", phase=0, step=0, tokens=0))
     for row in rows:
         append_row(folder / "metrics.jsonl", row)
+
+
+def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
+    """certificate.json, once; InputError where the conversion lost what it had to keep."""
+    if not (folder / "certificate.json").exists():
+        texts = [h.text for h in prepared.held_out]
+        if not texts:
+            raise InputError("a conversion is certified on held-out documents and none was held out: give more text")
+        source = encoders.load(base, revision=run.revision, allow=run.allow)
+        bits = {row.model: row for row in read_run(folder).evaluations}
+        row = convert.certificate(run, source, encoder, texts, bits)
+        convert.check(row)
+        write(folder / "certificate.json", row)
+        say("certificate: " + "; ".join(f"{c.name} {c.value:.2g}" for c in row.checks))
+
+
+def _after_conversion(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
+    """Global projections that were not trained follow the trained local ones; loss by place, once more."""
+    if run.adapt.target == "longformer" and run.train.global_tokens == "none":
+        copy_global_projections(encoder.model)
+    row = read_run(folder).certificate
+    if row is not None and all(p.model != "trained" for p in row.positions):
+        trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])
+        write(folder / "certificate.json", row.model_copy(update={"positions": (*row.positions, *trained)}))
 
 
 def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .quantities import percent, short
-from .rows import CorpusRow, EvalRow, TrainRow
+from .rows import CorpusRow, EvalRow, PositionLossRow, TrainRow
 from .scores import Comparison, Result
 
 if TYPE_CHECKING:
@@ -112,6 +112,26 @@ def bits_per_byte_figure(rows: Sequence[EvalRow], synthetic: bool) -> str:
         axes.set_xlim(right=max(1, last.tokens) * 1.13)  # room for the labels
 
     return _svg(draw, 2.8, "Bits per byte on held-out text over tokens")
+
+
+def positions_figure(rows: Sequence[PositionLossRow], synthetic: bool) -> str:
+    """Masked-LM loss by place in the document, a step for each stretch, a line for each model."""
+    colors = {"base": BEFORE, "start": ACCENT, "trained": AFTER}
+    names = {"base": "base", "start": "converted", "trained": "trained"}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for model in dict.fromkeys(row.model for row in rows):
+            own = [row for row in rows if row.model == model]
+            edges = [*(max(1, row.first) for row in own), own[-1].end]
+            axes.stairs([row.loss for row in own], edges, color=colors[model], linewidth=1.6, label=names[model])
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set_xlabel("place in the document, tokens")
+        axes.set_title(_title("Loss by place, nats a masked token", synthetic))
+        axes.legend(frameon=False, labelcolor=INK)
+
+    return _svg(draw, 2.8, "Masked-LM loss by place in the document")
 
 
 def score_figure(comparisons: Sequence[Comparison]) -> str:

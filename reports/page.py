@@ -88,6 +88,9 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "overlap_table": tables.overlap_table(record.corpora) if record.corpora else None,
         "vocabulary": record.vocabulary,
         "vocabulary_table": tables.vocabulary_table(record.vocabulary) if record.vocabulary else None,
+        "certificate": record.certificate,
+        "checks_table": tables.checks_table(record.certificate) if record.certificate else None,
+        "changes_table": tables.changes_table(record.certificate) if record.certificate else None,
         "lineage": record.lineage,
         "first_base": place(record.lineage.base) if record.lineage else "",
         "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,
@@ -106,6 +109,8 @@ def _figures(record: RunRecord) -> dict[str, str]:
         drawn["training"] = figures.training_figure(record.training, findings.phase_names(record), synthetic)
     if any(row.model == "trained" for row in record.evaluations):
         drawn["bits"] = figures.bits_per_byte_figure(record.evaluations, synthetic)
+    if record.certificate and record.certificate.positions:
+        drawn["positions"] = figures.positions_figure(record.certificate.positions, synthetic)
     if record.corpora and record.corpora.corpora:
         drawn["corpora"] = figures.corpora_figure(record.corpora.corpora)
     return drawn

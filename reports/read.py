@@ -11,7 +11,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from .rows import CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, VocabularyRow
+from .rows import CertificateRow, CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, VocabularyRow
 
 R = TypeVar("R")
 D = TypeVar("D", bound=BaseModel)
@@ -31,6 +31,7 @@ class RunRecord:
     scores: tuple[Score, ...]
     cost: CostRow | None
     vocabulary: VocabularyRow | None
+    certificate: CertificateRow | None
     lineage: Lineage | None
     incomplete: tuple[str, ...]  # files whose last line was half written, and is left out
 
@@ -50,6 +51,7 @@ def read_run(folder: Path) -> RunRecord:
         scores=read_scores(scores),
         cost=_read_document(folder / "cost.json", CostRow),
         vocabulary=_read_document(folder / "vocabulary.json", VocabularyRow),
+        certificate=_read_document(folder / "certificate.json", CertificateRow),
         lineage=_read_document(folder / "model" / "lineage.json", Lineage),
         incomplete=tuple(file.name for file in (metrics, scores) if half_written(file)),
     )

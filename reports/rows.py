@@ -1,9 +1,9 @@
 """The typed rows that recipes hand over: everything a report shows comes from these.
 
 One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
-document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow),
-and `vocabulary.json` (VocabularyRow, only where a run changed it). `model/lineage.json` holds a
-`medlingua.languages.lineage.Lineage`.
+document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow), `vocabulary.json`
+(VocabularyRow, only where a run changed it) and `certificate.json` (CertificateRow, of a conversion).
+`model/lineage.json` holds a `medlingua.languages.lineage.Lineage`.
 """
 
 from typing import Literal
@@ -135,3 +135,42 @@ class VocabularyRow(Row):
     fallback: int  # rows that no old piece described, started from the mean of all
     pieces_per_word_old: float
     pieces_per_word_new: float
+
+
+class CheckRow(Row):
+    """One property that a conversion had to keep; value and limit in the unit that the name says."""
+
+    name: str
+    value: float
+    limit: float
+    passed: bool
+
+
+class ChangeRow(Row):
+    """One field of the config that a conversion changed."""
+
+    field: str
+    before: str
+    after: str
+
+
+class PositionLossRow(Row):
+    """Masked-LM loss of the tokens between two places of long held-out documents."""
+
+    model: str  # "base", "start" (converted, before training), "trained"
+    first: int
+    end: int
+    loss: float  # nats a masked token
+    tokens: int
+
+
+class CertificateRow(Row):
+    """What a conversion preserved."""
+
+    source: str  # families
+    target: str
+    length: int  # tokens, specials included
+    checks: tuple[CheckRow, ...]
+    changes: tuple[ChangeRow, ...]
+    reach: int  # tokens away that a change is felt, in a text of 2,048 tokens at most
+    positions: tuple[PositionLossRow, ...]

@@ -11,7 +11,7 @@ from medlingua.languages.lineage import Lineage
 
 from .intervals import Estimate, paired_difference
 from .quantities import count, percent, place, signed
-from .rows import CorporaRow, CorpusRow, EvalRow, VocabularyRow
+from .rows import CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
 from .scores import Comparison, Result, change, ranked, verdict
 
 if TYPE_CHECKING:
@@ -186,6 +186,24 @@ def difference_text(value: Estimate) -> str:
     if value.low is None or value.high is None:
         return signed(value.mean)
     return f"{signed(value.mean)} [{signed(value.low)}, {signed(value.high)}]"
+
+
+def checks_table(certificate: CertificateRow) -> DataFrame:
+    return _frame(
+        {
+            "Check": check.name,
+            "Measured": f"{check.value:.2g}",
+            "At most": f"{check.limit:.2g}",
+            "Result": "kept" if check.passed else "lost",
+        }
+        for check in certificate.checks
+    )
+
+
+def changes_table(certificate: CertificateRow) -> DataFrame:
+    return _frame(
+        {"Field": change.field, "Source": change.before, "Result": change.after} for change in certificate.changes
+    )
 
 
 def change_text(first: EvalRow | None, row: EvalRow) -> str:

@@ -1,0 +1,180 @@
+"""The certificate of a conversion: what it preserved, measured on the models themselves, before any training.
+
+Each check has a figure and its limit. Through the stock class, as plain transformers opens it, wherever a saved
+model can show it; attention windows are seen by perturbation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from medlingua.adapters.bert_like import config_changes
+from medlingua.adapters.encoder import Encoder, save
+from medlingua.adapters.packed import hidden_states, pack
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoModelForMaskedLM
+
+ATOL = 1e-4  # of logits
+_SAMPLES = 4  # texts compared
+_EDGES = (0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One property. value and limit in the unit that the name says; passed where value <= limit."""
+
+    name: str
+    value: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        return self.value <= self.limit  # False for NaN
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """checks: what must hold. changes: config fields, (source, result). reach: tokens that a change is felt away."""
+
+    checks: tuple[Check, ...]
+    changes: dict[str, tuple[Any, Any]]
+    reach: int
+
+
+@torch.no_grad()
+def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certificate:
+    """Compare a conversion with its source. texts: some of the language, the longest are used.
+
+    Longformer: the source's logits inside one window, and at its full length with every token global. Rotary: those
+    of the source without positions when all positions are zero, and the same logits wherever a text stands.
+    """
+    rows = _rows(source, texts)
+    with TemporaryDirectory() as folder:
+        save(result, Path(folder))
+        stock = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True).eval()
+    if result.architecture.family == "longformer":
+        checks = _longformer_checks(source, result, stock, rows)
+    else:
+        checks = _rotary_checks(source, stock, rows)
+    long = np.concatenate([row[1:-1] for row in rows])
+    long = np.resize(long, min(result.length, 2_048) - 2)
+    framed = np.array([result.tokenizer.cls_token_id, *long, result.tokenizer.sep_token_id])
+    ours = _packed_logits(result, framed)
+    checks.append(Check("logits after saving and loading", _apart(_logits(stock, framed), ours), ATOL))
+    reach = _reach(result, framed)
+    if result.architecture.family == "longformer":
+        sides = sum(w // 2 for w in result.model.config.attention_window)
+        checks.append(Check("tokens felt beyond the windows", max(0, reach - sides), 0))
+    return Certificate(tuple(checks), config_changes(source.model.config, result.model.config), reach)
+
+
+def _longformer_checks(source: Encoder, result: Encoder, stock: Any, rows: list[np.ndarray]) -> list[Check]:
+    side = min(result.model.config.attention_window) // 2
+    inside = [row[: min(side + 1, source.length)] for row in rows]
+    everywhere = [
+        _apart(_logits(stock, row, global_attention_mask=torch.ones(1, len(row), dtype=torch.int64)),
+               _logits(source.model, row)) for row in rows
+    ]  # fmt: skip
+    return [
+        Check(
+            "logits inside one window",
+            max(_apart(_logits(stock, row), _logits(source.model, row)) for row in inside),
+            ATOL,
+        ),
+        Check("logits with every token global", max(everywhere), ATOL),
+    ]
+
+
+def _rotary_checks(source: Encoder, stock: Any, rows: list[np.ndarray]) -> list[Check]:
+    table = source.model.base_model.embeddings.position_embeddings.weight
+    kept = table.clone()
+    table[:] = kept[source.first_position :].mean(dim=0)
+    still = max(
+        _apart(_logits(stock, row, position_ids=torch.zeros(1, len(row), dtype=torch.int64)),
+               _logits(source.model, row)) for row in rows
+    )  # fmt: skip
+    table.copy_(kept)
+    moved = max(
+        _apart(_logits(stock, row), _logits(stock, row, position_ids=torch.arange(300, 300 + len(row))[None]))
+        for row in rows
+    )
+    return [
+        Check("logits with all positions zero, against the source without positions", still, ATOL),
+        Check("logits of a text moved by 300 places", moved, 10 * ATOL),
+    ]
+
+
+@torch.no_grad()
+def loss_by_position(
+    encoder: Encoder, documents: Sequence[np.ndarray], seed: int = 0
+) -> list[tuple[int, int, float, int]]:
+    """Masked-LM loss of tokens by their place in the document: (first, end, nats a token, tokens), 15 % masked.
+
+    documents: id arrays without specials; each is read up to the model's length. Stretches without a masked token
+    are left out.
+    """
+    nats, counts = np.zeros(len(_EDGES)), np.zeros(len(_EDGES), dtype=np.int64)
+    transform, decoder = encoder.architecture.head(encoder.model)
+    rng = np.random.default_rng(seed)
+    tokenizer = encoder.tokenizer
+    for document in documents:
+        ids = np.array([tokenizer.cls_token_id, *document[: encoder.length - 2], tokenizer.sep_token_id])
+        where = 1 + np.sort(rng.permutation(len(ids) - 2)[: max(1, round(0.15 * (len(ids) - 2)))])
+        shown = ids.copy()
+        shown[where] = tokenizer.mask_token_id
+        packed = pack([shown], encoder.first_position).predicting(ids[where], where).to(encoder.device)
+        features = transform(hidden_states(encoder, packed, packed.label_positions))
+        places = np.searchsorted(_EDGES, where, side="right") - 1
+        for part in torch.split(torch.arange(len(where)), 512):
+            logits = decoder(features[part])[:, : len(tokenizer)].float()
+            losses = functional.cross_entropy(logits, packed.labels[part], reduction="none").cpu().numpy()
+            np.add.at(nats, places[part.numpy()], losses)
+            np.add.at(counts, places[part.numpy()], 1)
+    ends = (*_EDGES[1:], encoder.length)
+    return [
+        (first, min(end, encoder.length), float(nats[i] / counts[i]), int(counts[i]))
+        for i, (first, end) in enumerate(zip(_EDGES, ends, strict=True))
+        if counts[i]
+    ]
+
+
+def _rows(source: Encoder, texts: Sequence[str]) -> list[np.ndarray]:
+    """The longest texts as the source reads them, cut to what it can read: ids with specials."""
+    tokenizer = source.tokenizer
+    longest = sorted(texts, key=len, reverse=True)[:_SAMPLES]
+    encoded = [tokenizer(text, add_special_tokens=False)["input_ids"][: source.length - 2] for text in longest]
+    rows = [np.array([tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]) for ids in encoded if ids]
+    if not rows:
+        raise ValueError("no text to certify with")
+    return rows
+
+
+@torch.no_grad()
+def _logits(model: Any, ids: np.ndarray, **inputs: Tensor) -> Tensor:
+    given = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    return model(input_ids=torch.tensor(ids, device=model.device)[None], **given).logits[0].cpu()  # type: ignore[no-any-return]
+
+
+def _packed_logits(encoder: Encoder, ids: np.ndarray) -> Tensor:
+    transform, decoder = encoder.architecture.head(encoder.model)
+    states = hidden_states(encoder, pack([ids], encoder.first_position).to(encoder.device))
+    return decoder(transform(states)).cpu()  # type: ignore[no-any-return]
+
+
+def _apart(left: Tensor, right: Tensor) -> float:
+    return float((left - right).abs().max())
+
+
+def _reach(encoder: Encoder, ids: np.ndarray) -> int:
+    """How far from a changed token, in the middle, the last states change at all."""
+    middle = len(ids) // 2
+    other = ids.copy()
+    other[middle] = encoder.tokenizer.mask_token_id
+    states = [hidden_states(encoder, pack([row], encoder.first_position).to(encoder.device)) for row in (ids, other)]
+    changed = (states[0] != states[1]).any(dim=1).nonzero()[:, 0]
+    return int((changed - middle).abs().max())

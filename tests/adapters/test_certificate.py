@@ -1,0 +1,95 @@
+"""The certificate: it passes for a right conversion and names what a wrong one lost."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from medlingua.adapters.certificate import certify, loss_by_position
+from medlingua.adapters.encoder import Encoder, load
+from medlingua.adapters.longformer import to_longformer
+from medlingua.adapters.rotary import to_rotary
+
+
+def failed(source: Encoder, result: Encoder, texts: list[str]) -> list[str]:
+    return [check.name for check in certify(source, result, texts).checks if not check.passed]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "camembert", "xlm-roberta", "electra"])
+@pytest.mark.parametrize("target", ["longformer", "rope"])
+def test_a_right_conversion_passes_every_check(family: str, target: str, build: Any, sample: list[str]) -> None:
+    more = {"embedding_size": 32, "hidden_size": 32} if family == "electra" else {}
+    source = load(str(build(family, **more)))
+    made = to_longformer(source, 256, 16) if target == "longformer" else to_rotary(source, 256, 1e4)
+    found = certify(source, made, sample)
+    assert [c for c in found.checks if not c.passed] == []
+    assert len(found.checks) >= 3
+    assert found.changes["model_type"] == (family, made.architecture.family)
+    assert found.changes["max_position_embeddings"][1] > source.model.config.max_position_embeddings
+
+
+def test_C4_the_reach_is_that_of_the_windows_or_of_the_whole_text(build: Any, sample: list[str]) -> None:
+    source = load(str(build("bert")))
+    assert certify(source, to_longformer(source, 256, 16), sample).reach == 16  # two layers, eight each side
+    assert certify(source, to_rotary(source, 256, 1e4), sample).reach == 128  # from the middle to the start
+
+
+def test_C1_positions_shifted_by_one_are_found(build: Any, sample: list[str]) -> None:
+    source = load(str(build("bert")))
+    made = to_longformer(source, 256, 16)
+    with torch.no_grad():
+        table = made.model.longformer.embeddings.position_embeddings.weight
+        table.copy_(table.roll(1, dims=0))
+    assert failed(source, made, sample) == ["logits inside one window", "logits with every token global"]
+
+
+def test_C5_random_global_projections_are_found(build: Any, sample: list[str]) -> None:
+    source = load(str(build("bert")))
+    made = to_longformer(source, 256, 16)
+    with torch.no_grad():
+        for name, parameter in made.model.named_parameters():
+            if "value_global" in name:
+                parameter.normal_()
+    assert failed(source, made, sample) == ["logits with every token global"]
+
+
+def test_C9_another_layer_norm_epsilon_is_found(build: Any, sample: list[str]) -> None:
+    source = load(str(build("roberta", layer_norm_eps=1e-5)))
+    made = to_longformer(source, 256, 16)
+    for module in made.model.modules():
+        if isinstance(module, torch.nn.LayerNorm):
+            module.eps = 1e-3
+    made.model.config.layer_norm_eps = 1e-3
+    assert "logits inside one window" in failed(source, made, sample)
+
+
+def test_C17_a_lost_mean_position_is_found(build: Any, sample: list[str]) -> None:
+    source = load(str(build("bert")))
+    made = to_rotary(source, 256, 1e4)
+    with torch.no_grad():
+        made.model.base_model.embeddings.token_type_embeddings.weight.add_(torch.linspace(-1, 1, 32))
+    assert failed(source, made, sample) == ["logits with all positions zero, against the source without positions"]
+
+
+def test_certifying_leaves_the_source_as_it_was(build: Any, sample: list[str]) -> None:
+    source = load(str(build("bert")))
+    before = {name: tensor.clone() for name, tensor in source.model.state_dict().items()}
+    certify(source, to_rotary(source, 256, 1e4), sample)
+    for name, tensor in source.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_loss_by_position_counts_every_masked_token_once(build: Any) -> None:
+    encoder = load(str(build("longformer", max_position_embeddings=400)))
+    documents = [np.random.default_rng(i).integers(5, 300, n) for i, n in enumerate((1000, 90))]
+    found = loss_by_position(encoder, documents)
+    assert [(first, end) for first, end, _, _ in found] == [(0, 64), (64, 128), (128, 256), (256, encoder.length)]
+    assert sum(n for *_, n in found) == round(0.15 * (encoder.length - 2)) + round(0.15 * 90)
+    mean = sum(nats * n for *_, nats, n in found) / sum(n for *_, n in found)
+    assert 2 < mean < 30  # random text: about the log of the vocabulary, or worse
+
+
+def test_nothing_to_certify_with_is_said(build: Any) -> None:
+    source = load(str(build("bert")))
+    with pytest.raises(ValueError, match="no text"):
+        certify(source, to_longformer(source, 256, 16), [])

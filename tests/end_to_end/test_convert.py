@@ -1,0 +1,128 @@
+"""adapt --strategy convert, from a short model to a certified, trained and reported long one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer, JinaEmbeddingsV3ForMaskedLM, LongformerForMaskedLM
+
+from .conftest import give
+
+LENGTH = 300
+TARGETS = {"longformer": LongformerForMaskedLM, "rope": JinaEmbeddingsV3ForMaskedLM}
+
+
+def line_of(command: list[str], target: str, *sets: str) -> list[str]:
+    line = [*command]
+    line[line.index("continue")] = "convert"
+    for key in (f"adapt.target={target}", f"adapt.length={LENGTH}", "adapt.window=16", *sets):
+        line += ["--set", key]
+    return line
+
+
+@pytest.fixture(scope="module", params=sorted(TARGETS))
+def converted(request: pytest.FixtureRequest, command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / request.param
+    done = give(line_of(command, request.param), out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_the_model_is_a_stock_class_that_reads_the_new_length(converted: Path) -> None:
+    model = AutoModelForMaskedLM.from_pretrained(converted / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(converted / "model")
+    assert type(model) is TARGETS[converted.name]
+    assert tokenizer.model_max_length == LENGTH
+    ids = tokenizer("fièvre " * 1000, truncation=True, return_tensors="pt")["input_ids"]
+    assert ids.shape[1] == LENGTH
+    with torch.no_grad():
+        assert torch.isfinite(model(input_ids=ids).logits).all()
+
+
+def test_the_certificate_is_kept_and_shown(converted: Path) -> None:
+    row = json.loads((converted / "certificate.json").read_text())
+    assert row["target"] == TARGETS[converted.name].config_class.model_type
+    assert row["checks"]
+    assert all(check["passed"] for check in row["checks"])
+    assert {p["model"] for p in row["positions"]} == {"base", "start", "trained"}
+    page = (converted / "report.html").read_text()
+    for words in ("Certificate of the conversion", "max_position_embeddings", "Loss by place", "converted"):
+        assert words in page
+    assert "logits" in (converted / "report.md").read_text()
+
+
+def test_held_out_text_is_measured_before_between_and_after(converted: Path) -> None:
+    rows = [json.loads(line) for line in (converted / "metrics.jsonl").read_text().splitlines()]
+    seen = {row["model"]: row["bits_per_byte"] for row in rows if row["kind"] == "eval"}
+    assert set(seen) == {"base", "start", "trained"}
+    assert seen["trained"] < seen["start"]
+
+
+def test_C7_global_projections_follow_the_trained_ones(converted: Path) -> None:
+    if converted.name != "longformer":
+        pytest.skip("rotary models have no global projections")
+    state = AutoModelForMaskedLM.from_pretrained(converted / "model").state_dict()
+    start = AutoModelForMaskedLM.from_pretrained(converted / "start").state_dict()
+    for name, tensor in state.items():
+        if "_global." in name:
+            assert torch.equal(tensor, state[name.replace("_global.", ".")])
+            # A bias of keys shifts all scores of a query alike: nothing trains it.
+            assert "key" in name or not torch.equal(tensor, start[name]), name
+
+
+def test_C7_training_with_global_first_tokens_trains_them(command: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = give(line_of(command, "longformer", "train.global_tokens=first", "train.tokens=3_000"), out)
+    assert done.returncode == 0, done.stderr
+    state = AutoModelForMaskedLM.from_pretrained(out / "model").state_dict()
+    start = AutoModelForMaskedLM.from_pretrained(out / "start").state_dict()
+    moved = [name for name in state if "value_global.weight" in name and not torch.equal(state[name], start[name])]
+    assert len(moved) == sum("value_global.weight" in name for name in state)
+    assert any(not torch.equal(state[n], state[n.replace("_global.", ".")]) for n in moved)
+
+
+def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = give(line_of(command, "longformer", "train.tokens=0"), out)
+    assert done.returncode == 0, done.stderr
+    assert "certificate: logits inside one window" in done.stderr
+    assert (out / "certificate.json").exists()
+    model, start = (AutoModelForMaskedLM.from_pretrained(out / name).state_dict() for name in ("model", "start"))
+    for name, tensor in model.items():
+        assert torch.equal(tensor, start[name]), name
+
+
+@pytest.mark.parametrize(
+    ("sets", "named"),
+    [
+        (("adapt.length=20",), "adapt.length 20 is shorter than the source's"),
+        (("adapt.window=15",), "adapt.window 15"),
+        (("adapt.window=400",), "adapt.window 400 is larger than adapt.length 300"),
+        (("adapt.target=rope", "adapt.theta=0"), "adapt.theta 0"),
+        (("adapt.target=longfromer",), "did you mean 'longformer'"),
+        (("adapt.vocabulary=replace",), "keeps the vocabulary"),
+    ],
+)
+def test_a_conversion_that_cannot_be_is_one_clear_error(
+    sets: tuple[str, ...], named: str, command: list[str], tmp_path: Path
+) -> None:
+    done = give(line_of(command, "longformer", *sets), tmp_path / "run")
+    assert done.returncode == 2, done.stderr
+    assert named in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_converted_model_opens_without_this_package(converted: Path) -> None:
+    """In an interpreter that cannot import medlingua."""
+    code = (
+        "import sys; sys.modules['medlingua'] = None\n"
+        "from transformers import pipeline\n"
+        f"fill = pipeline('fill-mask', model={str(converted / 'model')!r})\n"
+        "print(len(fill('Le patient a de la ' + fill.tokenizer.mask_token + '.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "5"
