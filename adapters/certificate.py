@@ -15,6 +15,7 @@ import torch
 from medlingua.adapters.bert_like import config_changes
 from medlingua.adapters.encoder import Encoder, save
 from medlingua.adapters.packed import hidden_states, pack
+from medlingua.adapters.positions import rotations
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoModelForMaskedLM
@@ -52,6 +53,7 @@ def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certifica
 
     Longformer: the source's logits inside one window, and at its full length with every token global. Rotary: those
     of the source without positions when all positions are zero, and the same logits wherever a text stands.
+    Rescaled: the rotations themselves.
     """
     rows = _rows(source, texts)
     with TemporaryDirectory() as folder:
@@ -59,6 +61,8 @@ def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certifica
         stock = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True).eval()
     if result.architecture.family == "longformer":
         checks = _longformer_checks(source, result, stock, rows)
+    elif source.architecture.positions == "rotary":
+        checks = _rescaling_checks(source, result, stock)
     else:
         checks = _rotary_checks(source, stock, rows)
     long = np.concatenate([row[1:-1] for row in rows])
@@ -106,6 +110,18 @@ def _rotary_checks(source: Encoder, stock: Any, rows: list[np.ndarray]) -> list[
     return [
         Check("logits with all positions zero, against the source without positions", still, ATOL),
         Check("logits of a text moved by 300 places", moved, 10 * ATOL),
+    ]
+
+
+def _rescaling_checks(source: Encoder, result: Encoder, stock: Any) -> list[Check]:
+    """The stock model rotates as ours does, local layers as the source's did (C18, C20, C22)."""
+    before, ours, theirs = (dict(rotations(model)) for model in (source.model, result.model, stock))
+    local = [name for name in before if "sliding" in name]
+    return [
+        Check("rotations after saving and loading", max(_apart(ours[n], theirs[n]) for n in ours), 0),
+        Check(
+            "local rotations, against the source", max((_apart(before[n], theirs[n]) for n in local), default=0), 0
+        ),
     ]
 
 

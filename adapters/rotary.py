@@ -7,13 +7,18 @@ A model changed this way must heal by training; with all positions zero it is ex
 
 import copy
 import re
+from typing import Any, Literal
 
+import torch
 from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.attention import NAME
 from medlingua.adapters.bert_like import check_source, config_like, filled, named_weights
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.positions import rotations, thetas
 from medlingua.languages.errors import InputError
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3ForMaskedLM
+
+Scaling = Literal["none", "linear", "ntk", "yarn"]
 
 _NAMES = (
     (r"^encoder\.layer\.", "layers."),
@@ -35,8 +40,7 @@ def to_rotary(source: Encoder, length: int, theta: float) -> Encoder:
     check_source(source, "a rotary model")
     if length < source.length:
         raise InputError(f"adapt.length {length} is shorter than the source's {source.length} tokens")
-    if not theta > 0:
-        raise InputError(f"adapt.theta {theta}: the base of a rotation is above zero")
+    _check_theta(theta)
     tokenizer = copy.deepcopy(source.tokenizer)
     tokenizer.model_max_length = length
     config = config_like(
@@ -50,6 +54,55 @@ def to_rotary(source: Encoder, length: int, theta: float) -> Encoder:
     weights[types] = weights[types] + positions.mean(dim=0)
     model = filled(JinaEmbeddingsV3ForMaskedLM, config, {_renamed(n): w for n, w in weights.items()}, NAME)
     return Encoder(model, tokenizer, ARCHITECTURES["jina_embeddings_v3"], source.lineage)
+
+
+def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling) -> Encoder:
+    """A rotary encoder with a longer (or shorter) reach: the same weights, other rotations in its global layers.
+
+    theta: the new base, or None for the source's own, read from the built model and never from a default (C18).
+    scaling: "none" takes theta as it is; "linear" divides positions by length / source length (arXiv 2306.15595);
+    "ntk" raises theta by that factor ** (d / (d - 2)); "yarn" is arXiv 2309.00071, as transformers computes it.
+    Local layers keep theirs: no distance in them exceeds the window (C20). InputError for a source without
+    rotations, for one whose rotations are not finite, and for a theta of zero or below.
+    """
+    if source.architecture.positions != "rotary":
+        raise InputError(f"{source.lineage.base}: a {source.architecture.family} model has no rotation to rescale")
+    _check_theta(theta)
+    own = global_theta(source)
+    config = copy.deepcopy(source.model.config)
+    parameters = config.rope_parameters
+    by_layer = "full_attention" in parameters
+    factor = length / source.length
+    width = 2 * max(len(inv_freq) for _, inv_freq in rotations(source.model))
+    made: dict[str, Any] = {"rope_type": "default", "rope_theta": theta or own}
+    if scaling == "ntk":
+        made["rope_theta"] *= factor ** (width / (width - 2))
+    elif scaling == "linear":
+        made |= {"rope_type": "linear", "factor": factor}
+    elif scaling == "yarn":
+        made |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": source.length}
+    config.rope_parameters = {**parameters, "full_attention": made} if by_layer else made
+    config.max_position_embeddings = length
+    kind = type(source.model)
+    model = kind._from_config(config, attn_implementation=NAME, dtype=torch.float32)
+    model.load_state_dict(source.model.state_dict(), strict=True)
+    tokenizer = copy.deepcopy(source.tokenizer)
+    tokenizer.model_max_length = length
+    return Encoder(model.eval(), tokenizer, source.architecture, source.lineage)
+
+
+def global_theta(encoder: Encoder) -> float:
+    """Base of the rotation of the layers that see whole documents; InputError where one is not finite (C19)."""
+    try:
+        found = thetas(encoder.model)
+    except ValueError as error:
+        raise InputError(f"{encoder.lineage.base}: {error}") from error
+    return max((t for name, t in found.items() if "sliding" not in name), default=max(found.values()))
+
+
+def _check_theta(theta: float | None) -> None:
+    if theta is not None and not theta > 0:
+        raise InputError(f"adapt.theta {theta}: the base of a rotation is above zero")
 
 
 def _renamed(name: str) -> str:

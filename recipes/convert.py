@@ -11,13 +11,14 @@ import numpy as np
 from medlingua.adapters.certificate import certify, loss_by_position
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer import to_longformer
-from medlingua.adapters.rotary import to_rotary
+from medlingua.adapters.rotary import rescale, to_rotary
 from medlingua.adapters.tokenizer import check_fit
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Run
 from medlingua.reports.rows import CertificateRow, ChangeRow, CheckRow, EvalRow, PositionLossRow
 
 BITS_LIMIT = 0.05  # rise of bits per byte straight after a conversion to Longformer
+_FIRST_THETA = 10_000.0  # Su et al., arXiv 2104.09864; the value of most rotary encoders' short phase
 _POSITION_TOKENS = 60_000  # of the longest held-out documents, for loss by position
 
 
@@ -28,7 +29,11 @@ def start(run: Run, base: Encoder, code: str) -> Encoder:
     check_fit(base.tokenizer, code, run.base)
     if run.adapt.target == "longformer":
         return to_longformer(base, run.adapt.length, run.adapt.window)
-    return to_rotary(base, run.adapt.length, run.adapt.theta)
+    if base.architecture.positions == "rotary":
+        return rescale(base, run.adapt.length, run.adapt.theta, run.adapt.scaling)
+    if run.adapt.scaling != "none":
+        raise InputError(f"adapt.scaling {run.adapt.scaling}: a learned table has no rotation; set adapt.theta")
+    return to_rotary(base, run.adapt.length, _FIRST_THETA if run.adapt.theta is None else run.adapt.theta)
 
 
 def certificate(

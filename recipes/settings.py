@@ -50,10 +50,11 @@ class Adapt(Settings):
     head: Literal["keep", "fresh"] = "keep"
     head_tokens: int = Field(default=0, ge=0)  # a fresh head is first trained this long, in `head_lang`
     head_lang: str = "en"
-    target: Literal["longformer", "rope"] = "longformer"  # of --strategy convert, as are the next three
+    target: Literal["longformer", "rope"] = "longformer"  # of --strategy convert, as are the next four
     length: int = Field(default=4_096, ge=16)  # tokens that the converted model reads, specials included
     window: int | tuple[int, ...] = 512  # total width of Longformer's windows, for all layers or one a layer
-    theta: float = 10_000.0  # base of the rotation
+    theta: float | None = None  # base of the rotation; None: 10,000, or the source's own where it rotates
+    scaling: Literal["none", "linear", "ntk", "yarn"] = "none"  # of a rotary source's positions
 
 
 class Objective(Settings):

@@ -8,7 +8,7 @@ import torch
 from medlingua.adapters.certificate import certify, loss_by_position
 from medlingua.adapters.encoder import Encoder, load
 from medlingua.adapters.longformer import to_longformer
-from medlingua.adapters.rotary import to_rotary
+from medlingua.adapters.rotary import rescale, to_rotary
 
 
 def failed(source: Encoder, result: Encoder, texts: list[str]) -> list[str]:
@@ -26,6 +26,24 @@ def test_a_right_conversion_passes_every_check(family: str, target: str, build: 
     assert len(found.checks) >= 3
     assert found.changes["model_type"] == (family, made.architecture.family)
     assert found.changes["max_position_embeddings"][1] > source.model.config.max_position_embeddings
+
+
+@pytest.mark.parametrize("family", ["modernbert", "eurobert", "ultrabert", "jina_embeddings_v3"])
+def test_a_rescaled_model_passes_every_check(family: str, build: Any, sample: list[str]) -> None:
+    source = load(str(build(family)))
+    found = certify(source, rescale(source, 4 * source.length, 1e6, "none"), sample)
+    assert [c for c in found.checks if not c.passed] == []
+    assert "rope_parameters" in found.changes
+
+
+def test_C20_changed_local_rotations_are_found(build: Any, sample: list[str]) -> None:
+    source = load(str(build("modernbert")))
+    made = rescale(source, 4 * source.length, 1e6, "none")
+    wrong = load(str(build("modernbert", rope_parameters={
+        kind: {"rope_type": "default", "rope_theta": 1e6} for kind in ("full_attention", "sliding_attention")
+    })))  # fmt: skip
+    wrong.model.load_state_dict(made.model.state_dict())
+    assert "local rotations, against the source" in failed(source, wrong, sample)
 
 
 def test_C4_the_reach_is_that_of_the_windows_or_of_the_whole_text(build: Any, sample: list[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from medlingua.adapters.encoder import Encoder, load, save
 from medlingua.adapters.positions import rotations, thetas
-from medlingua.adapters.rotary import to_rotary
+from medlingua.adapters.rotary import rescale, to_rotary
 from medlingua.languages.errors import InputError
 from transformers import AutoModelForMaskedLM, AutoTokenizer, JinaEmbeddingsV3ForMaskedLM
 
@@ -105,3 +105,83 @@ def test_lengths_and_thetas_that_do_not_fit_are_named(length: int, theta: float,
 def test_a_longformer_is_no_source_of_a_rotary_model(build: Any) -> None:
     with pytest.raises(InputError, match="known sources: bert, camembert, electra"):
         to_rotary(load(str(build("longformer"))), LENGTH, 1e4)
+
+
+ROTARY = ["modernbert", "eurobert", "ultrabert", "jina_embeddings_v3"]
+
+
+def inv_freqs(encoder: Encoder) -> dict[str, torch.Tensor]:
+    return dict(rotations(encoder.model))
+
+
+@pytest.mark.parametrize("family", ROTARY)
+def test_C18_C22_a_rescaled_model_rotates_as_asked_after_it_is_reopened(
+    family: str, build: Any, tmp_path: Path
+) -> None:
+    source = load(str(build(family)))
+    save(rescale(source, 4 * source.length, 77_000.0, "none"), tmp_path / "made")
+    again = load(str(tmp_path / "made"))
+    assert again.length == 4 * source.length
+    for name, inv_freq in inv_freqs(again).items():
+        if "sliding" in name:
+            continue
+        assert float(inv_freq[1]) == pytest.approx(77_000.0 ** (-1 / len(inv_freq)), rel=1e-5), name
+    state = again.model.state_dict()
+    for name, tensor in source.model.state_dict().items():
+        assert torch.equal(tensor, state[name]), name
+
+
+@pytest.mark.parametrize("scaling", ["none", "linear", "ntk", "yarn"])
+@pytest.mark.parametrize("family", ["modernbert", "ultrabert"])
+def test_C20_local_rotations_stay(family: str, scaling: Any, build: Any, tmp_path: Path) -> None:
+    source = load(str(build(family)))
+    save(rescale(source, 4 * source.length, 500_000.0, scaling), tmp_path / "made")
+    before, after = inv_freqs(source), inv_freqs(load(str(tmp_path / "made")))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if "sliding" not in name}
+
+
+def test_linear_scaling_divides_positions(build: Any) -> None:
+    source = load(str(build("eurobert")))
+    (before,), (after,) = (
+        inv_freqs(source).values(),
+        inv_freqs(rescale(source, 4 * source.length, None, "linear")).values(),
+    )
+    torch.testing.assert_close(after, before / 4)
+
+
+def test_ntk_scaling_keeps_the_fastest_rotation_and_slows_the_slowest_by_the_factor(build: Any) -> None:
+    source = load(str(build("eurobert")))
+    (before,), (after,) = (
+        inv_freqs(source).values(),
+        inv_freqs(rescale(source, 4 * source.length, None, "ntk")).values(),
+    )
+    assert float(after[0]) == float(before[0])
+    assert float(before[-1] / after[-1]) == pytest.approx(4, rel=1e-4)
+
+
+def test_C18_without_a_new_theta_the_sources_own_is_kept_not_a_default(build: Any) -> None:
+    source = load(str(build("eurobert", rope_parameters={"rope_type": "default", "rope_theta": 4321.0})))
+    assert list(thetas(rescale(source, 2 * source.length, None, "none").model).values()) == [
+        pytest.approx(4321.0, rel=1e-3)
+    ]
+
+
+def test_C19_a_source_with_theta_minus_one_is_refused(build: Any) -> None:
+    ropes = {kind: {"rope_type": "default", "rope_theta": t} for kind, t in
+             (("full_attention", 160_000.0), ("sliding_attention", -1.0))}  # fmt: skip
+    source = load(str(build("modernbert", rope_parameters=ropes)))
+    with pytest.raises(InputError, match="not finite and positive"):
+        rescale(source, 1024, None, "none")
+
+
+def test_a_model_without_rotations_is_not_rescaled(build: Any) -> None:
+    with pytest.raises(InputError, match="a bert model has no rotation"):
+        rescale(load(str(build("bert"))), 1024, None, "none")
+
+
+def test_C21_another_theta_moves_short_texts_and_the_certificate_does_not_hide_it(build: Any) -> None:
+    source = load(str(build("modernbert")))
+    made = rescale(source, 4 * source.length, 1e6, "none")
+    ids = ids_of(source, 40)
+    assert (logits(made.model, ids) - logits(source.model, ids)).abs().max() > 1e-3
