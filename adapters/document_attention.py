@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 DENSE_TOKENS = 512  # whole weights up to here: above it the flash kernel's smaller memory wins
-_LEAST_BLOCK = 64
-_MOST_BLOCK = 128  # queries of one band: fewer waste less outside the window, more make larger products
+_BLOCK = 64  # queries of one band: fewer waste less outside the window, more make larger products
 
 
 def attend_document(
@@ -70,7 +69,8 @@ class _Dense(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            q, k, v = _by_heads(query * scale, key, value)
+            q, k, v = _by_heads(query, key, value)
+            q.mul_(scale)
             weights = torch.bmm(q, k.transpose(1, 2)).softmax(dim=-1)
             out = torch.bmm(weights, v).transpose(0, 1)
         ctx.save_for_backward(q, k, v, weights, out)
@@ -92,7 +92,10 @@ class _Dense(torch.autograd.Function):
 
 
 class _Banded(torch.autograd.Function):
-    """Blocks of queries against the keys that they reach, and the global ones before those."""
+    """Blocks of queries against the keys that they reach, and the global ones before those.
+
+    The weights of all blocks would be the largest tensor of a layer, so the backward pass makes them again.
+    """
 
     @staticmethod
     def forward(
@@ -106,42 +109,47 @@ class _Banded(torch.autograd.Function):
         global_places: tuple[int, ...],
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
-            q, k, v = _by_heads(query * scale, key, value)
+            q, k, v = _by_heads(query, key, value)
+            q.mul_(scale)
             out = torch.empty_like(q)
-            weights = []
             for band in _bands(len(key), reach, global_places):
                 bias = _bias(band, reach, causal, q.dtype, q.device)
-                scores = torch.baddbmm(bias, q[:, band.start : band.end], _seen(k, band, 1).transpose(1, 2))
-                weights.append(scores.softmax(dim=-1))
-                torch.bmm(weights[-1], _seen(v, band, 1), out=out[:, band.start : band.end])
+                weights = _band_weights(q[:, band.start : band.end], _seen(k, band, 1), bias)
+                torch.bmm(weights, _seen(v, band, 1), out=out[:, band.start : band.end])
         out = out.transpose(0, 1)
-        ctx.save_for_backward(q, k, v, out, *weights)
-        ctx.scale, ctx.reach, ctx.global_places = scale, reach, global_places
+        ctx.save_for_backward(q, k, v, out)
+        ctx.scale, ctx.reach, ctx.causal, ctx.global_places = scale, reach, causal, global_places
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, *weights = ctx.saved_tensors
+        q, k, v, out = ctx.saved_tensors
         inner = (grads[0] * out).sum(dim=-1).T[:, :, None]
         d_out = grads[0].transpose(0, 1).contiguous()
         d_q = torch.empty_like(q)
         # Neighbouring bands add to the same keys: in fp32, whatever the weights are in.
         d_k, d_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
-        for band, w in zip(_bands(k.shape[1], ctx.reach, ctx.global_places), weights, strict=True):
+        for band in _bands(k.shape[1], ctx.reach, ctx.global_places):
             rows = slice(band.start, band.end)
-            d_band = d_out[:, rows]
-            d_scores = torch.bmm(d_band, _seen(v, band, 1).transpose(1, 2)).sub_(inner[:, rows]).mul_(w)
-            torch.bmm(d_scores, _seen(k, band, 1), out=d_q[:, rows])
-            _add(d_v, band, torch.bmm(w.transpose(1, 2), d_band))
+            d_band, keys = d_out[:, rows], _seen(k, band, 1)
+            bias = _bias(band, ctx.reach, ctx.causal, q.dtype, q.device)
+            weights = _band_weights(q[:, rows], keys, bias)
+            d_scores = torch.bmm(d_band, _seen(v, band, 1).transpose(1, 2)).sub_(inner[:, rows]).mul_(weights)
+            torch.bmm(d_scores, keys, out=d_q[:, rows])
+            _add(d_v, band, torch.bmm(weights.transpose(1, 2), d_band))
             _add(d_k, band, torch.bmm(d_scores.transpose(1, 2), q[:, rows]))
         d_q.mul_(ctx.scale)
         d_k, d_v = d_k.to(k.dtype), d_v.to(v.dtype)
         return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None
 
 
+def _band_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
+    return torch.baddbmm(bias, query, key.transpose(1, 2)).softmax(dim=-1)
+
+
 def _by_heads(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """(L, H, D) -> (H, L, D), contiguous once: each of the products that follow would copy its own."""
-    return tuple(x.transpose(0, 1).contiguous() for x in tensors)
+    """(L, H, D) -> new (H, L, D), contiguous once: each of the products that follow would copy its own."""
+    return tuple(x.transpose(0, 1).clone(memory_format=torch.contiguous_format) for x in tensors)
 
 
 class _Band(NamedTuple):
@@ -155,9 +163,8 @@ class _Band(NamedTuple):
 
 
 def _bands(length: int, reach: int, global_places: tuple[int, ...]) -> Iterator[_Band]:
-    block = min(max(reach, _LEAST_BLOCK), _MOST_BLOCK)
-    for start in range(0, length, block):
-        end = min(start + block, length)
+    for start in range(0, length, _BLOCK):
+        end = min(start + _BLOCK, length)
         yield _Band(start, end, max(0, start - reach), min(length, end + reach), global_places)
 
 

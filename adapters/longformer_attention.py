@@ -74,6 +74,11 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
                 hidden_states, attention_mask, is_index_masked, is_index_global_attn, is_global_attn,
                 output_attentions,
             )  # fmt: skip
+        if not is_index_masked.any():
+            count, length, _ = hidden_states.shape
+            borders = torch.arange(0, (count + 1) * length, length, dtype=torch.int32, device=hidden_states.device)
+            row = Row(borders, is_index_global_attn.flatten().nonzero()[:, 0])
+            return (self._attend(hidden_states.flatten(0, 1), row).view_as(hidden_states),)
         real = ~is_index_masked
         row = Row(
             torch.cat([real.new_zeros(1, dtype=torch.int32), real.sum(dim=1).cumsum(0).to(torch.int32)]),
