@@ -14,11 +14,14 @@ from medlingua.adapters.longformer import to_longformer
 from medlingua.adapters.rotary import rescale, to_rotary
 from medlingua.adapters.tokenizer import check_fit
 from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Pack
+from medlingua.recipes import probes
 from medlingua.recipes.settings import Run
-from medlingua.reports.rows import CertificateRow, ChangeRow, CheckRow, EvalRow, PositionLossRow
+from medlingua.reports.rows import CertificateRow, ChangeRow, CheckRow, ContextRow, EvalRow, PositionLossRow
 
 BITS_LIMIT = 0.05  # rise of bits per byte straight after a conversion to Longformer
 _FIRST_THETA = 10_000.0  # Su et al., arXiv 2104.09864; the value of most rotary encoders' short phase
+_PROBE_CASES = 20  # a distance
 _POSITION_TOKENS = 60_000  # of the longest held-out documents, for loss by position
 
 
@@ -74,6 +77,24 @@ def positions(encoder: Encoder, name: str, texts: Sequence[str]) -> tuple[Positi
         PositionLossRow(model=name, first=first, end=end, loss=loss, tokens=tokens)
         for first, end, loss, tokens in loss_by_position(encoder, [d for d in documents if len(d)])
     )
+
+
+def probed(row: CertificateRow, models: dict[str, Encoder], language: Pack) -> CertificateRow:
+    """The certificate with what the models make of distant facts, where the language has such cases."""
+    found = {name: probes.probe(encoder, language, _PROBE_CASES) for name, encoder in models.items()}
+    return row.model_copy(
+        update={
+            "probes": tuple(line for name, gains in found.items() for line in probes.rows(name, gains)),
+            "contexts": tuple(
+                _context(name, probes.effective_context(gains)) for name, gains in found.items() if gains
+            ),
+        }
+    )
+
+
+def _context(name: str, found: tuple[float, float, float] | None) -> ContextRow:
+    tokens, low, high = found or (None, None, None)
+    return ContextRow(model=name, tokens=tokens, low=low, high=high)
 
 
 def check(row: CertificateRow) -> None:

@@ -19,6 +19,7 @@ from medlingua.adapters.embeddings import set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.adapters.longformer import copy_global_projections
 from medlingua.languages.errors import InputError
+from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.recipes import continue_, convert, held_out, machine
@@ -102,7 +103,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
 
     state = train(encoder, prepared.shards, run, folder, precision, look)
     if run.strategy == "convert":
-        _after_conversion(run, encoder, prepared, folder)
+        _after_conversion(run, base_name, encoder, pack, prepared, folder)
     last = look(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
@@ -257,14 +258,20 @@ def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: 
         say("certificate: " + "; ".join(f"{c.name} {c.value:.2g}" for c in row.checks))
 
 
-def _after_conversion(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
-    """Global projections that were not trained follow the trained local ones; loss by place, once more."""
+def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepared: Prepared, folder: Path) -> None:
+    """Global projections that were not trained follow the trained local ones; loss by place and distant facts."""
     if run.adapt.target == "longformer" and run.train.global_tokens == "none":
         copy_global_projections(encoder.model)
     row = read_run(folder).certificate
     if row is not None and all(p.model != "trained" for p in row.positions):
         trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])
-        write(folder / "certificate.json", row.model_copy(update={"positions": (*row.positions, *trained)}))
+        row = row.model_copy(update={"positions": (*row.positions, *trained)})
+        if load_grammar(pack).recall:
+            source = encoders.load(base, revision=run.revision, allow=run.allow)
+            row = convert.probed(row, {"base": source, "trained": encoder}, pack)
+        else:
+            say(f"no probes of distant facts: the pack of {pack.code} has no [[recall]] cases")
+        write(folder / "certificate.json", row)
 
 
 def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:

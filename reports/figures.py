@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from .quantities import percent, short
-from .rows import CorpusRow, EvalRow, PositionLossRow, TrainRow
+from .rows import CorpusRow, EvalRow, PositionLossRow, ProbeRow, TrainRow
 from .scores import Comparison, Result
 
 if TYPE_CHECKING:
@@ -132,6 +132,30 @@ def positions_figure(rows: Sequence[PositionLossRow], synthetic: bool) -> str:
         axes.legend(frameon=False, labelcolor=INK)
 
     return _svg(draw, 2.8, "Masked-LM loss by place in the document")
+
+
+def probes_figure(rows: Sequence[ProbeRow]) -> str:
+    """What a fact gives to the word it determines, over the distance between them; bars are 95 % intervals."""
+    colors = {"base": BEFORE, "trained": AFTER}
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axhline(0, color=SOFT, linewidth=0.8)
+        for model in dict.fromkeys(row.model for row in rows):
+            own = [row for row in rows if row.model == model]
+            gains = [row.gain for row in own]
+            errors = ([row.gain - row.low for row in own], [row.high - row.gain for row in own])
+            axes.errorbar(
+                [row.tokens for row in own], gains, errors, color=colors[model], marker="o", markersize=4,
+                linewidth=1.6, capsize=2, label=model,
+            )  # fmt: skip
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set_xlabel("tokens between the fact and the word")
+        axes.set_title(_title("What the fact gives, nats an answer", True))
+        axes.legend(frameon=False, labelcolor=INK)
+
+    return _svg(draw, 2.8, "What a fact gives from a distance")
 
 
 def score_figure(comparisons: Sequence[Comparison]) -> str:

@@ -3,6 +3,7 @@
 from .licences import is_stated
 from .quantities import count, duration, percent, place, short
 from .read import RunRecord
+from .rows import CertificateRow
 from .scores import Comparison, change, compare, verdict
 
 LANGUAGES = {"fr": "French", "es": "Spanish", "de": "German", "en": "English"}
@@ -50,6 +51,20 @@ def summary(record: RunRecord) -> str:
             f"{count(record.cost.tokens_per_second)} tokens a second."
         )
     return " ".join(parts + [line for line in [bits_per_byte_sentence(record)] if line])
+
+
+def contexts(certificate: CertificateRow) -> list[str]:
+    """How far each model uses a fact, in words."""
+    lines = []
+    for row in certificate.contexts:
+        if row.tokens is None or row.low is None or row.high is None:
+            lines.append(f"{row.model}: no use of the fact was seen, not even at the shortest distance.")
+        else:
+            lines.append(
+                f"{row.model}: facts keep half of their worth over {count(row.tokens)} tokens "
+                f"(95 % interval {count(row.low)} to {count(row.high)})."
+            )
+    return lines
 
 
 def _deed(record: RunRecord) -> str:

@@ -90,6 +90,7 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "vocabulary_table": tables.vocabulary_table(record.vocabulary) if record.vocabulary else None,
         "certificate": record.certificate,
         "checks_table": tables.checks_table(record.certificate) if record.certificate else None,
+        "contexts": findings.contexts(record.certificate) if record.certificate else [],
         "changes_table": tables.changes_table(record.certificate) if record.certificate else None,
         "lineage": record.lineage,
         "first_base": place(record.lineage.base) if record.lineage else "",
@@ -111,6 +112,8 @@ def _figures(record: RunRecord) -> dict[str, str]:
         drawn["bits"] = figures.bits_per_byte_figure(record.evaluations, synthetic)
     if record.certificate and record.certificate.positions:
         drawn["positions"] = figures.positions_figure(record.certificate.positions, synthetic)
+    if record.certificate and record.certificate.probes:
+        drawn["probes"] = figures.probes_figure(record.certificate.probes)
     if record.corpora and record.corpora.corpora:
         drawn["corpora"] = figures.corpora_figure(record.corpora.corpora)
     return drawn

@@ -164,6 +164,27 @@ class PositionLossRow(Row):
     tokens: int
 
 
+class ProbeRow(Row):
+    """What a fact gives to the word that it determines, from a distance, in synthetic cases."""
+
+    model: str
+    words: int  # between the fact and the word
+    tokens: int  # the same, in the model's own pieces
+    gain: float  # nats an answer: loss without the fact less loss with it
+    low: float  # 95 % interval over cases
+    high: float
+    cases: int
+
+
+class ContextRow(Row):
+    """Tokens over which a fact keeps at least half of what it gives nearest; None where it gives nothing."""
+
+    model: str
+    tokens: float | None
+    low: float | None
+    high: float | None
+
+
 class CertificateRow(Row):
     """What a conversion preserved."""
 
@@ -174,3 +195,5 @@ class CertificateRow(Row):
     changes: tuple[ChangeRow, ...]
     reach: int  # tokens away that a change is felt, in a text of 2,048 tokens at most
     positions: tuple[PositionLossRow, ...]
+    probes: tuple[ProbeRow, ...] = ()  # after training, where the language has synthetic cases
+    contexts: tuple[ContextRow, ...] = ()

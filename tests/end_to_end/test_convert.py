@@ -11,7 +11,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, JinaEmbeddingsV3Fo
 
 from .conftest import give
 
-LENGTH = 300
+LENGTH = 700
 TARGETS = {"longformer": LongformerForMaskedLM, "rope": JinaEmbeddingsV3ForMaskedLM}
 
 
@@ -48,8 +48,16 @@ def test_the_certificate_is_kept_and_shown(converted: Path) -> None:
     assert row["checks"]
     assert all(check["passed"] for check in row["checks"])
     assert {p["model"] for p in row["positions"]} == {"base", "start", "trained"}
+    assert "trained" in {p["model"] for p in row["contexts"]}
+    assert max(p["tokens"] for p in row["probes"] if p["model"] == "trained") > 64
     page = (converted / "report.html").read_text()
-    for words in ("Certificate of the conversion", "max_position_embeddings", "Loss by place", "converted"):
+    for words in (
+        "Certificate of the conversion",
+        "max_position_embeddings",
+        "Loss by place",
+        "converted",
+        "Facts from a distance",
+    ):
         assert words in page
     assert "logits" in (converted / "report.md").read_text()
 
@@ -100,7 +108,7 @@ def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_
     [
         (("adapt.length=20",), "adapt.length 20 is shorter than the source's"),
         (("adapt.window=15",), "adapt.window 15"),
-        (("adapt.window=400",), "adapt.window 400 is larger than adapt.length 300"),
+        (("adapt.window=800",), "adapt.window 800 is larger than adapt.length 700"),
         (("adapt.target=rope", "adapt.theta=0"), "adapt.theta 0"),
         (("adapt.target=longfromer",), "did you mean 'longformer'"),
         (("adapt.vocabulary=replace",), "keeps the vocabulary"),
