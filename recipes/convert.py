@@ -16,6 +16,7 @@ from medlingua.adapters.tokenizer import check_fit
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.recipes import probes
+from medlingua.recipes.console import progress
 from medlingua.recipes.settings import Run
 from medlingua.reports.rows import CertificateRow, ChangeRow, CheckRow, ContextRow, EvalRow, PositionLossRow
 
@@ -81,7 +82,10 @@ def positions(encoder: Encoder, name: str, texts: Sequence[str]) -> tuple[Positi
 
 def probed(row: CertificateRow, models: dict[str, Encoder], language: Pack) -> CertificateRow:
     """The certificate with what the models make of distant facts, where the language has such cases."""
-    found = {name: probes.probe(encoder, language, _PROBE_CASES) for name, encoder in models.items()}
+    found = {}
+    for name, encoder in models.items():
+        with progress(f"facts from a distance, {name}", 1.0) as bar:
+            found[name] = probes.probe(encoder, language, _PROBE_CASES, update=bar.update)
     return row.model_copy(
         update={
             "probes": tuple(line for name, gains in found.items() for line in probes.rows(name, gains)),

@@ -5,7 +5,7 @@ word is masked and its loss taken twice, in the text and in the same text with t
 sentence; the difference is what the fact gave. A model that accepts long text but does not use it gives none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,20 +32,31 @@ class Gains:
 
 
 def probe(
-    encoder: Encoder, pack_of: Pack, cases: int, distances: Sequence[int] = DISTANCES, seed: int = 0
+    encoder: Encoder,
+    language: Pack,
+    cases: int,
+    distances: Sequence[int] = DISTANCES,
+    seed: int = 0,
+    update: Callable[[float], None] = lambda share: None,
 ) -> tuple[Gains, ...]:
-    """Gains at every distance whose cases fit the model whole; longer ones are left out, never cut."""
+    """Gains at every distance whose cases fit the model whole; longer ones are left out, never cut.
+
+    update: told the share that is done, by words read.
+    """
     found = []
+    whole, done = cases * sum(distances), 0
     for words in distances:
         gains, tokens = [], []
         for number in range(cases):
-            case = recall_case(pack_of, seed + number, words)
+            case = recall_case(language, seed + number, words)
             given = _masked(encoder, case.document.text, case.answer)
             missing = _masked(encoder, case.without_fact.text, case.answer_without_fact)
             if max(len(given.ids), len(missing.ids)) > encoder.length:
                 break
             gains.append(_loss(encoder, missing) - _loss(encoder, given))
             tokens.append(int(given.places[0]) - _first_token(encoder, case.document.text, case.fact))
+            done += words
+            update(done / whole)
         if len(gains) < cases:
             break
         found.append(Gains(words, float(np.mean(tokens)), np.array(gains)))

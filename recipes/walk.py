@@ -102,7 +102,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
         )
 
     state = train(encoder, prepared.shards, run, folder, precision, look)
-    if run.strategy == "convert":
+    if run.strategy == "convert" and run.tokens:
         _after_conversion(run, base_name, encoder, pack, prepared, folder)
     last = look(encoder, state)
     if last is not None:
