@@ -64,6 +64,8 @@ def train(
     )
     if run.train.trackers:
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
+    if run.train.parameters == "head":
+        encoder.model.base_model.requires_grad_(False)
     objective = accelerator.prepare(MaskedLM(encoder))
     optimizer = build_optimizer(encoder.model, run.train)
     state, damaged = checkpoint.restore(folder / "checkpoints", encoder.model, optimizer)
@@ -128,7 +130,7 @@ def train(
                     break
     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
     set_dropout(encoder.model, 0.0)
-    encoder.model.eval()
+    encoder.model.requires_grad_(True).eval()
     if run.train.trackers:
         accelerator.end_training()
     return state
@@ -167,8 +169,9 @@ def step(
 def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.Optimizer:
     """AdamW; no decay on norms, biases and embeddings, whose unseen rows it would shrink (TRAPS C8)."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in tables]
-    kept = [p for p in model.parameters() if p.ndim < 2 or id(p) in tables]
+    trained = [p for p in model.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
+    kept = [p for p in trained if p.ndim < 2 or id(p) in tables]
     if any(p.dtype != torch.float32 for p in model.parameters()):
         raise ValueError("the optimizer needs fp32 weights: in bf16 most steps change nothing (TRAPS C15)")
     groups = [

@@ -114,9 +114,11 @@ class _SummedLoss(torch.autograd.Function):
                 if d_bias is not None:
                     d_bias += shares.sum(dim=0)
                 d_features[start : start + _CHUNK] = shares @ w
+                if not ctx.needs_input_grad[1]:  # a frozen table
+                    continue
                 d_chunk = (shares.T @ rows).to(weight.dtype)
                 d_weight = d_chunk if d_weight is None else d_weight.add_(d_chunk)
-            if d_weight is None:
+            if d_weight is None and ctx.needs_input_grad[1]:
                 d_weight = torch.zeros_like(weight)
         ctx.save_for_backward(d_features.to(features.dtype), d_weight, d_bias)
         return loss
@@ -127,7 +129,7 @@ class _SummedLoss(torch.autograd.Function):
         d_features, d_weight, d_bias = ctx.saved_tensors
         return (
             d_features * scale,
-            d_weight.mul_(scale),
+            None if d_weight is None else d_weight.mul_(scale),
             None if d_bias is None else d_bias * scale,
             None,
             None,

@@ -65,6 +65,7 @@ class Objective(Settings):
 
 class Train(Settings):
     tokens: int = Field(default=1_000_000, ge=0)  # 0: change and save, no training
+    parameters: Literal["all", "head"] = "all"  # head: the masked-LM head alone, the body and its table as they are
     lr: float = Field(default=5e-4, gt=0)
     batch_tokens: int = Field(default=4_096, gt=0)  # of one optimizer step, over all processes
     micro_tokens: int = Field(default=8_192, gt=0)  # of one forward pass: what memory allows

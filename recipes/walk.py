@@ -164,7 +164,10 @@ def base_of(run: Run) -> str:
 
 
 def _trained_head(run: Run, base: str, folder: Path) -> Path:
-    """A base without a masked-LM head gets one, trained on the source language by a run of its own."""
+    """A base without a masked-LM head gets one, trained on the source language by a run of its own.
+
+    The head alone: its first steps, from noise, would spoil the body that is to be measured as "before".
+    """
     language = run.adapt.head_lang
     say(f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})")
     settings = {
@@ -174,7 +177,7 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
         "allow": list(run.allow),
         "data": {"root": run.data.root} if run.data.root else {},
         "adapt": Adapt(head="fresh").model_dump(),
-        "train": {**run.train.model_dump(), "tokens": run.adapt.head_tokens},
+        "train": {**run.train.model_dump(), "tokens": run.adapt.head_tokens, "parameters": "head"},
         "eval": Eval(tasks="none").model_dump(),
     }
     adapt(resolve(settings), folder)
@@ -233,7 +236,7 @@ def _measure_before(
     count = len(prepared.held_out)
     changed = (folder / "start").exists()
     rows = []
-    if (changed and run.adapt.head_tokens) or run.adapt.head == "keep":
+    if run.adapt.head == "keep" or run.adapt.head_tokens:
         before = encoders.load(base, revision=run.revision, allow=run.allow) if changed else encoder
         before.model.eval().to(machine.device())
         rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from medlingua.adapters.encoder import load
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -124,3 +125,27 @@ def test_O16_a_stopped_run_saves_and_goes_on_to_the_same_weights(
     assert again.returncode == 0, again.stderr
     assert f"resuming at step {int(reached.removeprefix('step-')):,}" in again.stderr + again.stdout
     same_weights(finished, out)
+
+
+def test_a_base_without_a_head_gets_one_and_is_measured_before_its_body_is_touched(
+    base: Path, command: list[str], tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare"
+    whole = AutoModelForMaskedLM.from_pretrained(base)
+    whole.base_model.save_pretrained(bare)
+    AutoTokenizer.from_pretrained(base).save_pretrained(bare)
+    line = [*command]
+    line[line.index(str(base))] = str(bare)
+    for key in ("adapt.head=fresh", "adapt.head_tokens=2_000", "adapt.head_lang=fr", "train.tokens=2_000"):
+        line += ["--set", key]
+    done = give(line, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    headed = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "head" / "model")
+    body = headed.base_model.state_dict()
+    for name, tensor in whole.base_model.state_dict().items():
+        assert torch.equal(body[name], tensor), name
+    assert next(row["model"] for row in metrics_of(tmp_path / "run") if row["kind"] == "eval") == "base"
+    after = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model").base_model.state_dict()
+    assert not torch.equal(after["encoder.layer.0.output.dense.weight"], body["encoder.layer.0.output.dense.weight"])
+    drawn = load(str(bare), head="fresh", seed=0).model.cls.predictions.transform.dense.weight
+    assert not torch.equal(headed.cls.predictions.transform.dense.weight, drawn)
