@@ -40,6 +40,8 @@ from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import CostRow, EvalRow
 
+_HEAD_LR = 1e-3  # of a fresh masked-LM head trained alone: nothing learnt can be spoilt
+
 
 def adapt(run: Run, folder: Path) -> Path:
     """Do a run, or what is left of it, in `folder`. Returns the path of report.html.
@@ -177,7 +179,7 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
         "allow": list(run.allow),
         "data": {"root": run.data.root} if run.data.root else {},
         "adapt": Adapt(head="fresh").model_dump(),
-        "train": {**run.train.model_dump(), "tokens": run.adapt.head_tokens, "parameters": "head"},
+        "train": {**run.train.model_dump(), "tokens": run.adapt.head_tokens, "parameters": "head", "lr": _HEAD_LR},
         "eval": Eval(tasks="none").model_dump(),
     }
     adapt(resolve(settings), folder)
