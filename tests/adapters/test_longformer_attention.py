@@ -133,6 +133,16 @@ def test_C7_masked_lm_trains_the_global_projections_only_with_global_tokens(buil
         assert len(grown) == (12 if first else 0)
 
 
+def test_O14_without_global_tokens_their_projections_alone_have_no_gradient(build: Any) -> None:
+    """What distributed training would wait for is known by name."""
+    encoder = load(str(build("longformer")))
+    row = pack([np.array([0, *range(10, 50), 2])], encoder.first_position)
+    transform, decoder = encoder.architecture.head(encoder.model)
+    decoder(transform(hidden_states(encoder, row))).logsumexp(-1).sum().backward()
+    without = {name for name, p in encoder.model.named_parameters() if p.grad is None}
+    assert without == {name for name, _ in encoder.model.named_parameters() if "_global." in name}
+
+
 def test_global_tokens_are_refused_by_other_families(build: Any) -> None:
     encoder = load(str(build("bert")))
     with pytest.raises(ValueError, match="bert has none"):
