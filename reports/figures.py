@@ -123,8 +123,9 @@ def positions_figure(rows: Sequence[PositionLossRow], synthetic: bool) -> str:
         axes = figure.subplots()
         for model in dict.fromkeys(row.model for row in rows):
             own = [row for row in rows if row.model == model]
-            edges = [*(max(1, row.first) for row in own), own[-1].end]
-            axes.stairs([row.loss for row in own], edges, color=colors[model], linewidth=1.6, label=names[model])
+            edges = [*(max(16, row.first) for row in own), own[-1].end]  # a logarithm has no zero
+            losses = [row.loss for row in own]
+            axes.stairs(losses, edges, baseline=None, color=colors[model], linewidth=1.6, label=names[model])
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_xlabel("place in the document, tokens")
