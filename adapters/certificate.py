@@ -139,8 +139,11 @@ def loss_by_position(
     rng = np.random.default_rng(seed)
     tokenizer = encoder.tokenizer
     for document in documents:
+        drawn = np.flatnonzero(rng.random(len(document)) < 0.15)  # the same for a model that reads less of it
         ids = np.array([tokenizer.cls_token_id, *document[: encoder.length - 2], tokenizer.sep_token_id])
-        where = 1 + np.sort(rng.permutation(len(ids) - 2)[: max(1, round(0.15 * (len(ids) - 2)))])
+        where = 1 + drawn[drawn < len(ids) - 2]
+        if not len(where):
+            continue
         shown = ids.copy()
         shown[where] = tokenizer.mask_token_id
         packed = pack([shown], encoder.first_position).predicting(ids[where], where).to(encoder.device)
