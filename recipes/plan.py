@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from medlingua.adapters.attention import choose_backend
+from medlingua.adapters.document_attention import DENSE_TOKENS
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import pack
 from medlingua.recipes.batches import Batch, Place
@@ -87,5 +88,6 @@ def _memory(encoder: Encoder, run: Run, parameters: int) -> int:
     config = encoder.model.config
     width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     context = min(run.train.context or encoder.length, encoder.length)
-    kept = run.train.micro_tokens * layers * (16 * width + heads * context) * 4
+    weights = heads * context if context <= DENSE_TOKENS else 0  # longer documents keep none
+    kept = run.train.micro_tokens * layers * (16 * width + weights) * 4
     return int(peak_memory_bytes() + 16 * parameters + kept)
