@@ -43,5 +43,11 @@ def energy(joules: float) -> str:
 
 
 def place(name: str) -> str:
-    """A path or hub id as strangers may read it: without the folders of the machine it lay on."""
-    return PurePath(name).name if PurePath(name).is_absolute() else name
+    """A path or hub id as strangers may read it: without the folders of the machine it lay on.
+
+    A run's `model` folder keeps the run's name: "model" alone tells nothing.
+    """
+    path = PurePath(name)
+    if not path.is_absolute():
+        return name
+    return f"{path.parent.name}/{path.name}" if path.name == "model" and path.parent.name else path.name

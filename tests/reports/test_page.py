@@ -9,6 +9,7 @@ from medlingua.languages.errors import InputError
 from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report
+from medlingua.reports.quantities import place
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import CorporaRow
 
@@ -232,3 +233,16 @@ def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"results\.jsonl: no scores to compare"):
         write_comparison(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/ana/runs/english/model", "english/model"),
+        ("/home/ana/bases/mini", "mini"),
+        ("almanach/camembert-base", "almanach/camembert-base"),
+        ("../models/mini", "../models/mini"),
+    ],
+)
+def test_a_path_is_shown_without_the_machines_folders_and_never_as_model_alone(path: str, shown: str) -> None:
+    assert place(path) == shown
