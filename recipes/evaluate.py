@@ -20,6 +20,7 @@ from medlingua.reports.read import append_row, read_scores, write_whole
 from medlingua.reports.rows import Score
 
 BASELINE = "majority"
+PRIOR = "label shares"
 UPPER_BOUND = "flat tags, upper bound"
 
 
@@ -80,6 +81,10 @@ def _append_bounds(results: Path, model: TaskModel) -> None:
     elif isinstance(model, Labels):
         for metric, value in model.majority("test").items():
             append_row(results, _score(model, BASELINE, metric, value, None, "always train's most frequent label"))
+        if model.multi:
+            for metric, value in model.prior("test").items():
+                note = "train's label shares for every document, by dev's threshold"
+                append_row(results, _score(model, PRIOR, metric, value, None, note))
 
 
 def _score(model: TaskModel, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:

@@ -91,6 +91,20 @@ class Labels:
         answer = frozenset({max(sorted(counts), key=counts.__getitem__)})
         return self.score(part, [answer] * len(getattr(self.task, part)))
 
+    def prior(self, part: str) -> dict[str, float]:
+        """The scores of a model that reads nothing: train's label shares for every document, by dev's threshold.
+
+        With several labels a document this is far above the majority answer, and what an untaught model converges to.
+        """
+        shares = _shares(self.task, self.labels)
+        chosen = self.choose([shares] * len(self.task.dev))
+        return self.score(part, [self.decide(shares, chosen)] * len(getattr(self.task, part)))
+
+
+def _shares(task: Task, labels: Sequence[str]) -> np.ndarray:
+    counts = Counter(label for e in task.train for label in labels_of(e))
+    return np.array([counts[label] / max(1, len(task.train)) for label in labels])
+
 
 def labels_of(example: Example) -> frozenset[str]:
     gold: Any = example.gold

@@ -18,7 +18,7 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
 from medlingua.recipes import held_out
-from medlingua.recipes.evaluate import BASELINE, UPPER_BOUND, score_models
+from medlingua.recipes.evaluate import BASELINE, PRIOR, UPPER_BOUND, score_models
 from medlingua.recipes.finetune import fit, read_whole, token_states
 from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.machine import Precision
@@ -277,6 +277,19 @@ def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Enco
     )
     rows = {(r.model, r.metric): r.value for r in read_scores(tmp_path / "results.jsonl")}
     assert rows[BASELINE, "micro-F1"] == pytest.approx(scores["micro-F1"])
+    assert (PRIOR, "micro-F1") in rows
+
+
+def test_V9_label_shares_are_what_a_model_that_reads_nothing_reaches(encoder: Encoder) -> None:
+    """Both labels are on every document: the most frequent one alone misses half, the shares miss nothing."""
+    task = label_task()
+    both = {
+        part: tuple(replace(e, gold=frozenset({"foie", "rein"})) for e in getattr(task, part))
+        for part in ("train", "dev", "test")
+    }
+    model = Labels(replace(task, **both), encoder)
+    assert model.majority("test")["micro-F1"] == pytest.approx(2 / 3)
+    assert model.prior("test")["micro-F1"] == 1
 
 
 def test_a_label_that_only_test_has_counts_as_missed() -> None:
