@@ -63,7 +63,7 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
     scaling: "none" takes theta as it is; "linear" divides positions by length / source length (arXiv 2306.15595);
     "ntk" raises theta by that factor ** (d / (d - 2)); "yarn" is arXiv 2309.00071, as transformers computes it.
     Local layers keep theirs: no distance in them exceeds the window (C20). InputError for a source without
-    rotations, for one whose rotations are not finite, and for a theta of zero or below.
+    rotations, for one that is scaled already or not finite, and for a theta of zero or below.
     """
     if source.architecture.positions != "rotary":
         raise InputError(f"{source.lineage.base}: a {source.architecture.family} model has no rotation to rescale")
@@ -72,6 +72,11 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
     config = copy.deepcopy(source.model.config)
     parameters = config.rope_parameters
     by_layer = "full_attention" in parameters
+    kind_of_rope = (parameters["full_attention"] if by_layer else parameters)["rope_type"]
+    if kind_of_rope != "default":  # its frequencies are no longer powers of one theta
+        raise InputError(
+            f"{source.lineage.base}: its positions are scaled already ({kind_of_rope}); start from the model before"
+        )
     factor = length / source.length
     width = 2 * max(len(inv_freq) for _, inv_freq in rotations(source.model))
     made: dict[str, Any] = {"rope_type": "default", "rope_theta": theta or own}

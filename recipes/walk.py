@@ -201,6 +201,9 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
         start = continue_.Start(convert.start(run, encoder, pack.code), None)
     else:
         start = continue_.start(run, encoder, pack.code, pack.spacy, texts)
+    family = start.encoder.architecture.family
+    if run.train.global_tokens != "none" and family != "longformer":
+        raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
     if start.vocabulary is not None:
         write(folder / "vocabulary.json", start.vocabulary)
     if head == "fresh":

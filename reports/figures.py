@@ -126,9 +126,7 @@ def positions_figure(rows: Sequence[PositionLossRow], synthetic: bool) -> str:
             edges = [*(max(16, row.first) for row in own), own[-1].end]  # a logarithm has no zero
             losses = [row.loss for row in own]
             axes.stairs(losses, edges, baseline=None, color=colors[model], linewidth=1.6, label=names[model])
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set_xlabel("place in the document, tokens")
+        _doubling_axis(axes, "place in the document, tokens")
         axes.set_title(_title("Loss by place, nats a masked token", synthetic))
         axes.legend(frameon=False, labelcolor=INK)
 
@@ -150,9 +148,7 @@ def probes_figure(rows: Sequence[ProbeRow]) -> str:
                 [row.tokens for row in own], gains, errors, color=colors[model], marker="o", markersize=4,
                 linewidth=1.6, capsize=2, label=model,
             )  # fmt: skip
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:.0f}")
-        axes.set_xlabel("tokens between the fact and the word")
+        _doubling_axis(axes, "tokens between the fact and the word")
         axes.set_title(_title("What the fact gives, nats an answer", True))
         axes.legend(frameon=False, labelcolor=INK)
 
@@ -228,6 +224,12 @@ def _bare(axes: Axes) -> None:
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
+
+
+def _doubling_axis(axes: Axes, label: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:.0f}")
+    axes.set_xlabel(label)
 
 
 def _tokens_axis(axes: Axes) -> None:

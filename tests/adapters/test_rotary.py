@@ -175,6 +175,13 @@ def test_C19_a_source_with_theta_minus_one_is_refused(build: Any) -> None:
         rescale(source, 1024, None, "none")
 
 
+@pytest.mark.parametrize("family", ["eurobert", "modernbert"])
+def test_C18_a_source_that_is_scaled_already_is_refused_its_theta_cannot_be_read(family: str, build: Any) -> None:
+    once = rescale(load(str(build(family))), 1024, None, "linear")
+    with pytest.raises(InputError, match=r"scaled already \(linear\)"):
+        rescale(once, 2048, None, "none")
+
+
 def test_a_model_without_rotations_is_not_rescaled(build: Any) -> None:
     with pytest.raises(InputError, match="a bert model has no rotation"):
         rescale(load(str(build("bert"))), 1024, None, "none")

@@ -110,6 +110,7 @@ def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_
         (("adapt.window=15",), "adapt.window 15"),
         (("adapt.window=800",), "adapt.window 800 is larger than adapt.length 700"),
         (("adapt.target=rope", "adapt.theta=0"), "adapt.theta 0"),
+        (("adapt.target=rope", "train.global_tokens=first"), "jina_embeddings_v3 model has no global attention"),
         (("adapt.target=longfromer",), "did you mean 'longformer'"),
         (("adapt.vocabulary=replace",), "keeps the vocabulary"),
     ],
