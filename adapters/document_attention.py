@@ -44,7 +44,7 @@ def attend_document(
     else:
         parts = []
         for band in _bands(len(key), reach, global_places):
-            bias = _bias(band, reach, causal, query.dtype, query.device)
+            bias = _bias(band, reach, causal, query)
             seen = query[band.start : band.end], _seen(key, band), _seen(value, band)
             parts.append(_scaled_dot_product(*seen, scale, bias))
         out = torch.cat(parts)
@@ -92,9 +92,10 @@ class _Dense(torch.autograd.Function):
 
 
 class _Banded(torch.autograd.Function):
-    """Blocks of queries against the keys that they reach, and the global ones before those.
+    """Blocks of queries against the keys that they reach, and against the n global ones.
 
-    The weights of all blocks would be the largest tensor of a layer, so the backward pass makes them again.
+    The weights of all blocks would be the largest tensor of a layer, so the backward pass makes them again. What
+    concerns the global keys, (H, L, n), is computed for all queries at once and only meets the rest in the softmax.
     """
 
     @staticmethod
@@ -111,40 +112,65 @@ class _Banded(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             q, k, v = _by_heads(query, key, value)
             q.mul_(scale)
+            n, places = len(global_places), torch.tensor(global_places, dtype=torch.int64)
+            far = torch.bmm(q, k[:, places].transpose(1, 2))  # scores of the global keys
+            far_weights = torch.empty_like(far)
             out = torch.empty_like(q)
             for band in _bands(len(key), reach, global_places):
-                bias = _bias(band, reach, causal, q.dtype, q.device)
-                weights = _band_weights(q[:, band.start : band.end], _seen(k, band, 1), bias)
-                torch.bmm(weights, _seen(v, band, 1), out=out[:, band.start : band.end])
+                rows, keys = slice(band.start, band.end), slice(band.first, band.last)
+                weights = _band_weights(q[:, rows], k[:, keys], far[:, rows], _inside(band, reach, causal, q))
+                far_weights[:, rows] = weights[:, :, :n]
+                torch.bmm(weights[:, :, n:], v[:, keys], out=out[:, rows])
+            if n:
+                out.baddbmm_(far_weights, v[:, places])
         out = out.transpose(0, 1)
-        ctx.save_for_backward(q, k, v, out)
+        ctx.save_for_backward(q, k, v, out, far, far_weights)
         ctx.scale, ctx.reach, ctx.causal, ctx.global_places = scale, reach, causal, global_places
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out = ctx.saved_tensors
+        q, k, v, out, far, far_weights = ctx.saved_tensors
         inner = (grads[0] * out).sum(dim=-1).T[:, :, None]
         d_out = grads[0].transpose(0, 1).contiguous()
+        n, places = len(ctx.global_places), torch.tensor(ctx.global_places, dtype=torch.int64)
+        d_far = torch.bmm(d_out, v[:, places].transpose(1, 2)).sub_(inner).mul_(far_weights)
         d_q = torch.empty_like(q)
         # Neighbouring bands add to the same keys: in fp32, whatever the weights are in.
         d_k, d_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
         for band in _bands(k.shape[1], ctx.reach, ctx.global_places):
-            rows = slice(band.start, band.end)
-            d_band, keys = d_out[:, rows], _seen(k, band, 1)
-            bias = _bias(band, ctx.reach, ctx.causal, q.dtype, q.device)
-            weights = _band_weights(q[:, rows], keys, bias)
-            d_scores = torch.bmm(d_band, _seen(v, band, 1).transpose(1, 2)).sub_(inner[:, rows]).mul_(weights)
-            torch.bmm(d_scores, keys, out=d_q[:, rows])
-            _add(d_v, band, torch.bmm(weights.transpose(1, 2), d_band))
-            _add(d_k, band, torch.bmm(d_scores.transpose(1, 2), q[:, rows]))
+            rows, keys = slice(band.start, band.end), slice(band.first, band.last)
+            weights = _band_weights(q[:, rows], k[:, keys], far[:, rows], _inside(band, ctx.reach, ctx.causal, q))
+            near = weights[:, :, n:]
+            d_scores = torch.bmm(d_out[:, rows], v[:, keys].transpose(1, 2)).sub_(inner[:, rows]).mul_(near)
+            torch.bmm(d_scores, k[:, keys], out=d_q[:, rows])
+            _add_product(d_v[:, keys], near.transpose(1, 2), d_out[:, rows])
+            _add_product(d_k[:, keys], d_scores.transpose(1, 2), q[:, rows])
+        if n:
+            d_q.baddbmm_(d_far, k[:, places])
+            d_k.index_add_(1, places, torch.bmm(d_far.transpose(1, 2), q).to(d_k.dtype))
+            d_v.index_add_(1, places, torch.bmm(far_weights.transpose(1, 2), d_out).to(d_v.dtype))
         d_q.mul_(ctx.scale)
         d_k, d_v = d_k.to(k.dtype), d_v.to(v.dtype)
         return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None
 
 
-def _band_weights(query: Tensor, key: Tensor, bias: Tensor) -> Tensor:
-    return torch.baddbmm(bias, query, key.transpose(1, 2)).softmax(dim=-1)
+def _band_weights(query: Tensor, key: Tensor, far: Tensor, bias: Tensor) -> Tensor:
+    """query (H, Q, D), key (H, W, D), far (H, Q, n), bias (Q, W) -> (H, Q, n + W)."""
+    n = far.shape[2]
+    if not n:
+        return torch.baddbmm(bias, query, key.transpose(1, 2)).softmax(dim=-1)
+    scores = query.new_empty(*query.shape[:2], n + key.shape[1])
+    scores[:, :, :n] = far
+    torch.baddbmm(bias, query, key.transpose(1, 2), out=scores[:, :, n:])
+    return scores.softmax(dim=-1)
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    if total.dtype == left.dtype:
+        total.baddbmm_(left, right)
+    else:
+        total += torch.bmm(left, right)
 
 
 def _by_heads(*tensors: Tensor) -> tuple[Tensor, ...]:
@@ -176,26 +202,21 @@ def _seen(x: Tensor, band: _Band, dim: int = 0) -> Tensor:
     return torch.cat([x.index_select(dim, torch.tensor(band.global_places, device=x.device)), window], dim=dim)
 
 
-def _add(total: Tensor, band: _Band, part: Tensor) -> None:
-    """Adds (H, globals + window, D) to the keys that _seen took them from."""
-    count = len(band.global_places)
-    if count:
-        total.index_add_(1, torch.tensor(band.global_places), part[:, :count].to(total.dtype))
-    total[:, band.first : band.last] += part[:, count:]
-
-
-def _bias(band: _Band, reach: int, causal: bool, dtype: torch.dtype, device: torch.device) -> Tensor:
+def _bias(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
     """0 where a query sees a key and -inf elsewhere: (queries, globals + window)."""
+    window = _inside(band, reach, causal, like)
+    return torch.cat([window.new_zeros(len(window), len(band.global_places)), window], dim=1)
+
+
+def _inside(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
+    """0 where a query sees a key of its window and -inf elsewhere; global keys, counted before it, included."""
     window = _window_bias(
-        band.end - band.start, band.last - band.first, band.start - band.first, reach, causal, dtype, device
+        band.end - band.start, band.last - band.first, band.start - band.first, reach, causal, like.dtype, like.device
     )
     if not band.global_places:
         return window
-    places = torch.tensor(band.global_places, device=device)
-    inside = places[(places >= band.first) & (places < band.last)] - band.first
-    # A global key stands before the window: inside it would be counted twice.
-    window = window.index_fill(1, inside, float("-inf"))
-    return torch.cat([window.new_zeros(len(window), len(places)), window], dim=1)
+    places = torch.tensor(band.global_places, device=like.device)
+    return window.index_fill(1, places[(places >= band.first) & (places < band.last)] - band.first, float("-inf"))
 
 
 @lru_cache(maxsize=32)

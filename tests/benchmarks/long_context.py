@@ -3,6 +3,8 @@
     python tests/benchmarks/long_context.py layer [--rounds 3]
     python tests/benchmarks/long_context.py training --corpus FILE.jsonl.zst --model FOLDER [--rounds 2]
 
+Training also tells the rate of ours in matrix products, and its share of the machine's measured rate.
+
 Each figure comes from a process of its own, interleaved. Prints ratios and writes
 reports/results/benchmarks/long_context_{layer,training}.json. Absolute times depend on the machine.
 """
@@ -71,6 +73,7 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     from medlingua.recipes.machine import keep_pages
     from medlingua.recipes.objective import MaskedLM, masker
     from medlingua.recipes.settings import Train
+    from torch.utils.flop_counter import FlopCounterMode, baddbmm_flop
 
     tokenizer = load(model).tokenizer
     documents = _documents(corpus, tokenizer, length, (steps + 1) * DOCUMENTS)
@@ -108,7 +111,13 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
             optimizer.zero_grad()
         times.append(time.perf_counter() - began)
         tokens.append(sum(len(ids) for ids in group))
-    return {"tokens_per_second": sum(tokens[1:]) / sum(times[1:]), "peak_mib": peak_mib()}
+    found = {"tokens_per_second": sum(tokens[1:]) / sum(times[1:]), "peak_mib": peak_mib()}
+    if ours:  # products that were computed, what bands compute twice or outside the window included
+        again = {torch.ops.aten.baddbmm_: baddbmm_flop}
+        with FlopCounterMode(display=False, custom_mapping=again) as counter:
+            step(accelerator, objective, optimizer, built, _batch(encoder, group, drawn), 5e-5, 1.0)
+        found["flops_per_token"] = counter.get_total_flops() / tokens[-1]
+    return found
 
 
 def _documents(corpus: str, tokenizer, length: int, count: int) -> list:
@@ -181,6 +190,9 @@ def measure(what: dict) -> dict:
 
 def compare(cases: list[dict], rounds: int, figure: str) -> list[dict]:
     """Stock and ours by turns for each case; medians, and ours over stock."""
+    import torch
+    from throughput import matrix_rate
+
     rows = []
     for case in cases:
         found: dict[bool, list[dict]] = {False: [], True: []}
@@ -198,6 +210,10 @@ def compare(cases: list[dict], rounds: int, figure: str) -> list[dict]:
             "times_as_fast": round(faster, 2),
             "share_of_memory": round(mine["peak_mib"] / stock["peak_mib"], 2),
         }
+        if "flops_per_token" in found[True][0]:
+            rate = matrix_rate({"fp32": torch.float32, "bf16": torch.bfloat16}[case["precision"]])
+            flops = found[True][0]["flops_per_token"] * mine[figure]
+            row |= {"matrix_tflops": round(flops / 1e12, 3), "share_of_matrix_rate": round(flops / rate, 2)}
         print(row, flush=True)
         rows.append(row)
     return rows
