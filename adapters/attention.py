@@ -9,7 +9,7 @@ gets packed documents without a patched class.
 Shapes: T tokens in all documents, H query heads, G key heads (H a multiple of G), D head width.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import sdpa_mask
 
 NAME = "medlingua"
-Backend = Literal["plain", "blockwise", "varlen", "flash"]
+Backend = Literal["plain", "blockwise", "varlen", "flash", "flex"]
 
 
 class BackendChoice(NamedTuple):
@@ -28,9 +28,11 @@ class BackendChoice(NamedTuple):
     reason: str
 
 
-def choose_backend(device: torch.device, dtype: torch.dtype) -> BackendChoice:
-    """The fastest backend that is exact for this device and dtype, and why."""
+def choose_backend(device: torch.device, dtype: torch.dtype, global_tokens: bool = False) -> BackendChoice:
+    """The fastest backend that is exact for this device and dtype, with global tokens or without, and why."""
     half = dtype in (torch.float16, torch.bfloat16)
+    if device.type == "cuda" and global_tokens:
+        return BackendChoice("flex", "the flash kernels know no global token")
     if device.type == "cuda" and half:
         if _flash() is not None:
             return BackendChoice("flash", "flash-attn is installed")
@@ -76,8 +78,9 @@ def attend(
         raise ValueError("chosen queries have no place: give neither reach nor causal")
     if global_tokens is not None:
         _check_global(global_tokens, cu_seqlens, causal or cu_seqlens_q is not cu_seqlens)
-        backend = backend if backend == "plain" else "blockwise"  # the flash kernels know no global token
-    name = backend or choose_backend(query.device, query.dtype).name
+        if backend in ("varlen", "flash"):
+            raise ValueError(f"backend {backend} knows no global token; flex does")
+    name = backend or choose_backend(query.device, query.dtype, global_tokens is not None).name
     if name in ("varlen", "flash"):
         asked, longest = (int(borders.diff().max()) for borders in (cu_seqlens_q, cu_seqlens))
         window = (-1 if reach is None else reach, 0 if causal else (-1 if reach is None else reach))
@@ -95,6 +98,10 @@ def attend(
             query, key, value, cu_seqlens,
             cu_seqlens_q=cu_seqlens_q, global_tokens=global_tokens, reach=reach, scale=scale, causal=causal,
         )  # fmt: skip
+    if name == "flex":
+        if cu_seqlens_q is not cu_seqlens:
+            raise ValueError("backend flex takes no chosen queries")
+        return _attend_flex(query, key, value, cu_seqlens, global_tokens, reach, scale, causal)
     asked_of, lengths = cu_seqlens_q.diff().tolist(), cu_seqlens.diff().tolist()
     places = [] if global_tokens is None else global_tokens.tolist()
     factor = query.shape[-1] ** -0.5 if scale is None else scale
@@ -164,6 +171,53 @@ def _attend_blockwise(
         outputs.append(attend_document(q, k, v, reach, scale, causal, places))
         start += len(k)
     return torch.cat(outputs)
+
+
+def _attend_flex(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    cu_seqlens: Tensor,
+    global_tokens: Tensor | None,
+    reach: int | None,
+    scale: float | None,
+    causal: bool,
+) -> Tensor:
+    """torch's FlexAttention: only blocks of 128 by 128 that hold a seen pair are computed."""
+    flex, _ = _flex(query.device.type)
+    mask = _flex_mask(cu_seqlens, global_tokens, reach, causal)
+    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+    out: Tensor = flex(q, k, v, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
+    return out[0].transpose(0, 1)
+
+
+@lru_cache(maxsize=4)  # all layers of a kind ask with the same tensors; tensors are hashed by identity
+def _flex_mask(cu_seqlens: Tensor, global_tokens: Tensor | None, reach: int | None, causal: bool) -> Any:
+    _, make = _flex(cu_seqlens.device.type)
+    tokens = int(cu_seqlens[-1])
+    places = torch.arange(tokens, device=cu_seqlens.device)
+    document = torch.bucketize(places, cu_seqlens[1:].to(places), right=True)
+    everywhere = torch.zeros(tokens, dtype=torch.bool, device=cu_seqlens.device)
+    if global_tokens is not None:
+        everywhere[global_tokens] = True
+
+    def seen(batch: Tensor, head: Tensor, asking: Tensor, asked: Tensor) -> Tensor:
+        together = document[asking] == document[asked]
+        if reach is not None:
+            together = together & (((asking - asked).abs() <= reach) | everywhere[asking] | everywhere[asked])
+        return together & (asking >= asked) if causal else together
+
+    return make(seen, None, None, tokens, tokens, device=cu_seqlens.device)
+
+
+@cache
+def _flex(device: str) -> tuple[Any, Any]:
+    """flex_attention and create_block_mask, compiled where there are kernels to compile to; plain they are slow."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    if device != "cuda":
+        return flex_attention, create_block_mask
+    return torch.compile(flex_attention, dynamic=True), torch.compile(create_block_mask, dynamic=True)
 
 
 @cache

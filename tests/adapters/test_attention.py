@@ -42,6 +42,30 @@ def test_O8_attention_equals_its_definition(
     )
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("reach", [None, 0, 8])
+@pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["equal-heads", "grouped-heads"])
+def test_O8_flex_attention_sees_the_same_pairs(heads: tuple[int, int], reach: int | None, causal: bool) -> None:
+    """Uncompiled, and forward alone: all that a processor runs of it. With global tokens where they may be."""
+    given = tensors([1, 140, 33, 60], *heads)
+    some = None if causal else torch.tensor([0, 50, 140, 200])
+    ours, plain = (
+        attend(*given, reach=reach, causal=causal, global_tokens=some, backend=backend)
+        for backend in ("flex", "plain")
+    )
+    torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_a_backend_that_cannot_do_what_is_asked_says_so() -> None:
+    *qkv, borders = tensors([4, 5], 2, 2)
+    with pytest.raises(ValueError, match="varlen knows no global token"):
+        attend(*qkv, borders, reach=1, global_tokens=torch.tensor([0]), backend="varlen")
+    chosen = torch.tensor([0, 1, 2], dtype=torch.int32)
+    with pytest.raises(ValueError, match="flex takes no chosen queries"):
+        attend(qkv[0][:2], *qkv[1:], borders, cu_seqlens_q=chosen, backend="flex")
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("reach", [None, 2, 8])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["equal-heads", "grouped-heads"])
