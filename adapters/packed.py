@@ -84,6 +84,19 @@ def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) 
     return states if rows is None or narrowed else states[rows]  # type: ignore[no-any-return]
 
 
+def layer_states(encoder: Encoder, packed: Packed) -> tuple[Tensor, ...]:
+    """Hidden states after each layer, (T, width) each, without the embeddings'. Not for Longformer."""
+    kinds = {"token_type_ids": torch.zeros_like(packed.ids)[None]} if encoder.architecture.token_types else {}
+    states = encoder.model.base_model(
+        input_ids=packed.ids[None],
+        position_ids=packed.positions[None],
+        cu_seq_lens_q=packed.cu_seqlens,
+        output_hidden_states=True,
+        **kinds,
+    ).hidden_states
+    return tuple(layer[0] for layer in states[1:])
+
+
 @contextmanager
 def _only(rows: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
     """While open, the last layer asks for these rows alone; False where it cannot."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.gradual import Gradual
 from medlingua.languages.errors import InputError
 from medlingua.recipes import checkpoint
 from medlingua.recipes.batches import Batch, Place, Stream, batches, frame_of
@@ -22,7 +23,7 @@ from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.corpus import Shard
 from medlingua.recipes.machine import Precision
-from medlingua.recipes.objective import MaskedLM, masker
+from medlingua.recipes.objective import Distilled, MaskedLM, masker
 from medlingua.recipes.settings import Phase, Run, Train
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
@@ -50,11 +51,13 @@ def train(
     folder: Path,
     precision: Precision,
     evaluate: Evaluate,
+    source: Encoder | None = None,
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
     Writes metrics.jsonl and checkpoints/ in `folder`. Raises Interrupted after saving, and InputError on a
-    loss that is not finite. The encoder's model is trained in place, in fp32 master weights.
+    loss that is not finite. The encoder's model is trained in place, in fp32 master weights. source: the model
+    before a conversion, for the phases that learn from it and for positions that change gradually.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
@@ -66,7 +69,7 @@ def train(
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
     if run.train.parameters == "head":
         encoder.model.base_model.requires_grad_(False)
-    objective = accelerator.prepare(MaskedLM(encoder))
+    gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
     optimizer = build_optimizer(encoder.model, run.train)
     state, damaged = checkpoint.restore(folder / "checkpoints", encoder.model, optimizer)
     for line in damaged:
@@ -85,6 +88,11 @@ def train(
         for number in range(state.phase, len(run.phases)):
             phase = run.phases[number]
             context = min(phase.context or encoder.length, encoder.length)
+            objective: torch.nn.Module = MaskedLM(encoder)
+            if phase.kind == "distil" and source is not None:
+                context = min(context, source.length)
+                objective = Distilled(encoder, source)
+            objective = accelerator.prepare(objective)
             stream = Stream(
                 shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
                 masker(encoder.tokenizer, phase.unit, phase.mask_rate),
@@ -95,6 +103,8 @@ def train(
             for batch in _ahead(stream, state, run.train, encoder.first_position, phase):
                 began = time.perf_counter()
                 lr = phase.lr * schedule(phase, state.phase_tokens)
+                if gradual is not None:
+                    gradual.set(min(1.0, state.tokens / (run.adapt.start_share * run.tokens)))
                 # Dropout's draws depend on the step alone, so a resumed run draws the same.
                 torch.manual_seed(run.train.seed * 1_000_003 + state.step)
                 loss, norm = step(accelerator, objective, optimizer, encoder.model, batch, lr, run.train.clip)
@@ -129,6 +139,8 @@ def train(
                 if _ends(phase, state):
                     break
     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+    if gradual is not None:
+        gradual.set(1.0)
     set_dropout(encoder.model, 0.0)
     encoder.model.requires_grad_(True).eval()
     if run.train.trackers:

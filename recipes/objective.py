@@ -1,12 +1,12 @@
-"""The masked-LM objective: which tokens are hidden, and a loss that never holds all logits."""
+"""The objectives: masked-LM, with a loss that never holds all logits, and the hidden states of a teacher."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.packed import Packed, hidden_states
+from medlingua.adapters.packed import Packed, hidden_states, layer_states
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -39,7 +39,7 @@ class Masker:
             return ids, maskable
         wanted = max(1, round(self.rate * len(maskable)))
         if self.unit == "piece":
-            chosen = np.sort(rng.permutation(maskable)[:wanted])
+            chosen = maskable[np.sort(rng.random(len(maskable)).argsort()[:wanted])]
         else:
             if word_starts is None:
                 raise ValueError("whole-word masking needs word_starts")
@@ -49,11 +49,10 @@ class Masker:
             total = np.cumsum(sizes[order])
             taken = int(np.argmin(np.abs(total - wanted))) + 1
             chosen = maskable[np.isin(word, names[order[:taken]])]
-        draw = rng.random(len(chosen))
+        draw, piece = rng.random((2, len(chosen)))
+        pieces = self.replacements[(piece * len(self.replacements)).astype(np.int64)]
         shown = ids.copy()
-        shown[chosen[draw < 0.8]] = self.mask_id
-        other = chosen[(draw >= 0.8) & (draw < 0.9)]
-        shown[other] = self.replacements[rng.integers(len(self.replacements), size=len(other))]
+        shown[chosen] = np.where(draw < 0.8, self.mask_id, np.where(draw < 0.9, pieces, ids[chosen]))
         return shown, chosen
 
 
@@ -75,6 +74,32 @@ class MaskedLM(nn.Module):
         states = hidden_states(self._encoder, packed, packed.label_positions)
         transform, decoder = self._encoder.architecture.head(self.model)
         return summed_loss(transform(states), decoder, packed.labels)
+
+
+class Distilled(nn.Module):
+    """Forward of a packed batch: how far the hidden states are from a teacher's, times the batch's targets.
+
+    Mean squared distance after each layer over the teacher's variance there, averaged over layers and tokens (the
+    hidden-state loss of TinyBERT, arXiv 1909.10351, without its projection: the widths are the same).
+    """
+
+    def __init__(self, encoder: Encoder, teacher: Encoder) -> None:
+        super().__init__()
+        self.model = encoder.model
+        self._encoder = encoder
+        self._teacher = (teacher,)  # in a tuple: no submodule, so neither trained nor saved
+
+    def forward(self, packed: Packed) -> Tensor:
+        (teacher,) = self._teacher
+        shift = teacher.first_position - self._encoder.first_position
+        with torch.no_grad():
+            taught = layer_states(teacher, replace(packed, positions=packed.positions + shift))
+        learnt = layer_states(self._encoder, packed)
+        distances = [
+            functional.mse_loss(mine.float(), theirs.float()) / theirs.float().var()
+            for mine, theirs in zip(learnt, taught, strict=True)
+        ]
+        return torch.stack(distances).mean() * len(packed.labels)
 
 
 def summed_loss(features: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:

@@ -55,10 +55,14 @@ class Adapt(Settings):
     window: int | tuple[int, ...] = 512  # total width of Longformer's windows, for all layers or one a layer
     theta: float | None = None  # base of the rotation; None: 10,000, or the source's own where it rotates
     scaling: Literal["none", "linear", "ntk", "yarn"] = "none"  # of a rotary source's positions
+    # How new rotations begin: at once; gradually, over start_share of the tokens, as the old positions fade; or with
+    # a first phase of that share that learns the source's hidden states on texts of the source's length.
+    start: Literal["once", "gradual", "distil"] = "once"
+    start_share: float = Field(default=0.3, gt=0, lt=1)
 
 
 class Objective(Settings):
-    kind: Literal["mlm"] = "mlm"
+    kind: Literal["mlm", "distil"] = "mlm"  # distil: hidden states of the model before --strategy convert
     unit: Literal["piece", "word"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
 
@@ -81,7 +85,7 @@ class Train(Settings):
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
     eval_tokens: int = Field(default=250_000, gt=0)
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
 
 
 class Eval(Settings):
@@ -100,6 +104,7 @@ class Phase(Settings):
 
     name: str = "train"
     tokens: int = Field(ge=0)
+    kind: Literal["mlm", "distil"] = "mlm"
     unit: Literal["piece", "word"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     mixture: tuple[Mixture, ...] = ()
@@ -137,6 +142,16 @@ class Run(Settings):
     @property
     def tokens(self) -> int:
         return sum(phase.tokens for phase in self.phases)
+
+    @property
+    def new_rotations(self) -> bool:
+        return self.strategy == "convert" and self.adapt.target == "rope"
+
+    @property
+    def learns_from_source(self) -> bool:
+        """Whether training needs the model before conversion beside it."""
+        distils = any(phase.kind == "distil" for phase in self.phases)
+        return self.tokens > 0 and (distils or (self.new_rotations and self.adapt.start == "gradual"))
 
     def to_toml(self) -> str:
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
@@ -215,6 +230,7 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
     defaults = _validated({**merged, "phases": []})
     common = {
         "tokens": defaults.train.tokens,
+        "kind": defaults.objective.kind,
         "unit": defaults.objective.unit,
         "mask_rate": defaults.objective.mask_rate,
         "mixture": [m.model_dump() for m in defaults.data.mixture],
@@ -224,7 +240,7 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
         "warmup": defaults.train.warmup,
         "decay": defaults.train.decay,
     }
-    listed = merged.get("phases") or [{}]
+    listed = merged.get("phases") or _default_phases(defaults)
     budget_given = "tokens" in merged.get("train", {})
     if budget_given and len(listed) > 1:
         # A budget for a recipe of several phases is shared out as the recipe shares its own.
@@ -239,6 +255,16 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
     elif budget_given:
         listed = [{**listed[0], "tokens": defaults.train.tokens}]
     return {**merged, "phases": [{**common, **phase} for phase in listed]}
+
+
+def _default_phases(run: Run) -> list[dict[str, Any]]:
+    if run.new_rotations and run.adapt.start == "distil" and run.train.tokens:
+        share = run.adapt.start_share
+        return [
+            {"name": "distil", "kind": "distil", "tokens": round(share * run.train.tokens)},
+            {"tokens": round((1 - share) * run.train.tokens)},
+        ]
+    return [{}]
 
 
 def _setting(item: str) -> dict[str, Any]:

@@ -50,6 +50,11 @@ def adapt(run: Run, folder: Path) -> Path:
     """
     if run.strategy == "scratch":
         raise InputError("--strategy scratch is not there yet; known: continue, convert")
+    if any(phase.kind == "distil" for phase in run.phases) and not run.new_rotations:
+        raise InputError(
+            "objective.kind distil learns the hidden states of the model before new rotations: "
+            "--strategy convert with adapt.target = 'rope' alone"
+        )
     check_trackers(run.train.trackers)
     machine.keep_pages()
     pack = load_pack(run.lang)
@@ -103,7 +108,11 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
             tokens=state.tokens,
         )
 
-    state = train(encoder, prepared.shards, run, folder, precision, look)
+    source = None
+    if run.learns_from_source:
+        source = encoders.load(base_name, revision=run.revision, allow=run.allow)
+        source.model.eval().to(machine.device())
+    state = train(encoder, prepared.shards, run, folder, precision, look, source)
     if run.strategy == "convert" and run.tokens:
         _after_conversion(run, base_name, encoder, pack, prepared, folder)
     last = look(encoder, state)

@@ -1,11 +1,14 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ..recipes.conftest import cases, write_base, write_jsonl
 
@@ -57,3 +60,22 @@ def finished(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pa
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out / "report.html")
     return out
+
+
+def same_weights(left: Path, right: Path) -> None:
+    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (left, right))
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def started(line: list[str], out: Path) -> subprocess.Popen[str]:
+    """The run in the background, once it has gone on from its third checkpoint."""
+    process = subprocess.Popen(
+        [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    )
+    limit = time.monotonic() + 120
+    while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.002)
+    return process

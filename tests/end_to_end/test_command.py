@@ -11,36 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 from medlingua.adapters.encoder import load
-from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from ..recipes.conftest import call
-from .conftest import ENVIRONMENT, give
+from .conftest import ENVIRONMENT, give, same_weights, started
 
 HEAVY = ("torch", "transformers", "spacy", "pandas")
 
 
 def metrics_of(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-
-
-def same_weights(left: Path, right: Path) -> None:
-    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (left, right))
-    assert ours.keys() == theirs.keys()
-    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
-
-
-def started(line: list[str], out: Path) -> subprocess.Popen[str]:
-    """The run in the background, once it has gone on from its third checkpoint."""
-    process = subprocess.Popen(
-        [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
-    limit = time.monotonic() + 120
-    while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-    return process
 
 
 def test_plain_transformers_opens_the_model(finished: Path) -> None:

@@ -1,6 +1,7 @@
 """adapt --strategy convert, from a short model to a certified, trained and reported long one."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer, JinaEmbeddingsV3ForMaskedLM, LongformerForMaskedLM
 
-from .conftest import give
+from .conftest import give, same_weights, started
 
 LENGTH = 700
 TARGETS = {"longformer": LongformerForMaskedLM, "rope": JinaEmbeddingsV3ForMaskedLM}
@@ -92,6 +93,28 @@ def test_C7_training_with_global_first_tokens_trains_them(command: list[str], tm
     assert any(not torch.equal(state[n], state[n.replace("_global.", ".")]) for n in moved)
 
 
+@pytest.mark.parametrize("start", ["gradual", "distil"])
+def test_O16_a_start_that_leans_on_the_source_resumes_to_the_same_weights(
+    start: str, command: list[str], tmp_path: Path
+) -> None:
+    line = line_of(command, "rope", f"adapt.start={start}", "adapt.start_share=0.5", "train.tokens=8_000")
+    whole = give(line, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    stopped = started(line, tmp_path / "stopped")
+    stopped.send_signal(signal.SIGTERM)
+    _, said = stopped.communicate(timeout=100)
+    assert stopped.returncode == 130, said
+    again = give(line, tmp_path / "stopped")
+    assert again.returncode == 0, again.stderr
+    assert "resuming at step" in again.stderr + again.stdout
+    same_weights(tmp_path / "whole", tmp_path / "stopped")
+    rows = [json.loads(text) for text in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    phases = {row["phase"] for row in rows if row["kind"] == "train"}
+    assert phases == ({0, 1} if start == "distil" else {0})
+    bits = {row["model"]: row["bits_per_byte"] for row in rows if row["kind"] == "eval"}
+    assert bits["trained"] < bits["start"]
+
+
 def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     done = give(line_of(command, "longformer", "train.tokens=0"), out)
@@ -111,6 +134,7 @@ def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_
         (("adapt.window=800",), "adapt.window 800 is larger than adapt.length 700"),
         (("adapt.target=rope", "adapt.theta=0"), "adapt.theta 0"),
         (("adapt.target=rope", "train.global_tokens=first"), "jina_embeddings_v3 model has no global attention"),
+        (("objective.kind=distil",), "adapt.target = 'rope' alone"),
         (("adapt.target=longfromer",), "did you mean 'longformer'"),
         (("adapt.vocabulary=replace",), "keeps the vocabulary"),
     ],
