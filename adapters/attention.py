@@ -285,7 +285,8 @@ def _attention(
         cu_seq_lens_q = torch.arange(0, (batch + 1) * length, length, dtype=torch.int32, device=query.device)
     # Families pass half the window plus one, flash attention's inclusive bound.
     reach = None if sliding_window is None else sliding_window - 1
-    q, k, v = (x.transpose(1, 2).flatten(0, 1) for x in (query, key, value))
+    # Rotations in fp32 leave fp32 queries and keys under autocast, beside bf16 values.
+    q, k, v = (x.to(value.dtype).transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     if query_rows is None or reach is not None:
         out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
     else:

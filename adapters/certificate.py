@@ -21,6 +21,7 @@ from torch.nn import functional
 from transformers import AutoModelForMaskedLM
 
 ATOL = 1e-4  # of logits
+_RTOL = 1e-5
 _SAMPLES = 4  # texts compared
 _EDGES = (0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384, 32_768)
 
@@ -69,7 +70,9 @@ def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certifica
     long = np.resize(long, min(result.length, 2_048) - 2)
     framed = np.array([result.tokenizer.cls_token_id, *long, result.tokenizer.sep_token_id])
     ours = _packed_logits(result, framed)
-    checks.append(Check("logits after saving and loading", _apart(_logits(stock, framed), ours), ATOL))
+    # Two ways of computing the same sums: what they differ by in fp32 grows with the logits.
+    limit = ATOL + _RTOL * float(ours.abs().max())
+    checks.append(Check("logits after saving and loading", _apart(_logits(stock, framed), ours), limit))
     reach = _reach(result, framed)
     if result.architecture.family == "longformer":
         sides = sum(w // 2 for w in result.model.config.attention_window)

@@ -58,6 +58,20 @@ def test_O15_C1_a_packed_batch_gives_the_logits_of_the_stock_model(family: str, 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_O11_under_bf16_autocast_every_family_stays_near_fp32_and_trains(family: str, build: Any) -> None:
+    """As bf16 training runs it. Some families rotate in fp32, so queries and values have different dtypes."""
+    encoder = load(str(build(family)))
+    row = pack(documents(encoder), encoder.first_position)
+    exact = hidden_states(encoder, row).detach()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = hidden_states(encoder, row)
+    assert float((narrow.detach() - exact).norm() / exact.norm()) < 0.03
+    narrow.float().square().sum().backward()
+    trained = {name for name, p in encoder.model.base_model.named_parameters() if p.grad is not None}
+    assert any("layer" in name and "q" in name for name in trained), trained
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_C1_a_short_text_gives_the_logits_of_the_stock_model(family: str, build: Any) -> None:
     folder = build(family)
     encoder = load(str(folder))
