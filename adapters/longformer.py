@@ -5,6 +5,8 @@ C1 to C14. The result is a stock LongformerForMaskedLM.
 """
 
 import copy
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from medlingua.adapters.architecture import ARCHITECTURES
@@ -12,9 +14,9 @@ from medlingua.adapters.bert_like import FAMILIES, check_source, config_like, fi
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.adapters.positions import tiled
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, nearest
 from torch import nn
-from transformers import LongformerConfig, LongformerForMaskedLM
+from transformers import LongformerConfig, LongformerForMaskedLM, PreTrainedTokenizerFast
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
 
@@ -58,6 +60,27 @@ def copy_global_projections(model: nn.Module) -> None:
         if isinstance(layer, LongformerSelfAttention):
             for name in ("query", "key", "value"):
                 getattr(layer, f"{name}_global").load_state_dict(getattr(layer, name).state_dict())
+
+
+def global_ids(
+    tokenizer: PreTrainedTokenizerFast, chosen: Literal["none", "first"] | Sequence[str]
+) -> tuple[int, ...]:
+    """Ids of the pieces with global attention; "first" is the one that opens every chunk.
+
+    InputError for what is no piece of the vocabulary.
+    """
+    if chosen == "none":
+        return ()
+    if chosen == "first":
+        return (tokenizer.cls_token_id,)
+    known = tokenizer.get_vocab()
+    for piece in chosen:
+        if piece not in known:
+            raise InputError(
+                f"train.global_tokens: '{piece}' is no piece of the vocabulary ({nearest(piece, known)}); "
+                "none, first, or a list of pieces"
+            )
+    return tuple(known[piece] for piece in chosen)
 
 
 def _global(name: str) -> str:

@@ -39,10 +39,10 @@ class Packed:
         return Packed(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
 
 
-def pack(documents: Sequence[np.ndarray], first_position: int, global_first: bool = False) -> Packed:
+def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Sequence[int] = ()) -> Packed:
     """Token id arrays (special tokens included) -> one row, nothing to predict.
 
-    global_first: the first token of every document gets global attention.
+    global_ids: pieces that get global attention wherever they stand.
     """
     lengths = np.array([len(ids) for ids in documents])
     if not lengths.all():
@@ -50,13 +50,14 @@ def pack(documents: Sequence[np.ndarray], first_position: int, global_first: boo
     starts = np.concatenate([[0], np.cumsum(lengths)])
     positions = np.arange(starts[-1]) - np.repeat(starts[:-1], lengths) + first_position
     nothing = torch.empty(0, dtype=torch.int64)
+    ids = np.concatenate(documents).astype(np.int64)
     return Packed(
-        torch.from_numpy(np.concatenate(documents).astype(np.int64)),
+        torch.from_numpy(ids),
         torch.from_numpy(positions),
         torch.from_numpy(starts.astype(np.int32)),
         nothing,
         nothing,
-        torch.from_numpy(starts[:-1]) if global_first else nothing,
+        torch.from_numpy(np.flatnonzero(np.isin(ids, global_ids))) if len(global_ids) else nothing,
     )
 
 

@@ -157,23 +157,23 @@ def batches(
     batch_tokens: int,
     micro_tokens: int,
     first_position: int,
-    global_first: bool = False,
+    global_ids: tuple[int, ...] = (),
 ) -> Iterator[Batch]:
     """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out.
 
-    global_first: Longformer's global attention for the first token of every chunk.
+    global_ids: pieces with Longformer's global attention.
     """
     waiting: list[Chunk] = []
     tokens = 0
     for chunk in stream.chunks(place):
         if waiting and tokens + len(chunk.ids) > batch_tokens:
-            yield _batch(waiting, micro_tokens, first_position, global_first)
+            yield _batch(waiting, micro_tokens, first_position, global_ids)
             waiting, tokens = [], 0
         waiting.append(chunk)
         tokens += len(chunk.ids)
 
 
-def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int, global_first: bool) -> Batch:
+def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int, global_ids: tuple[int, ...]) -> Batch:
     groups: list[list[Chunk]] = [[]]
     tokens = 0
     for chunk in chunks:
@@ -183,15 +183,15 @@ def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int, global_f
         groups[-1].append(chunk)
         tokens += len(chunk.ids)
     return Batch(
-        tuple(_packed(group, first_position, global_first) for group in groups),
+        tuple(_packed(group, first_position, global_ids) for group in groups),
         sum(len(c.ids) for c in chunks),
         sum(len(c.labels) for c in chunks),
         chunks[-1].after,
     )
 
 
-def _packed(chunks: list[Chunk], first_position: int, global_first: bool) -> Packed:
-    row = pack([c.ids for c in chunks], first_position, global_first)
+def _packed(chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...]) -> Packed:
+    row = pack([c.ids for c in chunks], first_position, global_ids)
     offsets = row.cu_seqlens[:-1].tolist()
     where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
     labels = np.concatenate([c.labels for c in chunks])

@@ -16,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.gradual import Gradual
+from medlingua.adapters.longformer import global_ids
 from medlingua.languages.errors import InputError
 from medlingua.recipes import checkpoint
 from medlingua.recipes.batches import Batch, Place, Stream, batches, frame_of
@@ -71,6 +72,7 @@ def train(
         encoder.model.base_model.requires_grad_(False)
     gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
     optimizer = build_optimizer(encoder.model, run.train)
+    everywhere = global_ids(encoder.tokenizer, run.train.global_tokens)
     state, damaged = checkpoint.restore(folder / "checkpoints", encoder.model, optimizer)
     for line in damaged:
         say(line)
@@ -100,7 +102,7 @@ def train(
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
-            for batch in _ahead(stream, state, run.train, encoder.first_position, phase):
+            for batch in _ahead(stream, state, run.train, encoder.first_position, phase, everywhere):
                 began = time.perf_counter()
                 lr = phase.lr * schedule(phase, state.phase_tokens)
                 if gradual is not None:
@@ -223,12 +225,18 @@ def _crossed(before: int, after: int, every: int) -> bool:
     return before // every != after // every
 
 
-def _ahead(stream: Stream, state: Checkpoint, settings: Train, first_position: int, phase: Phase) -> Iterator[Batch]:
+def _ahead(
+    stream: Stream,
+    state: Checkpoint,
+    settings: Train,
+    first_position: int,
+    phase: Phase,
+    everywhere: tuple[int, ...],
+) -> Iterator[Batch]:
     """The batches that are left of a phase."""
     if state.phase_tokens >= phase.tokens:
         return
-    size, global_first = (settings.batch_tokens, settings.micro_tokens), settings.global_tokens == "first"
-    yield from batches(stream, state.place, *size, first_position, global_first)
+    yield from batches(stream, state.place, settings.batch_tokens, settings.micro_tokens, first_position, everywhere)
 
 
 @contextmanager

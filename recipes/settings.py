@@ -80,7 +80,8 @@ class Train(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    global_tokens: Literal["none", "first"] = "none"  # Longformer: global attention of each chunk's first token
+    # Longformer's global attention: of each chunk's first token, or of these pieces wherever they stand.
+    global_tokens: Literal["none", "first"] | tuple[str, ...] = "none"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
     eval_tokens: int = Field(default=250_000, gt=0)
@@ -322,9 +323,15 @@ def _validated(merged: dict[str, Any]) -> Run:
     try:
         return Run.model_validate(merged)
     except ValidationError as error:
-        problems = []
+        problems: list[str] = []
+        named: set[str] = set()
         for item in error.errors():
-            name = ".".join(str(part) for part in item["loc"])
+            # A setting of several kinds is tried as each, and fails as each.
+            name = ".".join(part for part in map(str, item["loc"]) if "[" not in part)
+            if name in named:
+                problems[-1] += "; or a list" if item["type"] == "tuple_type" else ""
+                continue
+            named.add(name)
             given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
             choices = item.get("ctx", {}).get("expected")
             if item["type"] == "literal_error" and isinstance(item["input"], str) and choices:

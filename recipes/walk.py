@@ -17,7 +17,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.embeddings import set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder, Permission
-from medlingua.adapters.longformer import copy_global_projections
+from medlingua.adapters.longformer import copy_global_projections, global_ids
 from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
@@ -211,7 +211,7 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
     else:
         start = continue_.start(run, encoder, pack.code, pack.spacy, texts)
     family = start.encoder.architecture.family
-    if run.train.global_tokens != "none" and family != "longformer":
+    if global_ids(start.encoder.tokenizer, run.train.global_tokens) and family != "longformer":
         raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
     if start.vocabulary is not None:
         write(folder / "vocabulary.json", start.vocabulary)

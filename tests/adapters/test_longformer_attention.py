@@ -113,7 +113,7 @@ def test_packed_documents_with_a_global_first_token_give_the_stock_logits(build:
     draw = np.random.default_rng(0)
     ids = [np.array([0, *draw.integers(5, 300, n - 2), 2]) for n in (40, 3, 57)]
     with torch.no_grad():
-        row = pack(ids, encoder.first_position, global_first=True)
+        row = pack(ids, encoder.first_position, global_ids=[0])
         together = torch.split(hidden_states(encoder, row), [len(i) for i in ids])
         stock = LongformerForMaskedLM.from_pretrained(folder).eval()
         for found, one in zip(together, ids, strict=True):
@@ -123,12 +123,25 @@ def test_packed_documents_with_a_global_first_token_give_the_stock_logits(build:
             torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+def test_chosen_pieces_are_global_wherever_they_stand(build: Any) -> None:
+    folder = build("longformer")
+    encoder = load(str(folder))
+    ids = np.random.default_rng(0).integers(5, 300, 60)
+    ids[[7, 30]] = 9
+    stock = LongformerForMaskedLM.from_pretrained(folder).eval()
+    with torch.no_grad():
+        found = hidden_states(encoder, pack([ids], encoder.first_position, global_ids=[9, 301]))
+        given = torch.from_numpy(ids)[None]
+        expected = stock.longformer(input_ids=given, global_attention_mask=(given == 9).long()).last_hidden_state[0]
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 def test_C7_masked_lm_trains_the_global_projections_only_with_global_tokens(build: Any) -> None:
     encoder = load(str(build("longformer")))
     ids = [np.array([0, *range(10, 50), 2])]
     for first in (False, True):
         encoder.model.zero_grad()
-        hidden_states(encoder, pack(ids, encoder.first_position, global_first=first)).sum().backward()
+        hidden_states(encoder, pack(ids, encoder.first_position, global_ids=[0] if first else [])).sum().backward()
         grown = {n for n, p in encoder.model.named_parameters() if "_global" in n and p.grad is not None}
         assert len(grown) == (12 if first else 0)
 
@@ -146,4 +159,4 @@ def test_O14_without_global_tokens_their_projections_alone_have_no_gradient(buil
 def test_global_tokens_are_refused_by_other_families(build: Any) -> None:
     encoder = load(str(build("bert")))
     with pytest.raises(ValueError, match="bert has none"):
-        hidden_states(encoder, pack([np.array([2, 9, 3])], 0, global_first=True))
+        hidden_states(encoder, pack([np.array([2, 9, 3])], 0, global_ids=[2]))

@@ -82,9 +82,12 @@ def test_C7_global_projections_follow_the_trained_ones(converted: Path) -> None:
             assert "key" in name or not torch.equal(tensor, start[name]), name
 
 
-def test_C7_training_with_global_first_tokens_trains_them(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", ["first", "['[SEP]', '.']"])
+def test_C7_training_with_global_tokens_trains_their_projections(
+    chosen: str, command: list[str], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    done = give(line_of(command, "longformer", "train.global_tokens=first", "train.tokens=3_000"), out)
+    done = give(line_of(command, "longformer", f"train.global_tokens={chosen}", "train.tokens=3_000"), out)
     assert done.returncode == 0, done.stderr
     state = AutoModelForMaskedLM.from_pretrained(out / "model").state_dict()
     start = AutoModelForMaskedLM.from_pretrained(out / "start").state_dict()
@@ -134,6 +137,7 @@ def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_
         (("adapt.window=800",), "adapt.window 800 is larger than adapt.length 700"),
         (("adapt.target=rope", "adapt.theta=0"), "adapt.theta 0"),
         (("adapt.target=rope", "train.global_tokens=first"), "jina_embeddings_v3 model has no global attention"),
+        (("train.global_tokens=['fievre']",), "'fievre' is no piece of the vocabulary"),
         (("objective.kind=distil",), "adapt.target = 'rope' alone"),
         (("adapt.target=longfromer",), "did you mean 'longformer'"),
         (("adapt.vocabulary=replace",), "keeps the vocabulary"),
