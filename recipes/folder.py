@@ -1,5 +1,8 @@
 """A run's folder: whose it is, whether it can be used, and files written whole."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medlingua.languages.errors import InputError
@@ -25,6 +28,27 @@ def claim(folder: Path, run: Run) -> None:
         raise InputError(f"{folder} is not empty and holds no run: give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "run.toml", run.to_toml())
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While open, no other process may work in a claimed folder; InputError where one does.
+
+    A lock on run.toml, which ends with the process, however that ends. Not on Windows, which has no such lock.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    with (folder / "run.toml").open(encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"another process is at work in {folder}: wait for it or stop it, or give another --out"
+            ) from error
+        yield
 
 
 def release(folder: Path) -> None:

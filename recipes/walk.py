@@ -27,7 +27,7 @@ from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, prepare, training_texts
 from medlingua.recipes.evaluate import score_models
-from medlingua.recipes.folder import claim, release, write
+from medlingua.recipes.folder import alone, claim, release, write
 from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.loop import check_trackers, train
 from medlingua.recipes.plan import decide, measured_seconds, told
@@ -62,16 +62,17 @@ def adapt(run: Run, folder: Path) -> Path:
     at_hand = find(pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow)
     base_name = base_of(run)
     claim(folder, run)
-    if (folder / "cost.json").exists():
-        say(f"this run is finished: {folder}")
-        return write_report(folder)
-    for line in (*selection.left_out, *at_hand.left_out):
-        say(line)
-    try:
-        return _walk(run, base_name, pack, selection, at_hand, folder)
-    except InputError:
-        release(folder)
-        raise
+    with alone(folder):
+        if (folder / "cost.json").exists():
+            say(f"this run is finished: {folder}")
+            return write_report(folder)
+        for line in (*selection.left_out, *at_hand.left_out):
+            say(line)
+        try:
+            return _walk(run, base_name, pack, selection, at_hand, folder)
+        except InputError:
+            release(folder)
+            raise
 
 
 def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Path:

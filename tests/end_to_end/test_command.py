@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,6 +56,18 @@ def test_the_same_command_again_says_finished(
     told = capsys.readouterr()
     assert "finished" in told.err + told.out
     assert (finished / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_two_processes_do_not_work_in_one_folder(
+    finished: Path, command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    out = tmp_path / "shared"
+    first = started(command, out)
+    assert call(monkeypatch, [*command[1:], "--out", str(out)]) == 2
+    assert f"another process is at work in {out}" in capsys.readouterr().err
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    same_weights(finished, out)
 
 
 def test_help_loads_nothing_heavy() -> None:
