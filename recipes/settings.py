@@ -55,9 +55,10 @@ class Adapt(Settings):
     window: int | tuple[int, ...] = 512  # total width of Longformer's windows, for all layers or one a layer
     theta: float | None = None  # base of the rotation; None: 10,000, or the source's own where it rotates
     scaling: Literal["none", "linear", "ntk", "yarn"] = "none"  # of a rotary source's positions
-    # How new rotations begin: at once; gradually, over start_share of the tokens, as the old positions fade; or with
-    # a first phase of that share that learns the source's hidden states on texts of the source's length.
-    start: Literal["once", "gradual", "distil"] = "once"
+    # How new rotations begin: gradually, over start_share of the tokens, as the old positions fade; at once; or with
+    # a first phase of that share that learns the source's hidden states on texts of the source's length. The default
+    # won the comparison of reports/notes/2026-11-21-conversions.md.
+    start: Literal["gradual", "once", "distil"] = "gradual"
     start_share: float = Field(default=0.3, gt=0, lt=1)
 
 

@@ -73,7 +73,7 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     from medlingua.recipes.machine import keep_pages
     from medlingua.recipes.objective import MaskedLM, masker
     from medlingua.recipes.settings import Train
-    from torch.utils.flop_counter import FlopCounterMode, baddbmm_flop
+    from torch.utils.flop_counter import FlopCounterMode
 
     tokenizer = load(model).tokenizer
     documents = _documents(corpus, tokenizer, length, (steps + 1) * DOCUMENTS)
@@ -113,11 +113,15 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
         tokens.append(sum(len(ids) for ids in group))
     found = {"tokens_per_second": sum(tokens[1:]) / sum(times[1:]), "peak_mib": peak_mib()}
     if ours:  # products that were computed, what bands compute twice or outside the window included
-        again = {torch.ops.aten.baddbmm_: baddbmm_flop}
-        with FlopCounterMode(display=False, custom_mapping=again) as counter:
+        with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _in_place_flops}) as counter:
             step(accelerator, objective, optimizer, built, _batch(encoder, group, drawn), 5e-5, 1.0)
         found["flops_per_token"] = counter.get_total_flops() / tokens[-1]
     return found
+
+
+def _in_place_flops(total: list[int], left: list[int], right: list[int], **others: object) -> int:
+    """Of shapes; torch counts the product that is not in place alone."""
+    return 2 * left[0] * left[1] * left[2] * right[2]
 
 
 def _documents(corpus: str, tokenizer, length: int, count: int) -> list:

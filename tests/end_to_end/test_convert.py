@@ -96,8 +96,8 @@ def test_C7_training_with_global_tokens_trains_their_projections(
     assert any(not torch.equal(state[n], state[n.replace("_global.", ".")]) for n in moved)
 
 
-@pytest.mark.parametrize("start", ["gradual", "distil"])
-def test_O16_a_start_that_leans_on_the_source_resumes_to_the_same_weights(
+@pytest.mark.parametrize("start", ["gradual", "once", "distil"])
+def test_O16_every_start_of_new_rotations_resumes_to_the_same_weights(
     start: str, command: list[str], tmp_path: Path
 ) -> None:
     line = line_of(command, "rope", f"adapt.start={start}", "adapt.start_share=0.5", "train.tokens=8_000")
