@@ -23,17 +23,14 @@ class Gradual:
     def __init__(self, source: Encoder, made: Encoder) -> None:
         body = made.model.base_model
         old = dict(rotations(source.model))
-        self._ends = [
-            (buffer, old[name].clone() if name in old else torch.zeros_like(buffer), buffer.clone())
-            for name, buffer in rotations(made.model)
-        ]
-        self._scalings = [
-            (module, attribute, getattr(_module_of(source.model, name), attribute), getattr(module, attribute))
-            for name, _ in rotations(made.model)
-            if name in old
-            for attribute in [name.rsplit(".", 1)[-1].replace("inv_freq", "attention_scaling")]
-            for module in [_module_of(made.model, name)]
-        ]
+        self._frequencies: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._scalings: list[tuple[nn.Module, str, float, float]] = []  # YaRN's factor on the attention scores
+        for name, buffer in rotations(made.model):
+            self._frequencies.append((buffer, old.get(name, torch.zeros_like(buffer)).clone(), buffer.clone()))
+            if name in old:
+                owner, _, attribute = name.replace("inv_freq", "attention_scaling").rpartition(".")
+                first, last = (getattr(m.get_submodule(owner), attribute) for m in (source.model, made.model))
+                self._scalings.append((made.model.get_submodule(owner), attribute, first, last))
         self._share = 1.0
         if source.architecture.positions == "learned":
             table = source.model.base_model.embeddings.position_embeddings.weight.detach()[source.first_position :]
@@ -43,7 +40,7 @@ class Gradual:
 
     def set(self, share: float) -> None:
         self._share = share
-        for buffer, before, after in self._ends:
+        for buffer, before, after in self._frequencies:
             if share >= 1:
                 buffer.copy_(after)
             elif bool((before > 0).all()):
@@ -61,7 +58,3 @@ class Gradual:
         words: Tensor = embeddings.word_embeddings(kwargs["input_ids"])
         places = self._table[kwargs["position_ids"] % len(self._table)]
         return args, {**kwargs, "input_ids": None, "inputs_embeds": words + (1 - self._share) * places}
-
-
-def _module_of(model: nn.Module, buffer_name: str) -> nn.Module:
-    return model.get_submodule(buffer_name.rpartition(".")[0])
