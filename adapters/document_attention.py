@@ -194,12 +194,12 @@ def _bands(length: int, reach: int, global_places: tuple[int, ...]) -> Iterator[
         yield _Band(start, end, max(0, start - reach), min(length, end + reach), global_places)
 
 
-def _seen(x: Tensor, band: _Band, dim: int = 0) -> Tensor:
-    """Keys or values of a band: the global ones, then the window's."""
-    window = x.narrow(dim, band.first, band.last - band.first)
+def _seen(x: Tensor, band: _Band) -> Tensor:
+    """Keys or values of a band, (globals + window, G, D): the global ones, then the window's."""
+    window = x[band.first : band.last]
     if not band.global_places:
         return window
-    return torch.cat([x.index_select(dim, torch.tensor(band.global_places, device=x.device)), window], dim=dim)
+    return torch.cat([x[torch.tensor(band.global_places, device=x.device)], window])
 
 
 def _bias(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:

@@ -74,28 +74,26 @@ def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) 
         return states if rows is None else states[rows]
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
-    kinds = {"token_type_ids": torch.zeros_like(packed.ids)[None]} if architecture.token_types else {}
     with _only(rows, body, architecture) as narrowed:
-        states = body(
-            input_ids=packed.ids[None],
-            position_ids=packed.positions[None],
-            cu_seq_lens_q=packed.cu_seqlens,
-            **kinds,
-        ).last_hidden_state[0]
+        states = body(**_inputs(encoder, packed)).last_hidden_state[0]
     return states if rows is None or narrowed else states[rows]  # type: ignore[no-any-return]
 
 
 def layer_states(encoder: Encoder, packed: Packed) -> tuple[Tensor, ...]:
     """Hidden states after each layer, (T, width) each, without the embeddings'. Not for Longformer."""
-    kinds = {"token_type_ids": torch.zeros_like(packed.ids)[None]} if encoder.architecture.token_types else {}
-    states = encoder.model.base_model(
-        input_ids=packed.ids[None],
-        position_ids=packed.positions[None],
-        cu_seq_lens_q=packed.cu_seqlens,
-        output_hidden_states=True,
-        **kinds,
-    ).hidden_states
+    states = encoder.model.base_model(**_inputs(encoder, packed), output_hidden_states=True).hidden_states
     return tuple(layer[0] for layer in states[1:])
+
+
+def _inputs(encoder: Encoder, packed: Packed) -> dict[str, Tensor]:
+    given = {
+        "input_ids": packed.ids[None],
+        "position_ids": packed.positions[None],
+        "cu_seq_lens_q": packed.cu_seqlens,
+    }
+    if encoder.architecture.token_types:
+        given["token_type_ids"] = torch.zeros_like(packed.ids)[None]
+    return given
 
 
 @contextmanager

@@ -91,7 +91,9 @@ def train(
             phase = run.phases[number]
             context = min(phase.context or encoder.length, encoder.length)
             objective: torch.nn.Module = MaskedLM(encoder)
-            if phase.kind == "distil" and source is not None:
+            if phase.kind == "distil":
+                if source is None:
+                    raise ValueError("a phase of kind distil needs the source to learn from")
                 context = min(context, source.length)
                 objective = Distilled(encoder, source)
             objective = accelerator.prepare(objective)

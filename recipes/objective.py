@@ -87,13 +87,12 @@ class Distilled(nn.Module):
         super().__init__()
         self.model = encoder.model
         self._encoder = encoder
-        self._teacher = (teacher,)  # in a tuple: no submodule, so neither trained nor saved
+        self._teacher = teacher
 
     def forward(self, packed: Packed) -> Tensor:
-        (teacher,) = self._teacher
-        shift = teacher.first_position - self._encoder.first_position
+        shift = self._teacher.first_position - self._encoder.first_position
         with torch.no_grad():
-            taught = layer_states(teacher, replace(packed, positions=packed.positions + shift))
+            taught = layer_states(self._teacher, replace(packed, positions=packed.positions + shift))
         learnt = layer_states(self._encoder, packed)
         distances = [
             functional.mse_loss(mine.float(), theirs.float()) / theirs.float().var()

@@ -111,7 +111,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
 
     source = None
     if run.learns_from_source:
-        source = encoders.load(base_name, revision=run.revision, allow=run.allow)
+        source = _unchanged(run, base_name)
         source.model.eval().to(machine.device())
     state = train(encoder, prepared.shards, run, folder, precision, look, source)
     if run.strategy == "convert" and run.tokens:
@@ -230,6 +230,11 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
     return start.encoder
 
 
+def _unchanged(run: Run, base: str) -> Encoder:
+    """The base as it came, beside what the strategy made of it."""
+    return encoders.load(base, revision=run.revision, allow=run.allow)
+
+
 def _told(prepared: Prepared) -> str:
     rows = prepared.row.corpora
     tokens, documents = sum(r.tokens for r in rows), sum(r.documents for r in rows)
@@ -252,7 +257,7 @@ def _measure_before(
     changed = (folder / "start").exists()
     rows = []
     if run.adapt.head == "keep" or run.adapt.head_tokens:
-        before = encoders.load(base, revision=run.revision, allow=run.allow) if changed else encoder
+        before = _unchanged(run, base) if changed else encoder
         before.model.eval().to(machine.device())
         rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))
     if changed:
@@ -268,7 +273,7 @@ def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: 
         texts = [h.text for h in prepared.held_out]
         if not texts:
             raise InputError("a conversion is certified on held-out documents and none was held out: give more text")
-        source = encoders.load(base, revision=run.revision, allow=run.allow)
+        source = _unchanged(run, base)
         bits = {row.model: row for row in read_run(folder).evaluations}
         row = convert.certificate(run, source, encoder, texts, bits)
         convert.check(row)
@@ -285,7 +290,7 @@ def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepare
         trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])
         row = row.model_copy(update={"positions": (*row.positions, *trained)})
         if load_grammar(pack).recall:
-            source = encoders.load(base, revision=run.revision, allow=run.allow)
+            source = _unchanged(run, base)
             row = convert.probed(row, {"base": source, "trained": encoder}, pack)
         else:
             say(f"no probes of distant facts: the pack of {pack.code} has no [[recall]] cases")
