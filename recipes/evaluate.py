@@ -1,7 +1,7 @@
 """Scores: every model, every task, every seed, by the same code; cell by cell, so a stopped run goes on."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,14 @@ def score_models(
                 task.spec.name,
                 None,
             ) not in done:
-                _append_bounds(results, model)
+                append_row(results, *_bounds(model))
             for seed in missing:
                 with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
                     fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
                 _keep(folder / "predictions", name, model, seed, fitted)
-                for metric, value in fitted.test.items():
-                    append_row(results, _score(model, name, metric, value, seed, f"epoch {fitted.epoch} by dev"))
+                note = f"epoch {fitted.epoch} by dev"
+                cell = [_score(model, name, metric, value, seed, note) for metric, value in fitted.test.items()]
+                append_row(results, *cell)
 
 
 def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels:
@@ -74,17 +75,17 @@ def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], An
     return lambda: torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def _append_bounds(results: Path, model: TaskModel) -> None:
+def _bounds(model: TaskModel) -> Iterator[Score]:
     """What needs no training: the majority answer, or what flat tags can reach at best."""
     if isinstance(model, Ner):
-        append_row(results, _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, ""))
+        yield _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, "")
     elif isinstance(model, Labels):
         for metric, value in model.majority("test").items():
-            append_row(results, _score(model, BASELINE, metric, value, None, "always train's most frequent label"))
+            yield _score(model, BASELINE, metric, value, None, "always train's most frequent label")
         if model.multi:
             for metric, value in model.prior("test").items():
                 note = "train's label shares for every document, by dev's threshold"
-                append_row(results, _score(model, PRIOR, metric, value, None, note))
+                yield _score(model, PRIOR, metric, value, None, note)
 
 
 def _score(model: TaskModel, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:

@@ -86,17 +86,17 @@ def read_rows(path: Path, kind: type[R]) -> list[R]:
     return _read_lines(path, TypeAdapter(kind))
 
 
-def append_row(path: Path, row: Row) -> None:
-    """Add one row as one line, in one write. A half line of a killed run gives way to it."""
-    line = row.model_dump_json().encode() + b"\n"
+def append_row(path: Path, *rows: Row) -> None:
+    """Add rows, a line each, in one write: a killed run leaves all of them or none. A half line gives way to them."""
+    lines = b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
     with path.open("a+b") as file:
         size = file.seek(0, os.SEEK_END)
         tail = _last_line(path)
         if tail and _is_json(tail):
-            line = b"\n" + line
+            lines = b"\n" + lines
         elif tail:
             file.truncate(size - len(tail))
-        file.write(line)
+        file.write(lines)
 
 
 def half_written(path: Path) -> bool:

@@ -17,7 +17,7 @@ from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
-from medlingua.recipes import held_out
+from medlingua.recipes import evaluate, held_out
 from medlingua.recipes.evaluate import BASELINE, PRIOR, UPPER_BOUND, score_models
 from medlingua.recipes.finetune import fit, read_whole, token_states
 from medlingua.recipes.held_out import Passage, passages
@@ -278,6 +278,39 @@ def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Enco
     rows = {(r.model, r.metric): r.value for r in read_scores(tmp_path / "results.jsonl")}
     assert rows[BASELINE, "micro-F1"] == pytest.approx(scores["micro-F1"])
     assert (PRIOR, "micro-F1") in rows
+
+
+def test_O16_a_killed_evaluation_leaves_every_metric_of_a_cell_or_none(
+    encoder: Encoder, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """Killed at every write to results.jsonl in turn, and started again: the same rows as never killed."""
+    encoders.save(encoder, tmp_path / "model")
+
+    def score(folder: Path) -> set[tuple[str, str, int | None, float]]:
+        folder.mkdir(exist_ok=True)
+        once = Eval(seeds=2, epochs=1, min_steps=0)
+        fp32 = Precision("fp32", "")
+        score_models({"tiny": str(tmp_path / "model")}, [label_task()], once, "fr", folder, precision=fp32)
+        return {(r.model, r.metric, r.seed, r.value) for r in read_scores(folder / "results.jsonl")}
+
+    expected = score(tmp_path / "whole")
+    write = evaluate.append_row
+
+    def killed(*args: Any) -> None:
+        write(*args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "append_row", killed)
+    kills = 0
+    while True:
+        try:
+            found = score(tmp_path / "killed")
+        except KeyboardInterrupt:
+            kills += 1
+        else:
+            break
+    assert kills == 3  # the baselines, and a seed each
+    assert found == expected
 
 
 def test_V9_label_shares_are_what_a_model_that_reads_nothing_reaches(encoder: Encoder) -> None:
