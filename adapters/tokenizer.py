@@ -110,6 +110,11 @@ def replacement(
         pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",
         special_tokens=[(first, made.token_to_id(first)), (last, made.token_to_id(last))],
     )
+    return reopened(made, like)
+
+
+def reopened(made: Tokenizer, like: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """A pipeline as transformers uses it, with the special tokens and the limit of `like`."""
     return PreTrainedTokenizerFast(
         tokenizer_object=made,
         pad_token=like.pad_token,

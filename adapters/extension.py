@@ -1,0 +1,400 @@
+"""True extension of a tokenizer: new pieces that are reached, on top of a segmentation that stays.
+
+`add_tokens` matches strings in the raw text before the model sees it: it cuts `hypertensions` into
+`hyper tension s`, and on byte-level vocabularies decodes `fièvre` to rubbish (TRAPS T1 to T5;
+huggingface/tokenizers#1392). Here new pieces are joins of pieces that stand side by side in the corpus, written
+into the tokenizer's own model:
+
+- BPE: merges appended after the old ones, so that the old ones have done all they can before a new one acts.
+- WordPiece: entries of the vocabulary, found by the same longest match from the left.
+- Unigram: pieces that score a hair more than the best cut of their surface did, the lowest score at which they
+  win (T6). The best path of a text changes nowhere but where it can step over a new piece.
+
+A text that has no new piece in it is cut as before.
+"""
+
+import json
+import math
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Literal
+
+from medlingua.adapters.joins import Join, Words, count_words, learn
+from medlingua.adapters.tokenizer import kind_of, reopened
+from medlingua.languages.errors import InputError
+from tokenizers import Tokenizer, decoders
+from transformers import PreTrainedTokenizerFast
+
+Priority = Literal["append", "insert"]
+
+_HAIR = 1e-6  # natural-log units by which a new Unigram piece beats its own best cut
+_NAME_FACTOR = 10  # a capitalised word that is never written small is a piece in this many times more documents
+_SPARE = 1.5  # candidates learnt for each piece wanted, where pieces are chosen by what they turn out to save
+_EM_ROUNDS = 3
+_SLAB = 20_000
+_PART = "\N{REPLACEMENT CHARACTER}"  # how a piece reads that begins or ends inside a character
+
+FEW, NUMBER, NAME, SIGNS = "in too few documents", "numbers", "names by their capital", "signs between letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """pieces: the new ones in the order of their ids. saved: pieces the corpus is shorter by with all of them.
+
+    steps: new pieces that only lead to others and end no word's cut in the corpus (BPE). corpus_pieces_old,
+    corpus_pieces_new, corpus_words: of the whole corpus, white space left out.
+    """
+
+    tokenizer: PreTrainedTokenizerFast
+    pieces: tuple[str, ...]
+    steps: int
+    corpus_words: int
+    corpus_pieces_old: int
+    corpus_pieces_new: int
+    refused: dict[str, int]
+
+
+def extend(
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Iterable[str],
+    new_pieces: int,
+    *,
+    min_documents: int = 5,
+    priority: Priority = "append",
+    capitals_are_names: bool = True,
+) -> Extension:
+    """The tokenizer with `new_pieces` more pieces, chosen by how many pieces they save in the texts.
+
+    A piece must stand in `min_documents` documents and be made of letters. capitals_are_names: a word
+    with a capital that is never written small counts as a name and needs ten times as many documents; say
+    False for German, which writes all nouns so. Old ids keep their pieces; the new ones follow.
+
+    priority: what a new piece does to words around it. "append" joins old pieces only. "insert" lets new BPE
+    merges act before the old ones, and gives Unigram pieces the score of their frequency (hard EM on the
+    texts, never below "append"): words without a new piece may be cut otherwise. WordPiece has no priorities.
+
+    InputError for a kind that is not known, for a tokenizer with words from `add_tokens`, and for texts that
+    yield fewer pieces than asked, with the reasons and their numbers.
+    """
+    _check(tokenizer, priority)
+    kind = kind_of(tokenizer)
+    words = count_words(tokenizer, texts, min_documents * (_NAME_FACTOR if capitals_are_names else 1))
+    notation = _notation(tokenizer)
+    surfaces = [notation.surface(pieces) for pieces in words.pieces]
+    rules = _Rules(words, surfaces, notation, min_documents, capitals_are_names)
+    cut_before = [list(pieces) for pieces in words.pieces]
+    first = max(tokenizer.get_vocab().values()) + 1
+    wanted = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
+    refused: Counter[str] = Counter()
+    joins = learn(words, first, notation.join, rules.judge, refused)
+    taken: list[Join] = []
+    chosen: tuple[str, ...] = ()
+    wanted = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
+    while len(chosen) < new_pieces:
+        more = _take(joins, wanted)
+        if not more:
+            raise _too_few(len(chosen), new_pieces, min_documents, refused)
+        taken += more
+        wanted = new_pieces
+        if kind == "BPE":
+            chosen = tuple(dict.fromkeys(join.piece for join in taken))
+            build = partial(_with_merges, tokenizer, taken, priority)
+        else:
+            if kind == "WordPiece":
+                build = partial(_with_words, tokenizer)
+            else:
+                build = partial(_with_scores, tokenizer, taken, surfaces, words, priority)
+            chosen = _choose(build, taken, new_pieces, surfaces, cut_before, words, min_documents)
+    made = build(chosen)
+    used = {id for cut in _cuts(made, surfaces) for id in cut}
+    return Extension(
+        tokenizer=reopened(made, tokenizer),
+        pieces=chosen,
+        steps=sum(made.token_to_id(piece) not in used for piece in chosen),
+        corpus_words=words.total_words,
+        corpus_pieces_old=words.total_pieces,
+        corpus_pieces_new=words.total_pieces - _saved(made, surfaces, cut_before, words),
+        refused=dict(refused),
+    )
+
+
+def _take(joins: Iterator[Join], pieces: int) -> list[Join]:
+    """The next joins, until they make so many new pieces; fewer at the end."""
+    taken: list[Join] = []
+    made: set[int] = set()
+    while len(made) < pieces and (join := next(joins, None)) is not None:
+        taken.append(join)
+        made.add(join.made)
+    return taken
+
+
+# --- what a piece may be -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Notation:
+    """How a tokenizer writes pieces. names: piece by id. closed: ids that join with nothing."""
+
+    kind: str
+    names: dict[int, str]
+    closed: frozenset[int]
+    known: frozenset[str]
+    decoder: Any
+
+    def join(self, left: int | str, right: int | str) -> str | None:
+        if left in self.closed or right in self.closed:
+            return None
+        a = left if isinstance(left, str) else self.names[left]
+        b = right if isinstance(right, str) else self.names[right]
+        piece = a + (b.removeprefix("##") if self.kind == "WordPiece" else b)
+        return None if piece in self.known else piece
+
+    def text(self, piece: str) -> str:
+        """What a piece stands for, without the mark of a word's beginning or inside."""
+        if self.kind == "WordPiece":
+            return piece.removeprefix("##")
+        if self.decoder is not None:
+            return str(self.decoder.decode([piece])).strip(" ")
+        return piece.removeprefix("▁")
+
+    def surface(self, pieces: Sequence[int]) -> str:
+        """A word as its pieces spell it, in the model's own writing."""
+        names = [self.names[id] for id in pieces]
+        if self.kind == "WordPiece":
+            return names[0] + "".join(name.removeprefix("##") for name in names[1:])
+        return "".join(names)
+
+
+def _notation(tokenizer: Any) -> _Notation:
+    vocabulary = tokenizer.get_vocab()
+    closed = {id for token, id in vocabulary.items() if token in tokenizer.all_special_tokens}
+    closed |= {id for token, id in vocabulary.items() if len(token) == 6 and token.startswith("<0x")}
+    decoder = tokenizer.backend_tokenizer.decoder
+    byte_level = isinstance(decoder, decoders.ByteLevel)
+    names = {id: token for token, id in vocabulary.items()}
+    return _Notation(
+        kind_of(tokenizer), names, frozenset(closed), frozenset(vocabulary), decoder if byte_level else None
+    )
+
+
+class _Rules:
+    """Whether a candidate may become a piece."""
+
+    def __init__(
+        self, words: Words, surfaces: list[str], notation: _Notation, min_documents: int, capitals_are_names: bool
+    ) -> None:
+        self._words, self._notation, self._least = words, notation, min_documents
+        texts = [notation.text(surface) for surface in surfaces]
+        small = {text for text in texts if text.islower()}
+        small |= {notation.text(name) for name in notation.known if name.islower()}
+        self._names = {
+            number
+            for number, text in enumerate(texts)
+            if capitals_are_names and text[:1].isupper() and text[1:].islower() and text.lower() not in small
+        }
+
+    def judge(self, piece: str, holders: list[int]) -> str | None:
+        text = self._notation.text(piece)
+        if any(c.isnumeric() for c in text):
+            return NUMBER
+        if not all(c.isalpha() or unicodedata.category(c)[0] == "M" or c == _PART for c in text):
+            return SIGNS
+        documents: set[int] = set()
+        plain: set[int] = set()
+        for number in holders:
+            documents |= self._words.documents[number]
+            if number not in self._names:
+                plain |= self._words.documents[number]
+                if len(plain) >= self._least:
+                    return None
+        if len(documents) < self._least:
+            return FEW
+        return None if len(documents) >= self._least * _NAME_FACTOR else NAME
+
+
+def _too_few(found: int, wanted: int, least: int, refused: Counter[str]) -> InputError:
+    why = ", ".join(f"{count:,} refused: {reason}" for reason, count in refused.most_common())
+    return InputError(
+        f"the corpus yields {found:,} new pieces, {wanted:,} were asked ({why or 'no pair is left'}; a "
+        f"piece needs {least} documents): lower adapt.new_pieces, lower adapt.piece_documents, or bring more text"
+    )
+
+
+def _check(tokenizer: Any, priority: Priority) -> None:
+    kind = kind_of(tokenizer)
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if kind not in ("WordPiece", "BPE", "Unigram"):
+        raise InputError(
+            f"a vocabulary of kind {kind} cannot be extended; known: WordPiece, BPE, Unigram. Keep it: "
+            "adapt.vocabulary = 'keep', or learn another: adapt.vocabulary = 'replace'"
+        )
+    if model.get("end_of_word_suffix") or (kind == "BPE" and model.get("continuing_subword_prefix")):
+        raise InputError("a BPE vocabulary with marks at the ends of its pieces cannot be extended; use 'replace'")
+    if kind == "WordPiece" and priority == "insert":
+        raise InputError("a WordPiece vocabulary has no priorities: leave adapt.priority at 'append'")
+    added = added_words(tokenizer)
+    if added:
+        shown = ", ".join(repr(word) for word in list(added)[:5]) + (" ..." if len(added) > 5 else "")
+        raise InputError(
+            f"the tokenizer was extended with add_tokens before: {len(added):,} words ({shown}) are cut out of the "
+            "raw text, also from the middle of other words. Make them pieces of its model first, with the same "
+            "ids: --set adapt.repair=true"
+        )
+
+
+def added_words(tokenizer: Any) -> dict[str, int]:
+    """Words that `add_tokens` has put beside the model, with their ids; special tokens are none."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    special = set(tokenizer.all_special_tokens)
+    return {
+        token["content"]: token["id"]
+        for token in state["added_tokens"]
+        if not token["special"] and token["content"] not in special
+    }
+
+
+# --- the three kinds ---------------------------------------------------------------------------------
+
+
+def _with_merges(tokenizer: Any, joins: Sequence[Join], priority: Priority, pieces: Sequence[str]) -> Tokenizer:
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = state["model"]
+    made = {join.made: join.piece for join in joins}
+    names = {id: piece for piece, id in tokenizer.get_vocab().items()} | made
+    new = [[names[join.left], names[join.right]] for join in joins]
+    old = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
+    model["merges"] = new + old if priority == "insert" else old + new
+    model["vocab"].update({piece: id for id, piece in made.items()})
+    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+
+
+def _with_words(tokenizer: Any, pieces: Sequence[str]) -> Tokenizer:
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    first = max(tokenizer.get_vocab().values()) + 1
+    state["model"]["vocab"].update({piece: first + i for i, piece in enumerate(pieces)})
+    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+
+
+def _with_scores(
+    tokenizer: Any,
+    joins: Sequence[Join],
+    surfaces: list[str],
+    words: Words,
+    priority: Priority,
+    pieces: Sequence[str],
+) -> Tokenizer:
+    """A pair that stands side by side on a best path is the best cut of its own surface, so the score that just
+    wins is that of its two parts and a hair."""
+    vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["vocab"]
+    scores = {id: score for id, (_, score) in enumerate(vocabulary)}
+    for join in joins:
+        scores[join.made] = max(scores.get(join.made, -math.inf), scores[join.left] + scores[join.right] + _HAIR)
+    lowest = {join.piece: scores[join.made] for join in joins}
+    made = _scored(tokenizer, {piece: lowest[piece] for piece in pieces})
+    for _ in range(_EM_ROUNDS if priority == "insert" else 0):
+        made = _scored(tokenizer, _refitted(made, len(vocabulary), pieces, lowest, surfaces, words))
+    return made
+
+
+def _scored(tokenizer: Any, scores: dict[str, float]) -> Tokenizer:
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    vocabulary = state["model"]["vocab"]
+    # Unigram ids are places in its list: special tokens that stand behind it get theirs.
+    for token in sorted(state["added_tokens"], key=lambda t: t["id"]):
+        if token["id"] == len(vocabulary):
+            vocabulary.append([token["content"], 0.0])
+    vocabulary += [[piece, score] for piece, score in scores.items()]
+    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
+
+
+def _refitted(
+    made: Tokenizer, old: int, pieces: Sequence[str], lowest: dict[str, float], surfaces: list[str], words: Words
+) -> dict[str, float]:
+    """Scores from how often each new piece is used, on the scale of the old pieces' scores."""
+    used: Counter[int] = Counter()
+    for ids, count in zip(_cuts(made, surfaces), words.counts, strict=True):
+        for id in ids:
+            used[id] += count
+    scores = json.loads(made.to_str())["model"]["vocab"]
+    shared = {id: count for id, count in used.items() if id < old}
+    total = sum(shared.values())
+    # Old scores are log-probabilities of other text; the mean difference puts the corpus on their scale.
+    scale = sum(count * (scores[id][1] - math.log(count)) for id, count in shared.items()) / max(1, total)
+    of_piece = {piece: used[int(made.token_to_id(piece) or 0)] for piece in pieces}
+    return {
+        piece: max(lowest[piece], math.log(count) + scale) if count else lowest[piece]
+        for piece, count in of_piece.items()
+    }
+
+
+# --- choosing by what is saved -----------------------------------------------------------------------
+
+
+def _choose(
+    build: Callable[[Sequence[str]], Tokenizer],
+    joins: Sequence[Join],
+    size: int,
+    surfaces: list[str],
+    before: list[list[int]],
+    words: Words,
+    min_documents: int,
+) -> tuple[str, ...]:
+    """The `size` pieces that save most where the tokenizer itself cuts the corpus with them; fewer if useless.
+
+    A join on the way to a longer one is needed in BPE alone; here it falls out, as nothing uses it any more.
+    """
+    candidates = list(dict.fromkeys(join.piece for join in joins))
+
+    def saved(pieces: Sequence[str]) -> dict[str, float]:
+        return _saved_by_piece(build(pieces), pieces, surfaces, before, words, min_documents)
+
+    together = saved(candidates)
+    remaining = sorted(candidates, key=lambda piece: -together[piece])  # stable: ties as they were learnt
+    useless: set[str] = set()
+    while True:
+        remaining = [piece for piece in remaining if piece not in useless]
+        chosen = set(remaining[:size])
+        ordered = [piece for piece in candidates if piece in chosen]
+        alone = saved(ordered)
+        useless = {piece for piece in ordered if alone[piece] <= 0}
+        if not useless:
+            return tuple(ordered)
+
+
+def _saved_by_piece(
+    made: Tokenizer,
+    pieces: Sequence[str],
+    surfaces: list[str],
+    before: list[list[int]],
+    words: Words,
+    min_documents: int,
+) -> dict[str, float]:
+    """Pieces that each new piece saves, shared between the new pieces of a word; none below the documents."""
+    names = {made.token_to_id(piece): piece for piece in pieces}
+    saved: dict[str, float] = dict.fromkeys(pieces, 0.0)
+    documents: dict[str, set[int]] = {piece: set() for piece in pieces}
+    for number, ids in enumerate(_cuts(made, surfaces)):
+        new = [names[id] for id in ids if id in names]
+        for piece in new:
+            saved[piece] += words.counts[number] * (len(before[number]) - len(ids)) / len(new)
+            if len(documents[piece]) < min_documents:
+                documents[piece] |= words.documents[number]
+    return {piece: value if len(documents[piece]) >= min_documents else 0.0 for piece, value in saved.items()}
+
+
+def _cuts(made: Tokenizer, surfaces: list[str]) -> Iterable[list[int]]:
+    """The model alone on words in its own writing."""
+    model = Tokenizer(made.model)
+    remaining = iter(surfaces)
+    while slab := list(islice(remaining, _SLAB)):
+        for encoding in model.encode_batch_fast(slab, add_special_tokens=False):
+            yield encoding.ids
+
+
+def _saved(made: Tokenizer, surfaces: list[str], before: list[list[int]], words: Words) -> int:
+    cuts = _cuts(made, surfaces)
+    return sum(count * (len(old) - len(new)) for old, new, count in zip(before, cuts, words.counts, strict=True))

@@ -1,0 +1,240 @@
+"""What a tokenizer does to a language, as data frames: words and terms in pieces, what is lost, what changes.
+
+Tokenizers are read as their own pipeline (tokenizer.json), by `tokenizers` alone: what the file says is what is
+measured.
+"""
+
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+from medlingua.languages.annotations import Example
+from medlingua.languages.errors import InputError
+from medlingua.languages.terms import Term
+from medlingua.languages.words import nfc, words
+from tokenizers import Tokenizer
+
+LENGTHS = (512, 4096, 8192)  # pieces whose reach in words is told
+_SPECIAL = 2  # pieces that frame a text
+
+# Written as medicine writes it, and what a reader would make of the text if the mark were lost.
+_MARKS = {
+    "fr": [("pâle", "pale"), ("opéré", "opère"), ("sûr", "sur"), ("cœur", "coeur")],
+    "es": [("hacía", "hacia"), ("año", "ano"), ("tomó", "tomo"), ("1ª", "1a"), ("2º", "2o")],
+    "de": [("möchte", "mochte"), ("drückt", "druckt"), ("Maße", "Masse"), ("schön", "schon")],
+}
+_SIGNS = [
+    ("10⁹/L", "109/L"), ("m²", "m2"), ("5 µg", "5 mg"), ("≤ 5", "≥ 5"), ("Na⁺", "Na"), ("37,5", "375"),
+    ("0,5 mg", "05 mg"), ("½", "1⁄2"), ("TA", "ta"), ("SIDA", "sida"),
+]  # fmt: skip
+
+
+def read_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a model folder, or a tokenizer.json. InputError where there is none."""
+    file = Path(path)
+    file = file / "tokenizer.json" if file.is_dir() else file
+    if not file.is_file():
+        raise InputError(f"{path}: no tokenizer.json here; give a model's folder or the file itself")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # tokenizers raises bare Exceptions
+        raise InputError(f"{file}: not a tokenizer: {str(error)[:200]}") from error
+
+
+def pieces_per_word(
+    tokenizers: Mapping[str, Tokenizer], corpora: Mapping[str, Sequence[str]], spacy: str
+) -> pd.DataFrame:
+    """One row a tokenizer and corpus: words, pieces, pieces_per_word, in_one_piece (share of words), unknown
+    (share of pieces), words_in_512 and so on: what fits into that many pieces, the two special ones included."""
+    rows = []
+    for corpus, texts in corpora.items():
+        counted = [[text[a:b] for a, b in words(text, spacy)] for text in texts]
+        tally = Counter(word for of_text in counted for word in of_text)
+        total = sum(tally.values())
+        if not total:
+            raise InputError(f"corpus {corpus}: no words in it")
+        for name, tokenizer in tokenizers.items():
+            ids = _ids(tokenizer, texts)
+            pieces = sum(map(len, ids))
+            unknown = _unknown(tokenizer)
+            one = sum(
+                tally[w]
+                for w, cut in zip(tally, _ids(tokenizer, [f" {w}" for w in tally]), strict=True)
+                if len(cut) == 1
+            )
+            rows.append(
+                {
+                    "tokenizer": name,
+                    "corpus": corpus,
+                    "words": total,
+                    "pieces": pieces,
+                    "pieces_per_word": pieces / total,
+                    "in_one_piece": one / total,
+                    "unknown": sum(id == unknown for cut in ids for id in cut) / pieces,
+                    **{f"words_in_{n}": int((n - _SPECIAL) * total / pieces) for n in LENGTHS},
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def medical_words(tokenizers: Mapping[str, Tokenizer], terms: Iterable[Term], spacy: str) -> pd.DataFrame:
+    """Distinct words of terms, one row a tokenizer and word: word, group, pieces (int), cut.
+
+    Words of four letters and more; a word of several groups has a row for each.
+    """
+    pairs = dict.fromkeys(
+        (term.text[a:b].lower(), term.group)
+        for term in terms
+        for a, b in words(term.text, spacy)
+        if b - a >= 4 and term.text[a:b].isalpha()
+    )
+    found = sorted(pairs)
+    rows = []
+    for name, tokenizer in tokenizers.items():
+        encodings = tokenizer.encode_batch([f" {word}" for word, _ in found], add_special_tokens=False)
+        for (word, group), encoding in zip(found, encodings, strict=True):
+            rows.append((name, word, group, len(encoding.ids), shown(tokenizer, encoding.ids)))
+    return pd.DataFrame(rows, columns=["tokenizer", "word", "group", "pieces", "cut"])
+
+
+def one_piece_share(of_words: pd.DataFrame, by_group: bool = False) -> pd.DataFrame:
+    """Of `medical_words`: words, in_one_piece (share), pieces_per_word; by tokenizer, and by group if asked."""
+    keys = ["tokenizer", "group"] if by_group else ["tokenizer"]
+    kept = of_words if by_group else of_words.drop_duplicates(["tokenizer", "word"])
+    grouped = kept.groupby(keys, sort=False)["pieces"]
+    return pd.DataFrame(
+        {
+            "words": grouped.size(),
+            "in_one_piece": grouped.agg(lambda pieces: float((pieces == 1).mean())),
+            "pieces_per_word": grouped.mean(),
+        }
+    ).reset_index()
+
+
+def longest_broken(of_words: pd.DataFrame, tokenizer: str, count: int = 20) -> pd.DataFrame:
+    """The words of `medical_words` that a tokenizer breaks into most pieces."""
+    rows = of_words[of_words["tokenizer"] == tokenizer].drop_duplicates("word")
+    return rows.nlargest(count, "pieces")[["word", "pieces", "cut"]].reset_index(drop=True)
+
+
+def overlap(tokenizers: Mapping[str, Tokenizer]) -> pd.DataFrame:
+    """Share of each row's pieces that the column's tokenizer has too, by what the pieces stand for."""
+    pieces = {
+        name: {_plain(tokenizer, piece) for piece in tokenizer.get_vocab()} for name, tokenizer in tokenizers.items()
+    }
+    return pd.DataFrame({b: {a: len(pieces[a] & pieces[b]) / len(pieces[a]) for a in pieces} for b in pieces})
+
+
+def changes(old: Tokenizer, new: Tokenizer, texts: Iterable[str], spacy: str) -> pd.DataFrame:
+    """Distinct words of the texts whose cut differs: word, count, old, new, fewer (pieces saved, negative where
+    the word got longer). `attrs["words"]`: all words counted; the share changed is count.sum() / that."""
+    tally = Counter(text[a:b] for text in texts for a, b in words(text, spacy))
+    listed = list(tally)
+    cut_old, cut_new = (t.encode_batch([f" {w}" for w in listed], add_special_tokens=False) for t in (old, new))
+    rows = [
+        (word, tally[word], shown(old, a.ids), shown(new, b.ids), len(a.ids) - len(b.ids))
+        for word, a, b in zip(listed, cut_old, cut_new, strict=True)
+        if a.tokens != b.tokens
+    ]
+    frame = pd.DataFrame(rows, columns=["word", "count", "old", "new", "fewer"])
+    frame = frame.sort_values(["count", "word"], ascending=[False, True], ignore_index=True)
+    frame.attrs["words"] = sum(tally.values())
+    return frame
+
+
+def entity_splits(tokenizers: Mapping[str, Tokenizer], examples: Iterable[Example]) -> pd.DataFrame:
+    """How gold entities are cut, one row a tokenizer and label: entities, in_one_piece (share), pieces (mean).
+
+    Joined with NER scores this is the analysis of the Spanish models of BSC (TRAPS and RECIPES name it): does a
+    tokenizer that breaks fewer entities find more of them?
+    """
+    surfaces = [
+        (span.label, span.surface(example.document.text))
+        for example in examples
+        if not isinstance(example.gold, (str, frozenset))
+        for span in example.gold
+    ]
+    rows = []
+    for name, tokenizer in tokenizers.items():
+        lengths = [len(ids) for ids in _ids(tokenizer, [f" {text}" for _, text in surfaces])]
+        for label in sorted({label for label, _ in surfaces}):
+            of_label = [n for n, (other, _) in zip(lengths, surfaces, strict=True) if other == label]
+            rows.append(
+                (
+                    name,
+                    label,
+                    len(of_label),
+                    sum(n == 1 for n in of_label) / len(of_label),
+                    sum(of_label) / len(of_label),
+                )
+            )
+    return pd.DataFrame(rows, columns=["tokenizer", "label", "entities", "in_one_piece", "pieces"])
+
+
+def audit(tokenizers: Mapping[str, Tokenizer], language: str) -> pd.DataFrame:
+    """The safety audit: what a tokenizer merges, loses or cannot write. One row a finding: tokenizer, finding
+    ("merged", "unknown", "changed", "NFD differs"), written, read (what is left of it), meaning."""
+    marks = [
+        pair for code in ("fr", "es", "de") if language in (code, "en") or code == language for pair in _MARKS[code]
+    ]
+    rows = []
+    for name, tokenizer in tokenizers.items():
+        unknown = _unknown(tokenizer)
+        for written, other in [*marks, *_SIGNS]:
+            ids = tokenizer.encode(f" {written}", add_special_tokens=False).ids
+            read = tokenizer.decode(ids).strip()
+            if ids == tokenizer.encode(f" {other}", add_special_tokens=False).ids:
+                rows.append((name, "merged", written, other, f"{written} is read as {other}"))
+            elif unknown in ids:
+                rows.append((name, "unknown", written, read, f"{written} cannot be written"))
+            elif read.replace(" ", "") != nfc(written).replace(" ", ""):
+                rows.append((name, "changed", written, read, f"{written} comes back as {read}"))
+            decomposed = unicodedata.normalize("NFD", written)
+            if decomposed != written and tokenizer.encode(f" {decomposed}", add_special_tokens=False).ids != ids:
+                rows.append(
+                    (name, "NFD differs", written, decomposed, "the same word, stored decomposed, reads otherwise")
+                )
+    return pd.DataFrame(rows, columns=["tokenizer", "finding", "written", "read", "meaning"])
+
+
+def identifiers(tokenizer: Tokenizer) -> list[str]:
+    """Pieces that may be somebody's number: four digits or more, years of 19xx and 20xx left out (TRAPS T18)."""
+    found = []
+    for piece in tokenizer.get_vocab():
+        text = _plain(tokenizer, piece).strip()
+        digits = sum(c.isdigit() for c in text)
+        year = len(text) == 4 and text[:2] in ("19", "20")
+        if digits >= 4 and not year and not (text.startswith("<") and text.endswith(">")):
+            found.append(text)
+    return sorted(found)
+
+
+def shown(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
+    """A cut as a person reads it: hyper|tension."""
+    return "|".join(_plain(tokenizer, str(tokenizer.id_to_token(id))).strip() or "␣" for id in ids)
+
+
+def _plain(tokenizer: Tokenizer, piece: str) -> str:
+    if piece.startswith("##"):
+        return piece[2:]
+    kind = type(tokenizer.decoder).__name__ if tokenizer.decoder is not None else ""
+    return tokenizer.decoder.decode([piece]) if kind == "ByteLevel" else piece.replace("▁", " ")
+
+
+def _unknown(tokenizer: Tokenizer) -> int | None:
+    model = tokenizer.model
+    token = getattr(model, "unk_token", None)
+    if token is not None:
+        return tokenizer.token_to_id(token)
+    return getattr(model, "unk_id", None)
+
+
+def _ids(tokenizer: Tokenizer, texts: Sequence[str], slab: int = 1_000) -> list[list[int]]:
+    remaining = iter(texts)
+    found: list[list[int]] = []
+    while some := list(islice(remaining, slab)):
+        found += [encoding.ids for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
+    return found
