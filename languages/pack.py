@@ -123,11 +123,13 @@ class Overlap(Record):
 
 
 class Pack(Record):
-    """Everything a language brings. `spacy`: code of a blank pipeline; `folder`: where cases.toml lies."""
+    """Everything a language brings. `spacy`: code of a blank pipeline; `folder`: where cases.toml lies;
+    `capital_nouns`: every noun has a capital, so that a capital does not tell a name."""
 
     code: str
     name: str
     spacy: str
+    capital_nouns: bool = False
     corpora: tuple[Corpus, ...] = ()
     bases: tuple[Base, ...] = ()
     tasks: tuple[TaskSpec, ...] = ()

@@ -186,10 +186,10 @@ def audit(tokenizers: Mapping[str, Tokenizer], language: str) -> pd.DataFrame:
         for written, other in [*marks, *_SIGNS]:
             ids = tokenizer.encode(f" {written}", add_special_tokens=False).ids
             read = tokenizer.decode(ids).strip()
-            if ids == tokenizer.encode(f" {other}", add_special_tokens=False).ids:
-                rows.append((name, "merged", written, other, f"{written} is read as {other}"))
-            elif unknown in ids:
+            if unknown in ids:
                 rows.append((name, "unknown", written, read, f"{written} cannot be written"))
+            elif ids == tokenizer.encode(f" {other}", add_special_tokens=False).ids:
+                rows.append((name, "merged", written, other, f"{written} is read as {other}"))
             elif read.replace(" ", "") != nfc(written).replace(" ", ""):
                 rows.append((name, "changed", written, read, f"{written} comes back as {read}"))
             decomposed = unicodedata.normalize("NFD", written)

@@ -121,6 +121,21 @@ def plan(
 
 
 @app.command()
+def vocabulary(
+    tokenizers: Annotated[list[str], typer.Argument(help="Model folders, or tokenizer.json files.")],
+    lang: _Lang = None,
+    data: _Data = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for the tables as CSV.")] = None,
+) -> None:
+    """What tokenizers do to a language: pieces a word, broken terms, what is lost."""
+    if lang is None:
+        raise InputError("--lang is needed: the language whose words are counted")
+    from medlingua.recipes.vocabulary_study import study
+
+    print(study(tuple(tokenizers), lang, Path(data) if data else None, out))
+
+
+@app.command()
 def doctor(data: _Data = None) -> None:
     """What is installed and reachable, what lies in the data root, what this machine will use and why."""
     from medlingua.recipes.doctor import examine

@@ -22,7 +22,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.recipes import continue_, convert, held_out, machine
+from medlingua.recipes import convert, held_out, machine, vocabulary
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, prepare, training_texts
@@ -208,26 +208,26 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
         return training_texts(run, pack, selection, at_hand.tested)
 
     if run.strategy == "convert":
-        start = continue_.Start(convert.start(run, encoder, pack.code), None)
+        start, row = convert.start(run, encoder, pack.code), None
     else:
-        start = continue_.start(run, encoder, pack.code, pack.spacy, texts)
-    family = start.encoder.architecture.family
-    if global_ids(start.encoder.tokenizer, run.train.global_tokens) and family != "longformer":
+        start, row = vocabulary.change(run, encoder, pack, texts)
+    family = start.architecture.family
+    if global_ids(start.tokenizer, run.train.global_tokens) and family != "longformer":
         raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
-    if start.vocabulary is not None:
-        write(folder / "vocabulary.json", start.vocabulary)
+    if row is not None:
+        write(folder / "vocabulary.json", row)
     if head == "fresh":
-        counts = torch.zeros(start.encoder.model.config.vocab_size)
+        counts = torch.zeros(start.model.config.vocab_size)
         for text in texts():
-            ids = start.encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = start.tokenizer(text, add_special_tokens=False)["input_ids"]
             counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
-        set_bias_to_frequencies(start.encoder, counts)
-    if head == "fresh" or start.vocabulary is not None or run.strategy == "convert":
+        set_bias_to_frequencies(start, counts)
+    if head == "fresh" or row is not None or run.strategy == "convert":
         partial = folder / "start.partial"
         shutil.rmtree(partial, ignore_errors=True)
-        encoders.save(start.encoder, partial)
+        encoders.save(start, partial)
         partial.rename(kept)
-    return start.encoder
+    return start
 
 
 def _unchanged(run: Run, base: str) -> Encoder:

@@ -135,6 +135,9 @@ class VocabularyRow(Row):
     fallback: int  # rows that no old piece described, started from the mean of all
     pieces_per_word_old: float
     pieces_per_word_new: float
+    other_words_changed: float | None = None  # share of the words of synthetic English cases cut otherwise
+    steps: int | None = None  # added pieces that only lead to others (BPE)
+    examples: tuple[str, ...] = ()
 
 
 class CheckRow(Row):

@@ -128,8 +128,13 @@ def vocabulary_table(row: VocabularyRow) -> DataFrame:
                 "Before": f"{row.pieces_per_word_old:.2f}",
                 "After": f"{row.pieces_per_word_new:.2f}",
             },
+            *(
+                [{"": "Words of synthetic English cases cut otherwise", "After": f"{row.other_words_changed:.1%}"}]
+                if row.other_words_changed is not None
+                else []
+            ),
         ]
-    )
+    ).fillna("")
 
 
 def lineage_table(lineage: Lineage) -> DataFrame:

@@ -17,18 +17,19 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 KINDS = ["WordPiece", "BPE", "Unigram"]
-GENERAL = (
+GENERAL_WORDS = (
     "le la les un une des et en il elle est sont dans pour avec sur nous vous intense attention extension maison "
     "tension hyper tendre petite jardin histoire pressions confirmé firme note notes encore interne external "
     "hyperactif nez ne nerf étendue élève élevée bonne main demain travail année ano año Übung œuvre ville"
-).split()
-MEDICAL = (
+)
+MEDICAL_WORDS = (
     "néphropathie néphropathies néphrectomie hypertension hypertensions tensiomètre échographie échographies "
     "œdème œdèmes fièvre fièvres hépatomégalie übelkeit niñez ictère thrombopénie thrombopénies anémie anémies "
     "scintigraphie angiographie coloscopie fibroscopie laparotomie cholécystite appendicite pancréatite péritonite "
     "créatininémie hyponatrémie hypokaliémie dyspnée tachycardie bradycardie cyanose splénectomie colectomie "
     "amoxicilline paracétamol héparine corticoïdes chimiothérapie radiothérapie métastase métastases carcinome"
-).split()
+)
+GENERAL, MEDICAL = GENERAL_WORDS.split(), MEDICAL_WORDS.split()
 SIZE = 80
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>", "<mask>"]
 

@@ -89,7 +89,9 @@ def test_T11_byte_fallback_keeps_all_its_pieces(text: str) -> None:
     assert pruned.unk_token_id not in ids(pruned, text)
 
 
-def test_the_real_multilingual_model_pruned_to_french_gives_the_same_vectors(shared_model: Callable[..., Any]) -> None:
+def test_the_real_multilingual_model_pruned_to_french_gives_the_same_vectors(
+    shared_model: Callable[..., Any],
+) -> None:
     texts = [case.document.text for case in generate_cases(load_pack("fr"), 20, seed=3)]
     encoder = load(str(shared_model("multilingual-mini")), head="fresh")
     before = encoder.tokenizer

@@ -1,0 +1,101 @@
+"""The vocabulary that a run asks for: kept, extended, replaced or pruned, with its rows started."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from medlingua.adapters.embeddings import replace_vocabulary
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.extension import Extension, extend
+from medlingua.adapters.pruning import prune
+from medlingua.adapters.tokenizer import check_fit, kind_of, replacement
+from medlingua.languages.cases import generate_cases
+from medlingua.languages.pack import Pack, load_pack
+from medlingua.languages.vocabulary import changes
+from medlingua.languages.words import words
+from medlingua.recipes.console import say
+from medlingua.recipes.settings import Run
+from medlingua.reports.rows import VocabularyRow
+from transformers import PreTrainedTokenizerFast
+
+_COUNTED_CHARS = 500_000  # of the corpus, for pieces a word
+_OTHER_CASES = 200  # synthetic English cases, for what changes in text of another language
+
+
+class Changed(NamedTuple):
+    """row: what changed, None where the vocabulary was kept."""
+
+    encoder: Encoder
+    row: VocabularyRow | None
+
+
+def change(run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]]) -> Changed:
+    """The base with the vocabulary that the run asks for. texts: the training texts, from the start each call."""
+    adapt, old = run.adapt, base.tokenizer
+    if adapt.vocabulary in ("keep", "extend", "prune"):
+        check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away
+    if adapt.vocabulary == "keep":
+        return Changed(base, None)
+    extension: Extension | None = None
+    if adapt.vocabulary == "extend":
+        extension = extend(
+            old,
+            texts(),
+            adapt.new_pieces,
+            min_documents=adapt.piece_documents,
+            priority=adapt.priority,
+            capitals_are_names=not pack.capital_nouns,
+        )
+        new = extension.tokenizer
+        refused = ", ".join(f"{count:,} {why}" for why, count in extension.refused.items()) or "none"
+        say(f"vocabulary: {adapt.new_pieces:,} pieces added; candidates refused: {refused}")
+    elif adapt.vocabulary == "prune":
+        new = prune(old, texts())
+        say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")
+    else:
+        new = replacement(texts, adapt.new_pieces, old)
+        check_fit(new, pack.code, "the new vocabulary")
+    new.model_max_length = base.length
+    old_size, old_rate, new_rate = len(old), *(_pieces_per_word(t, texts(), pack.spacy) for t in (old, new))
+    changed = None if adapt.vocabulary == "replace" else _share_changed(old, new)
+    encoder, rows = replace_vocabulary(base, new)
+    row = VocabularyRow(
+        action=adapt.vocabulary,
+        kind=kind_of(new),
+        old_size=old_size,
+        new_size=len(new),
+        shared=rows.shared,
+        averaged=rows.averaged,
+        fallback=rows.fallback,
+        pieces_per_word_old=old_rate,
+        pieces_per_word_new=new_rate,
+        other_words_changed=changed,
+        steps=extension.steps if extension else None,
+        examples=_examples(extension) if extension else (),
+    )
+    return Changed(encoder, row)
+
+
+def _pieces_per_word(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], spacy: str) -> float:
+    pieces = counted = chars = 0
+    for text in texts:
+        pieces += len(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids)
+        counted += len(words(text, spacy))
+        chars += len(text)
+        if chars > _COUNTED_CHARS:
+            break
+    return pieces / max(1, counted)
+
+
+def _share_changed(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> float:
+    """Share of the words of synthetic English cases that are cut otherwise: what the model knew before."""
+    english = load_pack("en")
+    texts = [case.document.text for case in generate_cases(english, _OTHER_CASES, seed=0)]
+    frame = changes(old.backend_tokenizer, new.backend_tokenizer, texts, english.spacy)
+    return float(frame["count"].sum() / frame.attrs["words"])
+
+
+def _examples(extension: Extension, count: int = 40) -> tuple[str, ...]:
+    """New pieces as a person reads them, from all over the order in which they were learnt."""
+    new = extension.tokenizer
+    texts = [new.decode([new.convert_tokens_to_ids(piece)]).strip() for piece in extension.pieces]
+    return tuple(texts[:: max(1, len(texts) // count)][:count])

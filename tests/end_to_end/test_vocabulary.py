@@ -1,0 +1,85 @@
+"""Runs that change the vocabulary, and `adapt vocabulary`."""
+
+import json
+from pathlib import Path
+
+import pytest
+from medlingua.adapters.encoder import load
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from ..recipes.conftest import call, cases, write_base
+from .test_command import metrics_of
+
+SHORT = ["--set", "train.tokens=3_000", "--set", "train.eval_tokens=3_000"]
+
+
+@pytest.mark.parametrize("settings", [("extend", "adapt.new_pieces=60", "adapt.piece_documents=3"), ("prune",)])
+def test_a_run_changes_the_vocabulary_and_says_how(
+    settings: tuple[str, ...], command: list[str], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = [*command[1:], *SHORT, "--set", f"adapt.vocabulary={settings[0]}"]
+    for setting in settings[1:]:
+        line += ["--set", setting]
+    out = tmp_path / "run"
+    assert call(monkeypatch, [*line, "--out", str(out)]) == 0
+    before, after = load(str(base)), load(str(out / "model"))
+    row = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
+    assert row["new_size"] == len(after.tokenizer) == after.model.config.vocab_size
+    text = cases(1, seed=77)[0]
+    old, new = (len(e.tokenizer(text)["input_ids"]) for e in (before, after))
+    if settings[0] == "extend":
+        assert len(after.tokenizer) == len(before.tokenizer) + 60
+        assert new < old
+        assert row["shared"] == len(before.tokenizer)
+    else:
+        assert len(after.tokenizer) < len(before.tokenizer)
+        assert new >= old
+    bits = {r["model"]: r["bits_per_byte"] for r in metrics_of(out) if "bits_per_byte" in r}
+    assert set(bits) == {"base", "start", "trained"}
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "Control arm" in page
+    assert settings[0] in page
+    tokenizer = AutoTokenizer.from_pretrained(out / "model")
+    assert tokenizer(text)["input_ids"] == after.tokenizer(text)["input_ids"]
+    assert AutoModelForMaskedLM.from_pretrained(out / "model").config.vocab_size == len(tokenizer)
+
+
+def test_too_few_candidates_leave_no_run_behind(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = [*command[1:], "--set", "adapt.vocabulary=extend", "--set", "adapt.new_pieces=90_000"]
+    assert call(monkeypatch, [*line, "--out", str(tmp_path / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "90,000 were asked" in told
+    assert "in too few documents" in told
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_the_command_counts_on_synthetic_cases_and_writes_tables(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = write_base(tmp_path / "other", size=900)
+    out = tmp_path / "tables"
+    line = ["vocabulary", str(base), str(other), "--lang", "fr", "--out", str(out)]
+    assert call(monkeypatch, line) == 0
+    told = capsys.readouterr()
+    assert "synthetic cases" in told.out
+    assert "synthetic cases" in told.err
+    assert "overlap" in told.out
+    table = (out / "pieces_per_word.csv").read_text(encoding="utf-8").splitlines()
+    assert len(table) == 3
+    assert table[0].startswith("tokenizer,corpus,words,pieces,pieces_per_word")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (["vocabulary", "nowhere", "--lang", "fr"], "nowhere: no tokenizer.json here"),
+        (["vocabulary", "nowhere"], "--lang is needed"),
+    ],
+)
+def test_what_the_command_refuses(
+    line: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(monkeypatch, line) == 2
+    assert message in capsys.readouterr().err
