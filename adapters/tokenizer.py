@@ -1,13 +1,14 @@
 """Tokenizers for these languages: what makes one unfit, and a new vocabulary from a corpus."""
 
+import json
 import string
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 from medlingua.languages.errors import InputError
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 # What the languages tell apart and an English tokenizer often does not (TRAPS T7, T8).
@@ -90,12 +91,43 @@ def replacement(
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
+    elif kind == "Unigram":
+        made = Tokenizer(models.Unigram())
+        # Any white space is one space; nothing else is rewritten.
+        made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " ")])
+        made.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)]
+        )
+        made.decoder = decoders.Sequence(
+            [
+                decoders.Replace("▁", " "),
+                decoders.ByteFallback(),
+                decoders.Fuse(),
+                decoders.Strip(" ", 1, 0),
+            ]
+        )
+        letters = _alphabet(texts())
+        least = len(_BYTE_PIECES) + len(specials) + len(letters)
+        if size <= least:
+            raise InputError(
+                f"a Unigram of {size:,} pieces has no room for its 256 bytes, {len(letters):,} letters and special "
+                f"tokens: ask for more than {least:,} with adapt.new_pieces"
+            )
+        trainer = trainers.UnigramTrainer(
+            vocab_size=size - len(_BYTE_PIECES),
+            special_tokens=specials,
+            unk_token=str(like.unk_token),
+            initial_alphabet=letters,
+            show_progress=False,
+        )
     else:
         raise InputError(
-            f"a vocabulary of kind {kind} cannot be replaced yet; known: BPE, WordPiece. "
+            f"a vocabulary of kind {kind} cannot be replaced; known: BPE, Unigram, WordPiece. "
             "Keep it: adapt.vocabulary = 'keep'"
         )
     made.train_from_iterator(texts(), trainer)
+    if kind == "Unigram":
+        made = _settled(made, len(specials))
     if kind == "WordPiece":
         plain = Tokenizer(_word_piece(made.get_vocab(with_added_tokens=False), like))
         plain.normalizer, plain.pre_tokenizer, plain.decoder = made.normalizer, made.pre_tokenizer, made.decoder
@@ -124,6 +156,47 @@ def reopened(made: Tokenizer, like: PreTrainedTokenizerFast) -> PreTrainedTokeni
         mask_token=like.mask_token,
         model_max_length=like.model_max_length,
     )
+
+
+def bare(kind: Literal["WordPiece", "BPE", "Unigram"]) -> PreTrainedTokenizerFast:
+    """A tokenizer without a piece but the special ones, named as its kind's first models named them: what a new
+    vocabulary is made like where no base is."""
+    model: Any = {"WordPiece": models.WordPiece, "BPE": models.BPE, "Unigram": models.Unigram}[kind]()
+    if kind == "WordPiece":
+        names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    else:
+        names = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
+    made = Tokenizer(model)
+    made.add_special_tokens(list(names))
+    pad, unknown, first, last, mask = names
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token=pad,
+        unk_token=unknown,
+        cls_token=first,
+        sep_token=last,
+        mask_token=mask,
+        model_max_length=10**6,
+    )
+
+
+_BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
+
+
+def _settled(made: Tokenizer, specials: int) -> Tokenizer:
+    """A learnt Unigram made the same each time, with bytes for whatever its alphabet lacks, all 256 (TRAPS T11).
+
+    The trainer's sums differ in their last digits from run to run, and letters that the texts hardly have are
+    scored in the order of a hash: all of those get one score.
+    """
+    state = json.loads(made.to_str())
+    model = state["model"]
+    learnt = [(piece, round(score, 6)) for piece, score in model["vocab"][specials:]]
+    lowest = min(score for piece, score in learnt if len(piece) > 1)
+    pieces = sorted(((piece, max(score, lowest)) for piece, score in learnt), key=lambda entry: (-entry[1], entry[0]))
+    model["vocab"] = [*model["vocab"][:specials], *pieces, *((byte, lowest - 10) for byte in _BYTE_PIECES)]
+    model["byte_fallback"] = True
+    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 
 
 def _word_piece(vocabulary: dict[str, int], like: PreTrainedTokenizerFast) -> models.WordPiece:

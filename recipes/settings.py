@@ -52,9 +52,14 @@ class Adapt(Settings):
     head: Literal["keep", "fresh"] = "keep"
     head_tokens: int = Field(default=0, ge=0)  # a fresh head is first trained this long, in `head_lang`
     head_lang: str = "en"
+    # Of --strategy scratch: what is built, and the kind of tokenizer that is learnt where no base brings one.
+    architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra"] = "modernbert"
+    size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
+    tokenizer: Literal["WordPiece", "BPE", "Unigram"] = "BPE"
+    length: int = Field(default=4_096, ge=16)  # tokens that a converted or a new model reads, specials included
+    # Total width of Longformer's windows, for all layers or one a layer; of a new ModernBERT's local layers too.
+    window: int | tuple[int, ...] = 512
     target: Literal["longformer", "rope"] = "longformer"  # of --strategy convert, as are the next four
-    length: int = Field(default=4_096, ge=16)  # tokens that the converted model reads, specials included
-    window: int | tuple[int, ...] = 512  # total width of Longformer's windows, for all layers or one a layer
     theta: float | None = None  # base of the rotation; None: 10,000, or the source's own where it rotates
     scaling: Literal["none", "linear", "ntk", "yarn"] = "none"  # of a rotary source's positions
     # How new rotations begin: gradually, over start_share of the tokens, as the old positions fade; at once; or with
@@ -122,7 +127,7 @@ class Phase(Settings):
 class Run(Settings):
     strategy: Literal["convert", "continue", "scratch"]
     lang: str
-    base: str
+    base: str = ""  # "scratch" needs none
     revision: str | None = None
     preset: str | None = None
     allow: tuple[Literal["non-commercial", "pickle", "remote-code"], ...] = ()
@@ -194,7 +199,7 @@ def resolve(
     if preset is not None:
         merged["preset"] = preset
     for needed, flag in (("strategy", "--strategy"), ("lang", "--lang"), ("base", "--base")):
-        if not merged.get(needed):
+        if not merged.get(needed) and not (needed == "base" and merged.get("strategy") == "scratch"):
             raise InputError(f"{flag} is needed: {_needs(needed)}")
     return _validated(_with_phases(merged))
 

@@ -1,7 +1,7 @@
 """The vocabulary that a run asks for: kept, extended, replaced or pruned, with its rows started."""
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Literal
 
 from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.encoder import Encoder
@@ -21,58 +21,66 @@ _COUNTED_CHARS = 500_000  # of the corpus, for pieces a word
 _OTHER_CASES = 200  # synthetic English cases, for what changes in text of another language
 
 
-class Changed(NamedTuple):
-    """row: what changed, None where the vocabulary was kept."""
+def change(
+    run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]]
+) -> tuple[Encoder, VocabularyRow | None]:
+    """The base with the vocabulary that the run asks for, and what changed; None where it was kept.
 
-    encoder: Encoder
-    row: VocabularyRow | None
-
-
-def change(run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]]) -> Changed:
-    """The base with the vocabulary that the run asks for. texts: the training texts, from the start each call."""
-    adapt, old = run.adapt, base.tokenizer
-    if adapt.vocabulary in ("keep", "extend", "prune"):
-        check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away
-    if adapt.vocabulary == "keep":
-        return Changed(base, None)
-    extension: Extension | None = None
-    if adapt.vocabulary == "extend":
-        extension = extend(
-            old,
-            texts(),
-            adapt.new_pieces,
-            min_documents=adapt.piece_documents,
-            priority=adapt.priority,
-            capitals_are_names=not pack.capital_nouns,
-        )
-        new = extension.tokenizer
-        refused = ", ".join(f"{count:,} {why}" for why, count in extension.refused.items()) or "none"
-        say(f"vocabulary: {adapt.new_pieces:,} pieces added; candidates refused: {refused}")
-    elif adapt.vocabulary == "prune":
-        new = prune(old, texts())
-        say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")
-    else:
-        new = replacement(texts, adapt.new_pieces, old)
-        check_fit(new, pack.code, "the new vocabulary")
+    texts: the training texts, from the start at each call.
+    """
+    if run.adapt.vocabulary == "keep":
+        check_fit(base.tokenizer, pack.code, run.base)
+        return base, None
+    new, row = changed_tokenizer(run, base.tokenizer, pack, texts)
     new.model_max_length = base.length
-    old_size, old_rate, new_rate = len(old), *(_pieces_per_word(t, texts(), pack.spacy) for t in (old, new))
-    changed = None if adapt.vocabulary == "replace" else _share_changed(old, new)
     encoder, rows = replace_vocabulary(base, new)
+    counted = {"shared": rows.shared, "averaged": rows.averaged, "fallback": rows.fallback}
+    return encoder, row.model_copy(update=counted)
+
+
+def changed_tokenizer(
+    run: Run, old: PreTrainedTokenizerFast, pack: Pack, texts: Callable[[], Iterator[str]]
+) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
+    """The tokenizer alone, extended, pruned or replaced. The row counts no rows of a table yet."""
+    adapt = run.adapt
+    action: Literal["extend", "prune", "replace"]
+    extension: Extension | None = None
+    if adapt.vocabulary == "replace":
+        action, new = "replace", replacement(texts, adapt.new_pieces, old)
+        check_fit(new, pack.code, "the new vocabulary")
+    else:
+        check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away
+        if adapt.vocabulary == "prune":
+            action, new = "prune", prune(old, texts())
+            say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")
+        else:
+            extension = extend(
+                old,
+                texts(),
+                adapt.new_pieces,
+                min_documents=adapt.piece_documents,
+                priority=adapt.priority,
+                capitals_are_names=not pack.capital_nouns,
+            )
+            action, new = "extend", extension.tokenizer
+            refused = ", ".join(f"{count:,} {why}" for why, count in extension.refused.items()) or "none"
+            say(f"vocabulary: {adapt.new_pieces:,} pieces added; candidates refused: {refused}")
+    old_rate, new_rate = (_pieces_per_word(t, texts(), pack.spacy) for t in (old, new))
     row = VocabularyRow(
-        action=adapt.vocabulary,
+        action=action,
         kind=kind_of(new),
-        old_size=old_size,
+        old_size=len(old),
         new_size=len(new),
-        shared=rows.shared,
-        averaged=rows.averaged,
-        fallback=rows.fallback,
+        shared=0,
+        averaged=0,
+        fallback=0,
         pieces_per_word_old=old_rate,
         pieces_per_word_new=new_rate,
-        other_words_changed=changed,
+        other_words_changed=None if action == "replace" else _share_changed(old, new),
         steps=extension.steps if extension else None,
         examples=_examples(extension) if extension else (),
     )
-    return Changed(encoder, row)
+    return new, row
 
 
 def _pieces_per_word(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], spacy: str) -> float:

@@ -22,7 +22,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.recipes import convert, held_out, machine, vocabulary
+from medlingua.recipes import convert, held_out, machine, scratch, vocabulary
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, prepare, training_texts
@@ -48,8 +48,6 @@ def adapt(run: Run, folder: Path) -> Path:
 
     Raises InputError for what cannot be used, Interrupted when it was asked to stop and has saved.
     """
-    if run.strategy == "scratch":
-        raise InputError("--strategy scratch is not there yet; known: continue, convert")
     if any(phase.kind == "distil" for phase in run.phases) and not run.new_rotations:
         raise InputError(
             "objective.kind distil learns the hidden states of the model before new rotations: "
@@ -114,13 +112,16 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
         source = _unchanged(run, base_name)
         source.model.eval().to(machine.device())
     state = train(encoder, prepared.shards, run, folder, precision, look, source)
+    if run.strategy == "scratch" and encoder.architecture.family == "longformer":
+        _settle_global_projections(run, encoder)
     if run.strategy == "convert" and run.tokens:
         _after_conversion(run, base_name, encoder, pack, prepared, folder)
     last = look(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
     _save(run, encoder, prepared, folder)
-    models = {"base": base_name, "trained": str(folder / "model")}
+    models = {"base": base_name} if base_name else {}
+    models["trained"] = str(folder / "model")
     score_models(models, at_hand.tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision)
     _write_cost(folder, state, began, joules)
     write_card(folder)
@@ -155,6 +156,8 @@ def evaluate(
 def plan(run: Run) -> str:
     """What a run will cost here, in words, from steps measured on this machine."""
     machine.keep_pages()
+    if run.strategy == "scratch":
+        raise InputError("adapt plan measures a model that exists; of --strategy scratch there is none yet")
     encoder = encoders.load(base_of(run), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
@@ -202,13 +205,18 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
     if kept.exists():
         return encoders.load(str(kept))
     head: Literal["keep", "fresh"] = "keep" if run.adapt.head_tokens else run.adapt.head
-    encoder = encoders.load(base, head=head, revision=run.revision, allow=run.allow, seed=run.train.seed)
+    encoder = None
+    if base:
+        encoder = encoders.load(base, head=head, revision=run.revision, allow=run.allow, seed=run.train.seed)
 
     def texts() -> Iterator[str]:
         return training_texts(run, pack, selection, at_hand.tested)
 
-    if run.strategy == "convert":
-        start, row = convert.start(run, encoder, pack.code), None
+    row = None
+    if run.strategy == "scratch" or encoder is None:
+        start, row = scratch.start(run, encoder, pack, texts)
+    elif run.strategy == "convert":
+        start = convert.start(run, encoder, pack.code)
     else:
         start, row = vocabulary.change(run, encoder, pack, texts)
     family = start.architecture.family
@@ -216,13 +224,13 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
         raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
     if row is not None:
         write(folder / "vocabulary.json", row)
-    if head == "fresh":
+    if head == "fresh" or run.strategy == "scratch":
         counts = torch.zeros(start.model.config.vocab_size)
         for text in texts():
             ids = start.tokenizer(text, add_special_tokens=False)["input_ids"]
             counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
         set_bias_to_frequencies(start, counts)
-    if head == "fresh" or row is not None or run.strategy == "convert":
+    if head == "fresh" or row is not None or run.strategy != "continue":
         partial = folder / "start.partial"
         shutil.rmtree(partial, ignore_errors=True)
         encoders.save(start, partial)
@@ -256,7 +264,7 @@ def _measure_before(
     count = len(prepared.held_out)
     changed = (folder / "start").exists()
     rows = []
-    if run.adapt.head == "keep" or run.adapt.head_tokens:
+    if base and (run.adapt.head == "keep" or run.adapt.head_tokens):
         before = _unchanged(run, base) if changed else encoder
         before.model.eval().to(machine.device())
         rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))
@@ -281,10 +289,16 @@ def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: 
         say("certificate: " + "; ".join(f"{c.name} {c.value:.2g}" for c in row.checks))
 
 
-def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepared: Prepared, folder: Path) -> None:
-    """Global projections that were not trained follow the trained local ones; loss by place and distant facts."""
-    if run.adapt.target == "longformer" and run.train.global_tokens == "none":
+def _settle_global_projections(run: Run, encoder: Encoder) -> None:
+    """Those that no global token trained follow the local ones: nothing else would move them (TRAPS C6, C7)."""
+    if run.train.global_tokens == "none":
         copy_global_projections(encoder.model)
+
+
+def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepared: Prepared, folder: Path) -> None:
+    """Global projections follow; loss by place and distant facts."""
+    if run.adapt.target == "longformer":
+        _settle_global_projections(run, encoder)
     row = read_run(folder).certificate
     if row is not None and all(p.model != "trained" for p in row.positions):
         trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])
@@ -302,7 +316,7 @@ def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
     step = LineageStep(
         strategy=run.strategy,
         language=run.lang,
-        base=run.base,
+        base=run.base or "random weights",
         settings_digest=run.digest,
         corpora=tuple(r.name for r in rows),
         licences=tuple(r.licence for r in rows),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.encoder import load, save
-from medlingua.adapters.tokenizer import CLINICAL_SIGNS, check_fit, kind_of, lost_distinctions, replacement
+from medlingua.adapters.tokenizer import CLINICAL_SIGNS, bare, check_fit, kind_of, lost_distinctions, replacement
 from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -17,7 +17,8 @@ PAIRS = [
     ("Brüder", "Bruder"), ("drückt", "druckt"), ("SIDA", "sida"), ("IRM", "irm"), ("TA", "ta"),
 ]  # fmt: skip
 MARKS = ["10⁹/L", "m²", "µg", "1ª", "2º", "½", "Na⁺", "Ⅳ"]
-KINDS = ["WordPiece", "BPE"]
+KINDS = ["WordPiece", "BPE", "Unigram"]
+SIZES = {"WordPiece": 300, "BPE": 420, "Unigram": 460}
 
 
 def ids(tokenizer: Any, text: str) -> list[int]:
@@ -39,12 +40,10 @@ def uncased(strip: bool) -> PreTrainedTokenizerFast:
 
 @pytest.fixture
 def learnt(new_word_pieces: Any, new_byte_pieces: Any, corpus: list[str]) -> dict[str, tuple[Any, Any]]:
-    """kind -> (the old tokenizer, a new one of 300 or 420 pieces), learnt on notes, pairs and marks."""
+    """kind -> (the old tokenizer, a new one), learnt on notes, pairs and marks."""
     texts = corpus + [f"{a} {b}" for a, b in PAIRS] + MARKS
-    return {
-        "WordPiece": (new_word_pieces, replacement(lambda: texts, 300, new_word_pieces)),
-        "BPE": (new_byte_pieces, replacement(lambda: texts, 420, new_byte_pieces)),
-    }
+    olds = {"WordPiece": new_word_pieces, "BPE": new_byte_pieces, "Unigram": bare("Unigram")}
+    return {kind: (old, replacement(lambda: texts, SIZES[kind], old)) for kind, old in olds.items()}
 
 
 def test_T7_an_accent_stripping_tokenizer_loses_both_and_says_so() -> None:
@@ -105,9 +104,9 @@ def test_T9_clinical_marks_survive(kind: str, mark: str, learnt: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_T18_no_number_becomes_a_piece(kind: str, new_word_pieces: Any, new_byte_pieces: Any, corpus: Any) -> None:
     letter = "Patient Kowalczyk, dossier 2840775123456, né en 1957, 38,5 °C"
-    like, size = (new_word_pieces, 300) if kind == "WordPiece" else (new_byte_pieces, 420)
-    new = replacement(lambda: [*corpus, *[letter] * 50], size, like)
-    pieces = [piece for piece in new.get_vocab() if sum(c.isdigit() and c.isascii() for c in piece) > 1]
+    like = {"WordPiece": new_word_pieces, "BPE": new_byte_pieces, "Unigram": bare("Unigram")}[kind]
+    new = replacement(lambda: [*corpus, *[letter] * 50], SIZES[kind], like)
+    pieces = [piece for piece in new.get_vocab() if sum(c.isdigit() for c in piece) > 1 and piece[:3] != "<0x"]
     assert pieces == []
     assert new.unk_token_id not in ids(new, "2840775123456")
 
@@ -116,7 +115,7 @@ def test_T18_no_number_becomes_a_piece(kind: str, new_word_pieces: Any, new_byte
 def test_a_new_vocabulary_is_of_the_same_kind_the_asked_size_and_frames_a_text(kind: str, learnt: Any) -> None:
     old, new = learnt[kind]
     assert kind_of(new) == kind_of(old) == kind
-    assert len(new) == (300 if kind == "WordPiece" else 420)
+    assert len(new) == SIZES[kind]
     roles = ("pad", "unk", "cls", "sep", "mask")
     assert [getattr(new, f"{r}_token") for r in roles] == [getattr(old, f"{r}_token") for r in roles]
     assert [getattr(new, f"{r}_token_id") for r in roles] == [getattr(old, f"{r}_token_id") for r in roles]
@@ -131,8 +130,7 @@ def test_a_new_vocabulary_is_of_the_same_kind_the_asked_size_and_frames_a_text(k
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_texts_give_the_same_vocabulary(kind: str, learnt: Any, corpus: list[str]) -> None:
     old, _ = learnt[kind]
-    size = 300 if kind == "WordPiece" else 420
-    first, again = (replacement(lambda: corpus, size, old).get_vocab() for _ in range(2))
+    first, again = (replacement(lambda: corpus, SIZES[kind], old).get_vocab() for _ in range(2))
     assert first == again
 
 
@@ -152,19 +150,25 @@ def test_a_corpus_too_small_for_the_size_is_refused(new_word_pieces: Any) -> Non
         replacement(lambda: ["Toux sèche."], 5000, new_word_pieces)
 
 
-def test_a_vocabulary_of_another_kind_is_refused_by_name(shared_model: Any) -> None:
-    encoder = load(str(shared_model("multilingual-mini")), head="fresh")
-    with pytest.raises(InputError, match=r"Unigram cannot be replaced.*BPE, WordPiece"):
-        replacement(lambda: ["Toux."], 100, encoder.tokenizer)
+def test_a_vocabulary_of_another_kind_is_refused_by_name() -> None:
+    words = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.WordLevel({"<unk>": 0}, "<unk>")), unk_token="<unk>"
+    )
+    with pytest.raises(InputError, match=r"WordLevel cannot be replaced.*BPE, Unigram, WordPiece"):
+        replacement(lambda: ["Toux."], 100, words)
 
 
-def test_unigram_is_refused_by_name() -> None:
-    unigram = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.Unigram([("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)], unk_id=0)),
-        unk_token="<unk>", cls_token="<s>", sep_token="</s>",
-    )  # fmt: skip
-    with pytest.raises(InputError, match=r"Unigram cannot be replaced.*adapt\.vocabulary"):
-        replacement(lambda: ["Toux."], 100, unigram)
+def test_T11_a_new_unigram_writes_any_character_by_its_bytes(learnt: Any) -> None:
+    _, new = learnt["Unigram"]
+    assert {f"<0x{byte:02X}>" for byte in range(256)} <= set(new.get_vocab())
+    for text in ["漢字 и кириллица", "🩺", "\x00"]:
+        assert new.unk_token_id not in ids(new, text)
+    assert new.decode(ids(new, "🩺 漢")) == "🩺 漢"
+
+
+def test_T11_a_unigram_too_small_for_its_bytes_and_letters_says_so() -> None:
+    with pytest.raises(InputError, match=r"256 bytes.*adapt\.new_pieces"):
+        replacement(lambda: ["Toux."], 300, bare("Unigram"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

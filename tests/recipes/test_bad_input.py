@@ -106,7 +106,21 @@ def flags(*given: str) -> Broken:
 CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("language", flags("--lang", "frr"), ("frr", "did you mean 'fr'")),
     ("strategy", flags("--strategy", "continu"), ("continu", "did you mean 'continue'")),
-    ("strategy not there yet", flags("--strategy", "scratch"), ("scratch", "continue")),
+    (
+        "size from scratch",
+        flags("--strategy", "scratch", "--set", "adapt.size=huge"),
+        ("unknown adapt.size 'huge'", "tiny"),
+    ),
+    (
+        "odd window from scratch",
+        flags("--strategy", "scratch", "--set", "adapt.window=63"),
+        ("adapt.window 63", "even"),
+    ),
+    (
+        "windows from scratch",
+        flags("--strategy", "scratch", "--set", "adapt.window=[64, 64]"),
+        ("adapt.window", "one width"),
+    ),
     ("setting", flags("--set", "train.tokns=3"), ("train.tokns", "did you mean 'train.tokens'")),
     ("value", flags("--set", "train.lr=fast"), ("train.lr", "fast")),
     ("preset", flags("--preset", "demmo"), ("demmo", "did you mean 'demo'")),

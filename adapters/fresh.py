@@ -1,0 +1,81 @@
+"""A model from nothing: a stock architecture by name and size, weights drawn as the family's own code draws them."""
+
+from typing import Any, Literal
+
+import torch
+import transformers
+from medlingua.adapters.architecture import ARCHITECTURES
+from medlingua.adapters.attention import NAME, register
+from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.longformer_attention import accelerate_longformer
+from medlingua.languages.errors import InputError
+from medlingua.languages.lineage import Lineage
+from transformers import PreTrainedTokenizerFast
+
+Family = Literal["modernbert", "longformer", "bert", "roberta", "electra"]
+Size = Literal["tiny", "mini", "small", "medium", "base"]
+
+# Layers and width, heads of 64: the sizes of Turc et al., arXiv 1908.08962. ModernBERT is deeper at "base".
+_SIZES: dict[Size, tuple[int, int]] = {
+    "tiny": (2, 128),
+    "mini": (4, 256),
+    "small": (4, 512),
+    "medium": (8, 512),
+    "base": (12, 768),
+}
+_MODERNBERT_BASE_LAYERS = 22  # Warner et al., arXiv 2412.13663
+_HEAD = 64
+_EVERY = 3  # ModernBERT's layers that see everything
+
+
+def fresh(
+    family: Family, size: Size, length: int, window: int, tokenizer: PreTrainedTokenizerFast, seed: int
+) -> Encoder:
+    """An encoder with a masked-LM head and random weights, the same for the same seed.
+
+    length: usable tokens, specials included. window: total width of Longformer's windows, and of ModernBERT's
+    local layers; even. Rows as many as the tokenizer has pieces. InputError for a window that does not fit.
+    """
+    layers, width = _SIZES[size]
+    if family in ("modernbert", "longformer") and (window < 2 or window % 2):
+        raise InputError(f"adapt.window {window}: give an even number of 2 or more")
+    common: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": width // _HEAD,
+        "intermediate_size": 4 * width,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+    if family == "modernbert":
+        layers = _MODERNBERT_BASE_LAYERS if size == "base" else layers
+        common |= {
+            "num_hidden_layers": layers,
+            "intermediate_size": width * 3 // 2,  # of a gated unit
+            "max_position_embeddings": length,
+            "local_attention": window,
+            "layer_types": ["sliding_attention" if i % _EVERY else "full_attention" for i in range(layers)],
+            "cls_token_id": tokenizer.cls_token_id,
+            "sep_token_id": tokenizer.sep_token_id,
+        }
+    elif family in ("roberta", "longformer"):  # their tables reserve rows for the padding
+        common |= {"max_position_embeddings": length + int(tokenizer.pad_token_id) + 1, "type_vocab_size": 1}
+    else:
+        common |= {"max_position_embeddings": length}
+    if family == "longformer":
+        common |= {"attention_window": [window] * layers, "sep_token_id": tokenizer.sep_token_id}
+    if family == "electra":
+        common |= {"embedding_size": width}
+    architecture = ARCHITECTURES[family]
+    config = transformers.AutoConfig.for_model(family, **common)
+    register()
+    config._attn_implementation = NAME if architecture.interface else "eager"
+    torch.manual_seed(seed)
+    model = getattr(transformers, architecture.model_class)(config)
+    if family == "longformer":
+        accelerate_longformer(model)
+    set_dropout(model, 0.0)
+    tokenizer.model_max_length = length
+    return Encoder(model, tokenizer, architecture, Lineage(base="random weights", base_licence="not needed"))

@@ -1,0 +1,79 @@
+"""Training from nothing, as a person gives it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from medlingua.adapters.encoder import load
+from safetensors.torch import load_file
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from ..recipes.conftest import call
+from .test_command import metrics_of
+
+SMALL = ["adapt.size=tiny", "adapt.length=128", "adapt.window=16", "train.tokens=20_000", "train.batch_tokens=256"]
+SMALL += ["train.lr=3e-3", "train.precision='fp32'", "data.held_out=0.2", "train.eval_tokens=20_000"]
+
+# What a document alone never reaches: the second kind of segment.
+_UNREACHED = ("token_type_embeddings.weight",)
+
+
+def line(corpus: Path, out: Path, *settings: str) -> list[str]:
+    given = ["--strategy", "scratch", "--lang", "fr", "--corpus", str(corpus), "--out", str(out)]
+    for setting in [*SMALL, *settings]:
+        given += ["--set", setting]
+    return given
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind"), [("modernbert", "BPE"), ("longformer", "Unigram"), ("electra", "WordPiece")]
+)
+def test_a_model_from_nothing_trains_all_its_weights_on_a_tokenizer_of_its_own(
+    architecture: str, kind: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    settings = [f"adapt.architecture={architecture}", f"adapt.tokenizer={kind}", "adapt.vocabulary=replace"]
+    settings += ["adapt.new_pieces=700", "eval.tasks='none'"]
+    assert call(monkeypatch, line(corpus, out, *settings)) == 0
+    bits = {row["model"]: float(str(row["bits_per_byte"])) for row in metrics_of(out) if "bits_per_byte" in row}
+    assert set(bits) == {"start", "trained"}
+    before, after = (load_file(out / part / "model.safetensors") for part in ("start", "model"))
+    assert before.keys() == after.keys()
+    # Also the global projections of a Longformer, which follow the local ones where no token is global.
+    assert [n for n in after if torch.equal(before[n], after[n]) and not n.endswith(_UNREACHED)] == []
+    model, tokenizer = (c.from_pretrained(out / "model") for c in (AutoModelForMaskedLM, AutoTokenizer))
+    assert model.config.model_type == architecture
+    assert len(tokenizer) == model.config.vocab_size == 700
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "from nothing" in page
+
+
+def test_a_parent_gives_its_tokenizer_and_is_the_comparison(
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    settings = ["adapt.architecture=bert", "adapt.vocabulary=extend", "adapt.new_pieces=40", "eval.tasks='none'"]
+    settings += ["adapt.piece_documents=3"]
+    assert call(monkeypatch, [*line(corpus, out, *settings), "--base", str(base)]) == 0
+    parent, child = load(str(base)), load(str(out / "model"))
+    assert len(child.tokenizer) == len(parent.tokenizer) + 40
+    assert child.lineage.base == "random weights"
+    assert child.lineage.steps[-1].base == str(base)
+    bits = {row["model"] for row in metrics_of(out) if "bits_per_byte" in row}
+    assert bits == {"base", "start", "trained"}
+    assert "all rows drawn at random" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_no_parent_and_no_new_tokenizer_says_what_to_do(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(monkeypatch, line(corpus, tmp_path / "run")) == 2
+    assert "adapt.vocabulary=replace" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_strategies_still_need_a_base(
+    corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert call(monkeypatch, ["--strategy", "continue", "--lang", "fr", "--corpus", str(corpus)]) == 2
+    assert "--base is needed" in capsys.readouterr().err
