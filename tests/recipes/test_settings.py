@@ -11,6 +11,7 @@ from medlingua.recipes.settings import Run, presets, read_run, resolve
 
 from .conftest import call
 
+FROM_NOTHING = ("bsc-", "christbert-", "drlongformer-scratch")  # presets that name their strategy and language
 FLAGS = {"strategy": "continue", "lang": "fr", "base": "some/base"}
 
 
@@ -31,10 +32,12 @@ def test_each_layer_wins_over_the_one_below(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", presets())
 def test_every_preset_resolves_and_reads_back(preset: str, tmp_path: Path) -> None:
-    run = resolve(FLAGS, preset=preset)
+    run = resolve({}, preset=preset) if preset.startswith(FROM_NOTHING) else resolve(FLAGS, preset=preset)
     claim(tmp_path / "run", run)
     assert read_run(tmp_path / "run") == run
     assert run.tokens > 0
+    if run.strategy == "scratch":
+        assert bool(run.base) != (run.adapt.vocabulary == "replace")
 
 
 def test_the_run_is_saved_before_anything_starts_and_taken_up_again(tmp_path: Path) -> None:
