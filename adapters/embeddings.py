@@ -55,6 +55,12 @@ def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> 
     return Encoder(model, tokenizer, encoder.architecture, encoder.lineage), counts
 
 
+def new_rows(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> torch.Tensor:
+    """Ids (int64) of the pieces of `new` that `old` did not have; special tokens play the same roles and are none."""
+    known = {*old.get_vocab(), *new.all_special_tokens}
+    return torch.tensor(sorted(id for piece, id in new.get_vocab().items() if piece not in known), dtype=torch.int64)
+
+
 @torch.no_grad()
 def set_bias_to_frequencies(encoder: Encoder, counts: torch.Tensor) -> None:
     """Start a fresh head's bias from the log-frequencies of the pieces, add-one: counts (vocabulary,)."""

@@ -84,6 +84,11 @@ def load(
     return encoder
 
 
+def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission]) -> PreTrainedTokenizerFast:
+    """The tokenizer alone of what `load` would load."""
+    return _read(base, AutoTokenizer, revision, frozenset(allow))
+
+
 def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     """Write model, tokenizer and lineage so that plain transformers opens them.
 

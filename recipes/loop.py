@@ -28,6 +28,7 @@ from medlingua.recipes.objective import Distilled, MaskedLM, masker
 from medlingua.recipes.settings import Phase, Run, Train
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
+from torch.utils.hooks import RemovableHandle
 
 _LOGGED_ROWS = 200  # about so many rows of metrics a run
 
@@ -53,12 +54,14 @@ def train(
     precision: Precision,
     evaluate: Evaluate,
     source: Encoder | None = None,
+    new_rows: torch.Tensor | None = None,
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
     Writes metrics.jsonl and checkpoints/ in `folder`. Raises Interrupted after saving, and InputError on a
     loss that is not finite. The encoder's model is trained in place, in fp32 master weights. source: the model
-    before a conversion, for the phases that learn from it and for positions that change gradually.
+    before a conversion, for the phases that learn from it and for positions that change gradually. new_rows: ids of
+    the pieces that the base did not have, for phases that train their rows alone.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
@@ -68,8 +71,6 @@ def train(
     )
     if run.train.trackers:
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
-    if run.train.parameters == "head":
-        encoder.model.base_model.requires_grad_(False)
     gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
     optimizer = build_optimizer(encoder.model, run.train)
     everywhere = global_ids(encoder.tokenizer, run.train.global_tokens)
@@ -90,6 +91,9 @@ def train(
         for number in range(state.phase, len(run.phases)):
             phase = run.phases[number]
             context = min(phase.context or encoder.length, encoder.length)
+            held = _free(encoder, phase.parameters, new_rows)
+            # An untied head is decayed; the rows that a phase leaves alone must not shrink.
+            optimizer.param_groups[0]["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
             objective: torch.nn.Module = MaskedLM(encoder)
             if phase.kind == "distil":
                 if source is None:
@@ -142,6 +146,8 @@ def train(
                     raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
                 if _ends(phase, state):
                     break
+            for hook in held:
+                hook.remove()
     checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
     if gradual is not None:
         gradual.set(1.0)
@@ -182,12 +188,35 @@ def step(
     return float(total), float(norm)
 
 
+def _free(encoder: Encoder, parameters: str, new_rows: torch.Tensor | None) -> list[RemovableHandle]:
+    """Let train what a phase trains. Returns hooks that keep the other rows of a table, to be removed after it."""
+    model = encoder.model
+    model.requires_grad_(parameters == "all")
+    if parameters == "all":
+        return []
+    if parameters == "head":
+        model.requires_grad_(True)
+        model.base_model.requires_grad_(False)
+        return []
+    if new_rows is None or not len(new_rows):
+        raise InputError("parameters 'rows' trains the rows of new pieces, and the vocabulary has none")
+    _, decoder = encoder.architecture.head(model)
+    tables = {id(p): p for p in (model.get_input_embeddings().weight, decoder.weight, decoder.bias) if p is not None}
+    chosen = torch.zeros(len(decoder.weight), device=encoder.device)
+    chosen[new_rows.to(encoder.device)] = 1
+    hooks = []
+    for table in tables.values():
+        table.requires_grad_(True)
+        of_row = chosen if table.ndim == 1 else chosen[:, None]
+        hooks.append(table.register_hook(lambda gradient, of_row=of_row: gradient * of_row))
+    return hooks
+
+
 def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.Optimizer:
     """AdamW; no decay on norms, biases and embeddings, whose unseen rows it would shrink (TRAPS C8)."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Embedding)}
-    trained = [p for p in model.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
-    kept = [p for p in trained if p.ndim < 2 or id(p) in tables]
+    decayed = [p for p in model.parameters() if p.ndim >= 2 and id(p) not in tables]
+    kept = [p for p in model.parameters() if p.ndim < 2 or id(p) in tables]
     if any(p.dtype != torch.float32 for p in model.parameters()):
         raise ValueError("the optimizer needs fp32 weights: in bf16 most steps change nothing (TRAPS C15)")
     groups = [

@@ -77,7 +77,8 @@ class Objective(Settings):
 
 class Train(Settings):
     tokens: int = Field(default=1_000_000, ge=0)  # 0: change and save, no training
-    parameters: Literal["all", "head"] = "all"  # head: the masked-LM head alone, the body and its table as they are
+    # head: the masked-LM head alone, the body and its table as they are. rows: the rows of new pieces alone.
+    parameters: Literal["all", "head", "rows"] = "all"
     lr: float = Field(default=5e-4, gt=0)
     batch_tokens: int = Field(default=4_096, gt=0)  # of one optimizer step, over all processes
     micro_tokens: int = Field(default=8_192, gt=0)  # of one forward pass: what memory allows
@@ -116,6 +117,7 @@ class Phase(Settings):
     kind: Literal["mlm", "distil"] = "mlm"
     unit: Literal["piece", "word"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
+    parameters: Literal["all", "head", "rows"] = "all"
     mixture: tuple[Mixture, ...] = ()
     context: int | None = Field(default=None, gt=8)
     schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
@@ -242,6 +244,7 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
         "kind": defaults.objective.kind,
         "unit": defaults.objective.unit,
         "mask_rate": defaults.objective.mask_rate,
+        "parameters": defaults.train.parameters,
         "mixture": [m.model_dump() for m in defaults.data.mixture],
         "context": defaults.train.context,
         "schedule": defaults.train.schedule,

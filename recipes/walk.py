@@ -15,7 +15,7 @@ from typing import Literal
 
 import torch
 from medlingua.adapters import encoder as encoders
-from medlingua.adapters.embeddings import set_bias_to_frequencies
+from medlingua.adapters.embeddings import new_rows, set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.adapters.longformer import copy_global_projections, global_ids
 from medlingua.languages.errors import InputError
@@ -53,6 +53,9 @@ def adapt(run: Run, folder: Path) -> Path:
             "objective.kind distil learns the hidden states of the model before new rotations: "
             "--strategy convert with adapt.target = 'rope' alone"
         )
+    rows_alone = [phase.parameters == "rows" for phase in run.phases]
+    if rows_alone != sorted(rows_alone, reverse=True):
+        raise InputError("phases: those with parameters = 'rows' come first; after others the old rows still move")
     check_trackers(run.train.trackers)
     machine.keep_pages()
     pack = load_pack(run.lang)
@@ -111,7 +114,10 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     if run.learns_from_source:
         source = _unchanged(run, base_name)
         source.model.eval().to(machine.device())
-    state = train(encoder, prepared.shards, run, folder, precision, look, source)
+    rows = None
+    if base_name and any(phase.parameters == "rows" for phase in run.phases):
+        rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
+    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows)
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
         _settle_global_projections(run, encoder)
     if run.strategy == "convert" and run.tokens:

@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from medlingua.adapters.encoder import load
+from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from ..recipes.conftest import call, cases, write_base
@@ -42,6 +44,34 @@ def test_a_run_changes_the_vocabulary_and_says_how(
     tokenizer = AutoTokenizer.from_pretrained(out / "model")
     assert tokenizer(text)["input_ids"] == after.tokenizer(text)["input_ids"]
     assert AutoModelForMaskedLM.from_pretrained(out / "model").config.vocab_size == len(tokenizer)
+
+
+def test_a_first_phase_trains_the_new_rows_alone(
+    command: list[str], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    line = [*command[1:], *SHORT, "--set", "adapt.vocabulary=extend", "--set", "adapt.new_pieces=60"]
+    line += ["--set", "adapt.piece_documents=3", "--set", "train.parameters=rows", "--out", str(out)]
+    assert call(monkeypatch, line) == 0
+    before, after = (load_file(out / part / "model.safetensors") for part in ("start", "model"))
+    old = len(load(str(base)).tokenizer)
+    moved = {name for name in after if not torch.equal(before[name], after[name])}
+    assert moved == {"bert.embeddings.word_embeddings.weight", "cls.predictions.bias"}
+    for name in moved:
+        assert torch.equal(before[name][:old], after[name][:old])
+        assert not torch.equal(before[name][old:], after[name][old:])
+
+
+def test_rows_are_trained_first_or_not_at_all(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "phases.toml"
+    config.write_text("[[phases]]\ntokens = 10\n[[phases]]\ntokens = 10\nparameters = 'rows'\n", encoding="utf-8")
+    assert call(monkeypatch, [*command[1:], "--config", str(config), "--out", str(tmp_path / "run")]) == 2
+    assert "come first" in capsys.readouterr().err
+    line = [*command[1:], *SHORT, "--set", "train.parameters=rows", "--out", str(tmp_path / "other")]
+    assert call(monkeypatch, line) == 2
+    assert "the vocabulary has none" in capsys.readouterr().err
 
 
 def test_too_few_candidates_leave_no_run_behind(
