@@ -28,7 +28,8 @@ def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> 
     not padded: config.vocab_size is len(tokenizer). Changes the encoder's model in place.
     """
     old, model = encoder.tokenizer, encoder.model
-    sources = [_source(old, tokenizer, id) for id in range(len(tokenizer))]
+    known = old.get_vocab()  # once: transformers builds it anew at each call
+    sources = [_source(old, known, tokenizer, id) for id in range(len(tokenizer))]
     table = model.get_input_embeddings().weight
     _, decoder = encoder.architecture.head(model)
     tied = decoder.weight.data_ptr() == table.data_ptr()
@@ -70,13 +71,13 @@ def set_bias_to_frequencies(encoder: Encoder, counts: torch.Tensor) -> None:
         decoder.bias.copy_((frequencies / frequencies.sum()).log().to(decoder.bias))
 
 
-def _source(old: Any, new: Any, id: int) -> tuple[list[int], bool]:
+def _source(old: Any, known: dict[str, int], new: Any, id: int) -> tuple[list[int], bool]:
     """Old ids that a new piece starts from, and whether it is the same piece."""
     piece = new.convert_ids_to_tokens(id)
     for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
         if piece == getattr(new, f"{role}_token") and getattr(old, f"{role}_token_id") is not None:
             return [getattr(old, f"{role}_token_id")], True
-    same = old.get_vocab().get(piece)
+    same = known.get(piece)
     if same is not None:
         return [same], True
     text, inside = surface(new, piece)

@@ -124,12 +124,14 @@ class Overlap(Record):
 
 class Pack(Record):
     """Everything a language brings. `spacy`: code of a blank pipeline; `folder`: where cases.toml lies;
-    `capital_nouns`: every noun has a capital, so that a capital does not tell a name."""
+    `capital_nouns`: every noun has a capital, so that a capital does not tell a name; `false_friends`: words that
+    are spelt as English ones of another meaning."""
 
     code: str
     name: str
     spacy: str
     capital_nouns: bool = False
+    false_friends: tuple[str, ...] = ()
     corpora: tuple[Corpus, ...] = ()
     bases: tuple[Base, ...] = ()
     tasks: tuple[TaskSpec, ...] = ()

@@ -7,7 +7,7 @@ from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.extension import Extension, extend
 from medlingua.adapters.pruning import prune
-from medlingua.adapters.tokenizer import check_fit, kind_of, replacement
+from medlingua.adapters.tokenizer import check_fit, kind_of, replacement, surface
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.vocabulary import changes
@@ -31,11 +31,17 @@ def change(
     if run.adapt.vocabulary == "keep":
         check_fit(base.tokenizer, pack.code, run.base)
         return base, None
-    new, row = changed_tokenizer(run, base.tokenizer, pack, texts)
+    old = base.tokenizer
+    new, row = changed_tokenizer(run, old, pack, texts)
     new.model_max_length = base.length
     encoder, rows = replace_vocabulary(base, new)
-    counted = {"shared": rows.shared, "averaged": rows.averaged, "fallback": rows.fallback}
-    return encoder, row.model_copy(update=counted)
+    found = {
+        "shared": rows.shared,
+        "averaged": rows.averaged,
+        "fallback": rows.fallback,
+        "false_friends": _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else (),
+    }
+    return encoder, row.model_copy(update=found)
 
 
 def changed_tokenizer(
@@ -81,6 +87,13 @@ def changed_tokenizer(
         examples=_examples(extension) if extension else (),
     )
     return new, row
+
+
+def _false_friends(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack) -> tuple[str, ...]:
+    """Whole words of the pack's list whose piece both tokenizers have: FOCUS and the like copy them too (T19)."""
+    both = old.get_vocab().keys() & new.get_vocab().keys()
+    begun = {surface(new, piece)[0].lower() for piece in both if not surface(new, piece)[1]}
+    return tuple(word for word in pack.false_friends if word in begun)
 
 
 def _pieces_per_word(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], spacy: str) -> float:

@@ -7,8 +7,13 @@ import torch
 from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.embeddings import replace_vocabulary, set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder, load, save
+from medlingua.adapters.extension import extend
+from medlingua.adapters.packed import hidden_states, pack
 from medlingua.adapters.tokenizer import replacement
+from medlingua.languages.cases import generate_cases
+from medlingua.languages.pack import load_pack
 from torch.nn.functional import normalize
+from transformers import PreTrainedTokenizerFast
 
 FAMILIES = sorted(ARCHITECTURES)
 WORDS = ["stéthoscope", "électrocardiogramme", "hépatosplénomégalie", "ganglions", "frissons"]
@@ -144,3 +149,51 @@ def test_T13_a_fresh_bias_gives_the_pieces_their_frequencies(family: str, build:
     set_bias_to_frequencies(encoder, counts)
     shares = weights(encoder)[2].softmax(0)
     torch.testing.assert_close(shares, (counts + 1) / (counts + 1).sum(), atol=1e-6, rtol=1e-4)
+
+
+def test_T13_before_training_new_pieces_get_about_the_mass_of_their_share(shared_model: Any) -> None:
+    """On a real masked-LM: within a factor of three, where words at random places are hidden."""
+    encoder = load(str(shared_model("english-clinical-mini")))
+    texts = [case.document.text for case in generate_cases(load_pack("en"), 80, seed=5)]
+    old = len(encoder.tokenizer)
+    encoder, _ = replace_vocabulary(encoder, extend(encoder.tokenizer, texts, 60).tokenizer)
+    draw = torch.Generator().manual_seed(0)
+    mass, wanted = 0.0, 0
+    for text in texts[:30]:
+        ids = torch.tensor(encoder.tokenizer(text, truncation=True, max_length=300)["input_ids"])
+        hidden = torch.rand(len(ids), generator=draw) < 0.15
+        shown = torch.where(hidden, encoder.tokenizer.mask_token_id, ids)
+        packed = pack([shown.numpy()], encoder.first_position)
+        with torch.no_grad():
+            transform, decoder = encoder.architecture.head(encoder.model)
+            shares = decoder(transform(hidden_states(encoder, packed)[hidden])).softmax(-1)
+        mass += float(shares[:, old:].sum())
+        wanted += int((ids[hidden] >= old).sum())
+    assert wanted > 20
+    assert 1 / 3 < mass / wanted < 3
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_old_logits_are_unchanged_on_text_without_a_new_piece(family: str, build: Any, corpus: Any) -> None:
+    encoder = load(str(build(family)))
+    extension = extend(encoder.tokenizer, corpus, 5, min_documents=2)
+    text = next(t for t in corpus if max(extension.tokenizer(t)["input_ids"]) < len(encoder.tokenizer))
+    ids = torch.tensor([encoder.tokenizer(text)["input_ids"]])
+    old = len(encoder.tokenizer)
+    with torch.no_grad():
+        before = encoder.model(ids).logits.clone()
+        extended, counts = replace_vocabulary(encoder, extension.tokenizer)
+        after = extended.model(torch.tensor([extension.tokenizer(text)["input_ids"]])).logits
+    assert counts.shared == old
+    assert after.shape[-1] == old + 5
+    torch.testing.assert_close(after[..., :old], before, atol=1e-5, rtol=1e-5)
+
+
+def test_the_vocabulary_is_built_once_not_at_every_piece(build: Any, corpus: Any, monkeypatch: Any) -> None:
+    """transformers makes a new dictionary at each call: once a piece would take minutes at 30,000 pieces."""
+    encoder, calls = load(str(build("bert"))), []
+    get_vocab = PreTrainedTokenizerFast.get_vocab
+    new = replacement(lambda: corpus, 300, encoder.tokenizer)
+    monkeypatch.setattr(PreTrainedTokenizerFast, "get_vocab", lambda self: calls.append(1) or get_vocab(self))
+    replace_vocabulary(encoder, new)
+    assert len(calls) < 5

@@ -9,7 +9,7 @@ from medlingua.adapters.encoder import load
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from ..recipes.conftest import call, cases, write_base
+from ..recipes.conftest import call, cases, write_base, write_jsonl
 from .test_command import metrics_of
 
 SHORT = ["--set", "train.tokens=3_000", "--set", "train.eval_tokens=3_000"]
@@ -72,6 +72,23 @@ def test_rows_are_trained_first_or_not_at_all(
     line = [*command[1:], *SHORT, "--set", "train.parameters=rows", "--out", str(tmp_path / "other")]
     assert call(monkeypatch, line) == 2
     assert "the vocabulary has none" in capsys.readouterr().err
+
+
+def test_T19_copied_false_friends_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`pain` and `main` are pieces of both vocabularies: their rows start with the English meaning, and it is said."""
+    lines = ["le pain et la main du patient vont bien avec la radio" for _ in range(40)]
+    texts = [f"{text} {lines[0]}" for text in cases(40, seed=3)]
+    base = write_base(tmp_path / "base", size=700, texts=texts)
+    corpus = write_jsonl(tmp_path / "notes.jsonl", texts)
+    out = tmp_path / "run"
+    line = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus), "--out", str(out)]
+    for setting in ["adapt.vocabulary=replace", "adapt.new_pieces=700", "train.tokens=0", "eval.tasks='none'"]:
+        line += ["--set", setting]
+    assert call(monkeypatch, line) == 0
+    row = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
+    assert {"pain", "main"} <= set(row["false_friends"])
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "means something else in English, if the base is English: pain" in page
 
 
 def test_too_few_candidates_leave_no_run_behind(

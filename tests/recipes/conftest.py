@@ -51,10 +51,10 @@ def new_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     )
 
 
-def write_base(folder: Path, size: int = 600, **changes: Any) -> Path:
+def write_base(folder: Path, size: int = 600, texts: Iterable[str] = (), **changes: Any) -> Path:
     """A model folder as save_pretrained writes it."""
     alphabet = "abcdefghijklmnopqrstuvwxyzàâäçéèêëîïôöùûüœñßABCDEFGHIJKLMNOPQRSTUVWXYZÀÂÉÈÊÎÔŒ0123456789"
-    tokenizer = new_tokenizer([*cases(60, seed=99), " ".join(alphabet * 2), alphabet], size)
+    tokenizer = new_tokenizer([*cases(60, seed=99), *texts, " ".join(alphabet * 2), alphabet], size)
     torch.manual_seed(0)
     settings = {
         "vocab_size": len(tokenizer),
