@@ -75,13 +75,13 @@ def test_rows_are_trained_first_or_not_at_all(
 
 
 def test_T19_copied_false_friends_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pain` and `main` are pieces of both vocabularies: their rows start with the English meaning, and it is said."""
-    lines = ["le pain et la main du patient vont bien avec la radio" for _ in range(40)]
-    texts = [f"{text} {lines[0]}" for text in cases(40, seed=3)]
+    """`pain` and `main` are pieces of both vocabularies: their rows start with the English meaning; it is said."""
+    texts = [f"{text} Le pain et la main du patient vont bien." for text in cases(40, seed=3)]
     base = write_base(tmp_path / "base", size=700, texts=texts)
     corpus = write_jsonl(tmp_path / "notes.jsonl", texts)
     out = tmp_path / "run"
-    line = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus), "--out", str(out)]
+    line = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
+    line += ["--out", str(out)]
     for setting in ["adapt.vocabulary=replace", "adapt.new_pieces=700", "train.tokens=0", "eval.tasks='none'"]:
         line += ["--set", setting]
     assert call(monkeypatch, line) == 0
