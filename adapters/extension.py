@@ -241,8 +241,8 @@ def _check(tokenizer: Any, priority: Priority) -> None:
         shown = ", ".join(repr(word) for word in list(added)[:5]) + (" ..." if len(added) > 5 else "")
         raise InputError(
             f"the tokenizer was extended with add_tokens before: {len(added):,} words ({shown}) are cut out of the "
-            "raw text, also from the middle of other words. Make them pieces of its model first, with the same "
-            "ids: --set adapt.repair=true"
+            "raw text, also from the middle of other words. Start from the model as it was before that, or learn "
+            "another vocabulary: adapt.vocabulary = 'replace'"
         )
 
 
