@@ -15,6 +15,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, hidden_states, pack
 from medlingua.languages.words import cut, words
+from medlingua.recipes.console import progress
 from medlingua.reports.rows import EvalRow
 from torch.nn import functional
 
@@ -100,14 +101,18 @@ def measure(
     rows.sort(key=lambda row: len(row.ids))  # documents of like length in one row: less work in padding families
     nats, pieces = 0.0, 0
     transform, decoder = encoder.architecture.head(encoder.model)
-    for group in _groups(rows):
-        packed = _pack(group, encoder.first_position).to(encoder.device)
-        features = transform(hidden_states(encoder, packed)[packed.label_positions])
-        for rows_of, labels in zip(torch.split(features, 512), torch.split(packed.labels, 512), strict=True):
-            # Rows beyond the tokenizer have no token and are no answer (TRAPS T14).
-            logits = decoder(rows_of)[:, : len(encoder.tokenizer)].float()
-            nats += float(functional.cross_entropy(logits, labels, reduction="sum"))
-        pieces += len(packed.labels)
+    done = 0
+    with progress(f"bits per byte, {model}", len(rows)) as bar:
+        for group in _groups(rows):
+            packed = _pack(group, encoder.first_position).to(encoder.device)
+            features = transform(hidden_states(encoder, packed)[packed.label_positions])
+            for rows_of, labels in zip(torch.split(features, 512), torch.split(packed.labels, 512), strict=True):
+                # Rows beyond the tokenizer have no token and are no answer (TRAPS T14).
+                logits = decoder(rows_of)[:, : len(encoder.tokenizer)].float()
+                nats += float(functional.cross_entropy(logits, labels, reduction="sum"))
+            pieces += len(packed.labels)
+            done += len(group)
+            bar.update(done)
     known = sum(row.bytes for row in rows)
     unknown = sum(row.unknown_bytes for row in rows)
     return EvalRow(

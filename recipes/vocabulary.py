@@ -12,7 +12,7 @@ from medlingua.languages.cases import generate_cases
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.vocabulary import changes
 from medlingua.languages.words import words
-from medlingua.recipes.console import say
+from medlingua.recipes.console import progress, say
 from medlingua.recipes.settings import Run
 from medlingua.reports.rows import VocabularyRow
 from transformers import PreTrainedTokenizerFast
@@ -57,12 +57,12 @@ def changed_tokenizer(
     else:
         check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away
         if adapt.vocabulary == "prune":
-            action, new = "prune", prune(old, texts())
+            action, new = "prune", prune(old, _told(texts(), "pieces that the texts use"))
             say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")
         else:
             extension = extend(
                 old,
-                texts(),
+                _told(texts(), "words for new pieces"),
                 adapt.new_pieces,
                 min_documents=adapt.piece_documents,
                 priority=adapt.priority,
@@ -87,6 +87,13 @@ def changed_tokenizer(
         examples=_examples(extension) if extension else (),
     )
     return new, row
+
+
+def _told(texts: Iterator[str], what: str) -> Iterator[str]:
+    with progress(what, None) as bar:
+        for number, text in enumerate(texts, 1):
+            yield text
+            bar.update(number, f"{number:,} documents")
 
 
 def _false_friends(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack) -> tuple[str, ...]:

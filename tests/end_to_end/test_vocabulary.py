@@ -12,6 +12,7 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from ..recipes.conftest import call, cases, write_base, write_jsonl
 from .test_command import metrics_of
 
+FP32 = "train.precision='fp32'"  # one a process: accelerate keeps the first
 SHORT = ["--set", "train.tokens=3_000", "--set", "train.eval_tokens=3_000"]
 
 
@@ -82,7 +83,7 @@ def test_T19_copied_false_friends_are_listed(tmp_path: Path, monkeypatch: pytest
     out = tmp_path / "run"
     line = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
     line += ["--out", str(out)]
-    for setting in ["adapt.vocabulary=replace", "adapt.new_pieces=700", "train.tokens=0", "eval.tasks='none'"]:
+    for setting in ["adapt.vocabulary=replace", "adapt.new_pieces=700", "train.tokens=0", "eval.tasks='none'", FP32]:
         line += ["--set", setting]
     assert call(monkeypatch, line) == 0
     row = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
