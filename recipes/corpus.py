@@ -171,7 +171,7 @@ def _write(
 ) -> None:
     began = time.perf_counter()
     cleaner = Cleaner(run, pack, len(selection.sources), tested)
-    words = any(phase.unit == "word" for phase in run.phases)
+    words = any(phase.unit != "piece" for phase in run.phases)
     rows = []
     with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
         for source in selection.sources:

@@ -10,6 +10,7 @@ from medlingua.adapters.packed import Packed, hidden_states, layer_states
 from torch import Tensor, nn
 from torch.nn import functional
 
+_SPAN_END, _LONGEST_SPAN = 0.2, 10  # probability that a span ends after a word; words
 _CHUNK = 1024  # rows of logits held at once: 60 MB for 30,000 pieces in bf16
 
 
@@ -20,7 +21,7 @@ class Masker:
     replacements: ids that a random piece is drawn from; never a special one (TRAPS O5).
     """
 
-    unit: Literal["piece", "word"]
+    unit: Literal["piece", "word", "span"]
     rate: float
     mask_id: int
     special: np.ndarray  # (vocabulary,) bool
@@ -32,7 +33,8 @@ class Masker:
         """ids (n,) int64 -> (what the model sees, (n,); sorted places to predict, (m,)).
 
         m is the rate's share of the document, rounded, at least one: an independent draw a token would leave
-        short documents without any (O4). With whole words, words in random order until the share is met.
+        short documents without any (O4). With whole words, words in random order until the share is met; with
+        spans, runs of words of a geometric length (SpanBERT, arXiv 1907.10529), the last one cut at the share.
         """
         maskable = np.flatnonzero(~self.special[ids])
         if not len(maskable):
@@ -45,7 +47,7 @@ class Masker:
                 raise ValueError("whole-word masking needs word_starts")
             word = np.cumsum(word_starts)[maskable]
             names, sizes = np.unique(word, return_counts=True)
-            order = rng.permutation(len(names))
+            order = rng.permutation(len(names)) if self.unit == "word" else _spans(len(names), rng)
             total = np.cumsum(sizes[order])
             taken = int(np.argmin(np.abs(total - wanted))) + 1
             chosen = maskable[np.isin(word, names[order[:taken]])]
@@ -56,7 +58,17 @@ class Masker:
         return shown, chosen
 
 
-def masker(tokenizer: Any, unit: Literal["piece", "word"], rate: float) -> Masker:
+def _spans(words: int, rng: np.random.Generator) -> np.ndarray:
+    """All words (words,) once, in runs that begin anywhere and have SpanBERT's lengths; a run skips what is taken."""
+    starts = rng.permutation(words)
+    lengths = np.minimum(rng.geometric(_SPAN_END, words), _LONGEST_SPAN)
+    runs = starts[:, None] + np.arange(_LONGEST_SPAN)
+    inside = (np.arange(_LONGEST_SPAN) < lengths[:, None]) & (runs < words)
+    _, first = np.unique(runs[inside], return_index=True)
+    return runs[inside][np.sort(first)]  # type: ignore[no-any-return]
+
+
+def masker(tokenizer: Any, unit: Literal["piece", "word", "span"], rate: float) -> Masker:
     special = np.zeros(len(tokenizer), dtype=np.bool_)
     special[tokenizer.all_special_ids] = True
     return Masker(unit, rate, tokenizer.mask_token_id, special, np.flatnonzero(~special))

@@ -71,7 +71,7 @@ class Adapt(Settings):
 
 class Objective(Settings):
     kind: Literal["mlm", "distil"] = "mlm"  # distil: hidden states of the model before --strategy convert
-    unit: Literal["piece", "word"] = "piece"
+    unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
 
 
@@ -115,7 +115,7 @@ class Phase(Settings):
     name: str = "train"
     tokens: int = Field(ge=0)
     kind: Literal["mlm", "distil"] = "mlm"
-    unit: Literal["piece", "word"] = "piece"
+    unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     parameters: Literal["all", "head", "rows"] = "all"
     mixture: tuple[Mixture, ...] = ()

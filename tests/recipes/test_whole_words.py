@@ -5,7 +5,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medlingua.recipes.objective import Masker
 from medlingua.recipes.settings import Run
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -65,3 +69,40 @@ def test_O3_word_groups_are_the_words_of_the_text(
     assert shard.word_starts is not None
     assert WORDS <= int(shard.word_starts.sum()) <= WITH_PUNCTUATION
     assert len(shard.tokens) > WITH_PUNCTUATION, "some words must be cut for this to say anything"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=20, max_size=300),
+    unit=st.sampled_from(["word", "span"]),
+    rate=st.sampled_from([0.15, 0.3]),
+    seed=st.integers(0, 99),
+)
+def test_O3_whole_words_are_hidden_to_within_a_word_of_the_share(
+    sizes: list[int], unit: Any, rate: float, seed: int
+) -> None:
+    """Every word whole or not at all, on every sequence as near to the share as whole words come."""
+    starts = np.concatenate([[1, *[0] * (size - 1)] for size in sizes]).astype(np.bool_)
+    ids = np.arange(len(starts)) + 5
+    special = np.zeros(len(starts) + 5, dtype=np.bool_)
+    hide = Masker(unit, rate, 4, special, np.flatnonzero(~special))
+    _, chosen = hide(ids, starts, np.random.default_rng(seed))
+    hidden = np.zeros(len(ids), dtype=np.bool_)
+    hidden[chosen] = True
+    word = np.cumsum(starts)
+    for number in range(1, len(sizes) + 1):
+        assert hidden[word == number].all() or not hidden[word == number].any()
+    assert abs(len(chosen) - rate * len(ids)) <= max(sizes) / 2 + 0.5
+
+
+def test_spans_are_runs_of_words() -> None:
+    """Hidden words have hidden neighbours far more often than words hidden one by one."""
+    starts = np.ones(4_000, dtype=np.bool_)
+    special = np.zeros(4_005, dtype=np.bool_)
+    lengths = {}
+    for unit in ("word", "span"):
+        hide = Masker(unit, 0.15, 4, special, np.flatnonzero(~special))  # type: ignore[arg-type]
+        _, chosen = hide(np.arange(4_000) + 5, starts, np.random.default_rng(0))
+        lengths[unit] = len(chosen) / (1 + (np.diff(chosen) > 1).sum())
+    assert lengths["word"] < 1.4
+    assert 3 < lengths["span"] < 6  # SpanBERT: 3.8 words in the mean, and runs touch at times
