@@ -88,7 +88,6 @@ def extend(
     rules = _Rules(words, surfaces, notation, min_documents, capitals_are_names)
     cut_before = [list(pieces) for pieces in words.pieces]
     first = max(tokenizer.get_vocab().values()) + 1
-    wanted = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
     refused: Counter[str] = Counter()
     joins = learn(words, first, notation.join, rules.judge, refused)
     taken: list[Join] = []
