@@ -1,12 +1,16 @@
 """How the rows of a new vocabulary start."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.focus import mixtures
 from medlingua.adapters.tokenizer import surface
 from transformers import PreTrainedTokenizerFast
+
+RowStart = Literal["mean", "overlap", "focus"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +23,14 @@ class RowCounts:
 
 
 @torch.no_grad()
-def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> tuple[Encoder, RowCounts]:
-    """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied, the
-    others start from the mean of the old pieces of their surface, or around the mean of all rows where there
-    are none.
+def replace_vocabulary(
+    encoder: Encoder, tokenizer: PreTrainedTokenizerFast, rows: RowStart = "mean", vectors: np.ndarray | None = None
+) -> tuple[Encoder, RowCounts]:
+    """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied.
+
+    rows: how the others start. "mean": from the mean of the old pieces of their surface. "overlap": around the
+    mean of all rows, as every method does where it knows nothing. "focus": from shared pieces that are like them
+    in `vectors` (V, D) of the new pieces (`focus.piece_vectors`).
 
     Special tokens are matched by role, pieces by their text and by whether they begin a word. The table is
     not padded: config.vocab_size is len(tokenizer). Changes the encoder's model in place.
@@ -30,15 +38,19 @@ def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> 
     old, model = encoder.tokenizer, encoder.model
     known = old.get_vocab()  # once: transformers builds it anew at each call
     sources = [_source(old, known, tokenizer, id) for id in range(len(tokenizer))]
+    if rows == "overlap":
+        sources = [source if source.exact else Source([]) for source in sources]
+    elif rows == "focus":
+        sources = _focused(sources, vectors)
     table = model.get_input_embeddings().weight
     _, decoder = encoder.architecture.head(model)
     tied = decoder.weight.data_ptr() == table.data_ptr()
-    rows = _rows(table, sources)
+    started = _rows(table, sources)
     output = None if tied else _rows(decoder.weight, sources)
     bias = None if decoder.bias is None else _rows(decoder.bias[:, None], sources)[:, 0]
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     _, decoder = encoder.architecture.head(model)
-    model.get_input_embeddings().weight.copy_(rows)
+    model.get_input_embeddings().weight.copy_(started)
     if output is not None:
         decoder.weight.copy_(output)
     if bias is not None:
@@ -49,9 +61,9 @@ def replace_vocabulary(encoder: Encoder, tokenizer: PreTrainedTokenizerFast) -> 
         if getattr(model.config, f"{role}_token_id", None) is not None:
             setattr(model.config, f"{role}_token_id", getattr(tokenizer, f"{stand_in}_token_id"))
     counts = RowCounts(
-        shared=sum(len(ids) == 1 and exact for ids, exact in sources),
-        averaged=sum(bool(ids) and not exact for ids, exact in sources),
-        fallback=sum(not ids for ids, _ in sources),
+        shared=sum(source.exact for source in sources),
+        averaged=sum(bool(source.ids) and not source.exact for source in sources),
+        fallback=sum(not source.ids for source in sources),
     )
     return Encoder(model, tokenizer, encoder.architecture, encoder.lineage), counts
 
@@ -71,15 +83,33 @@ def set_bias_to_frequencies(encoder: Encoder, counts: torch.Tensor) -> None:
         decoder.bias.copy_((frequencies / frequencies.sum()).log().to(decoder.bias))
 
 
-def _source(old: Any, known: dict[str, int], new: Any, id: int) -> tuple[list[int], bool]:
-    """Old ids that a new piece starts from, and whether it is the same piece."""
+class Source(NamedTuple):
+    """Old ids that a new row starts from. exact: it is the same piece. weights: of a mixture; None for the mean."""
+
+    ids: list[int]
+    exact: bool = False
+    weights: torch.Tensor | None = None
+
+
+def _focused(sources: list[Source], vectors: np.ndarray | None) -> list[Source]:
+    if vectors is None:
+        raise ValueError("rows 'focus' need vectors of the new pieces")
+    shared = np.array([id for id, source in enumerate(sources) if source.exact])
+    wanted = np.array([id for id, source in enumerate(sources) if not source.exact], dtype=np.int64)
+    mixed = list(sources)
+    for id, (ids, weights) in zip(wanted, mixtures(vectors, wanted, shared), strict=True):
+        mixed[id] = Source([sources[i].ids[0] for i in ids], False, torch.from_numpy(weights))
+    return mixed
+
+
+def _source(old: Any, known: dict[str, int], new: Any, id: int) -> Source:
     piece = new.convert_ids_to_tokens(id)
     for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
         if piece == getattr(new, f"{role}_token") and getattr(old, f"{role}_token_id") is not None:
-            return [getattr(old, f"{role}_token_id")], True
+            return Source([getattr(old, f"{role}_token_id")], True)
     same = known.get(piece)
     if same is not None:
-        return [same], True
+        return Source([same], True)
     text, inside = surface(new, piece)
     # A continuation is cut as the end of a word, so that its pieces are continuations too; a beginning
     # after a space, which byte-level pieces carry.
@@ -88,13 +118,20 @@ def _source(old: Any, known: dict[str, int], new: Any, id: int) -> tuple[list[in
     ids = [
         i for i, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > start and i != old.unk_token_id
     ]
-    return ids, False
+    return Source(ids)
 
 
-def _rows(table: torch.Tensor, sources: list[tuple[list[int], bool]]) -> torch.Tensor:
+def _rows(table: torch.Tensor, sources: list[Source]) -> torch.Tensor:
     """Rows of the new table. Pieces without a source are spread around the mean as the old rows are, not all
     alike (TRAPS T12), and the same each time."""
     mean, spread = table.mean(dim=0), table.std(dim=0)
     drawn = torch.randn(len(sources), table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
-    rows = [table[ids].mean(dim=0) if ids else mean + spread * drawn[i] for i, (ids, _) in enumerate(sources)]
+    rows = []
+    for id, (ids, _, weights) in enumerate(sources):
+        if not ids:
+            rows.append(mean + spread * drawn[id])
+        elif weights is None:
+            rows.append(table[ids].mean(dim=0))
+        else:
+            rows.append(weights.to(table) @ table[ids])
     return torch.stack(rows)

@@ -6,6 +6,7 @@ from typing import Literal
 from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.extension import Extension, extend
+from medlingua.adapters.focus import piece_vectors
 from medlingua.adapters.pruning import prune
 from medlingua.adapters.tokenizer import check_fit, kind_of, replacement, surface
 from medlingua.languages.cases import generate_cases
@@ -34,7 +35,8 @@ def change(
     old = base.tokenizer
     new, row = changed_tokenizer(run, old, pack, texts)
     new.model_max_length = base.length
-    encoder, rows = replace_vocabulary(base, new)
+    vectors = piece_vectors(new, texts()) if run.adapt.rows == "focus" else None
+    encoder, rows = replace_vocabulary(base, new, run.adapt.rows, vectors)
     found = {
         "shared": rows.shared,
         "averaged": rows.averaged,
