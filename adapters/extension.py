@@ -43,10 +43,10 @@ FEW, NUMBER, NAME, SIGNS = "in too few documents", "numbers", "names by their ca
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """pieces: the new ones in the order of their ids. saved: pieces the corpus is shorter by with all of them.
+    """pieces: the new ones in the order of their ids.
 
     steps: new pieces that only lead to others and end no word's cut in the corpus (BPE). corpus_pieces_old,
-    corpus_pieces_new, corpus_words: of the whole corpus, white space left out.
+    corpus_pieces_new, corpus_words: of the whole corpus, white space left out. refused: candidates by reason.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -225,35 +225,26 @@ def _too_few(found: int, wanted: int, least: int, refused: Counter[str]) -> Inpu
 
 def _check(tokenizer: Any, priority: Priority) -> None:
     kind = kind_of(tokenizer)
-    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
     if kind not in ("WordPiece", "BPE", "Unigram"):
         raise InputError(
             f"a vocabulary of kind {kind} cannot be extended; known: WordPiece, BPE, Unigram. Keep it: "
             "adapt.vocabulary = 'keep', or learn another: adapt.vocabulary = 'replace'"
         )
+    model = state["model"]
     if model.get("end_of_word_suffix") or (kind == "BPE" and model.get("continuing_subword_prefix")):
         raise InputError("a BPE vocabulary with marks at the ends of its pieces cannot be extended; use 'replace'")
     if kind == "WordPiece" and priority == "insert":
         raise InputError("a WordPiece vocabulary has no priorities: leave adapt.priority at 'append'")
-    added = added_words(tokenizer)
+    special = set(tokenizer.all_special_tokens)
+    added = [t["content"] for t in state["added_tokens"] if not t["special"] and t["content"] not in special]
     if added:
-        shown = ", ".join(repr(word) for word in list(added)[:5]) + (" ..." if len(added) > 5 else "")
+        shown = ", ".join(repr(word) for word in added[:5]) + (" ..." if len(added) > 5 else "")
         raise InputError(
             f"the tokenizer was extended with add_tokens before: {len(added):,} words ({shown}) are cut out of the "
             "raw text, also from the middle of other words. Start from the model as it was before that, or learn "
             "another vocabulary: adapt.vocabulary = 'replace'"
         )
-
-
-def added_words(tokenizer: Any) -> dict[str, int]:
-    """Words that `add_tokens` has put beside the model, with their ids; special tokens are none."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    special = set(tokenizer.all_special_tokens)
-    return {
-        token["content"]: token["id"]
-        for token in state["added_tokens"]
-        if not token["special"] and token["content"] not in special
-    }
 
 
 # --- the three kinds ---------------------------------------------------------------------------------

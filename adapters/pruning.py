@@ -20,8 +20,8 @@ from transformers import PreTrainedTokenizerFast
 _SLAB = 1_000
 
 
-def prune(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], *, min_count: int = 1) -> PreTrainedTokenizerFast:
-    """The tokenizer with the pieces alone that the texts use `min_count` times or more.
+def prune(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    """The tokenizer with the pieces alone that the texts use.
 
     Kept besides: special tokens, all 256 byte pieces (without them byte fallback gives unknowns, TRAPS T11), the
     byte alphabet, Latin and Greek letters, digits and clinical signs, and what builds kept BPE pieces. Order is
@@ -36,7 +36,7 @@ def prune(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], *, min_count
     added = {token["content"] for token in state["added_tokens"]}
     used = _count(tokenizer, texts)
     ids = tokenizer.get_vocab()
-    kept = {p for p in listed if p in added or used[ids[p]] >= min_count or _always(p, kind)}
+    kept = {p for p in listed if p in added or used[ids[p]] or _always(p, kind)}
     if kind == "BPE":
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
         kept = _with_parts(kept, merges)

@@ -14,6 +14,15 @@ from medlingua.languages.pack import read_toml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 STRATEGIES = ("convert", "continue", "scratch")
+# Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
+_USED_BY = {
+    ("new_pieces", "piece_documents", "priority"): ("continue", "scratch"),
+    ("rows",): ("continue",),
+    ("head", "head_tokens", "head_lang"): ("continue", "convert"),
+    ("length", "window"): ("convert", "scratch"),
+    ("architecture", "size", "tokenizer"): ("scratch",),
+    ("target", "theta", "scaling", "start", "start_share"): ("convert",),
+}
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -204,7 +213,9 @@ def resolve(
     for needed, flag in (("strategy", "--strategy"), ("lang", "--lang"), ("base", "--base")):
         if not merged.get(needed) and not (needed == "base" and merged.get("strategy") == "scratch"):
             raise InputError(f"{flag} is needed: {_needs(needed)}")
-    return _validated(_with_phases(merged))
+    run = _validated(_with_phases(merged))
+    _check_used(run)
+    return run
 
 
 def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
@@ -235,6 +246,17 @@ def _needs(key: str) -> str:
         "lang": "a language code, or the path of a pack.toml",
         "base": "the model to start from, a folder or a hub id (or a preset that names one)",
     }[key]
+
+
+def _check_used(run: Run) -> None:
+    default = Adapt()
+    for keys, strategies in _USED_BY.items():
+        for key in keys:
+            if run.strategy not in strategies and getattr(run.adapt, key) != getattr(default, key):
+                raise InputError(
+                    f"adapt.{key} says nothing to --strategy {run.strategy}, only to {' and '.join(strategies)}: "
+                    "leave it out"
+                )
 
 
 def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:

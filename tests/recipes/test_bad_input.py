@@ -121,6 +121,17 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
         flags("--strategy", "scratch", "--set", "adapt.window=[64, 64]"),
         ("adapt.window", "one width"),
     ),
+    (
+        "setting of scratch",
+        flags("--set", "adapt.size=tiny"),
+        ("adapt.size says nothing to --strategy continue", "scratch"),
+    ),
+    ("setting of convert", flags("--set", "adapt.length=512"), ("adapt.length", "convert and scratch")),
+    (
+        "setting of continue",
+        flags("--strategy", "scratch", "--set", "adapt.rows=focus"),
+        ("adapt.rows says nothing to --strategy scratch", "only to continue"),
+    ),
     ("setting", flags("--set", "train.tokns=3"), ("train.tokns", "did you mean 'train.tokens'")),
     ("value", flags("--set", "train.lr=fast"), ("train.lr", "fast")),
     ("preset", flags("--preset", "demmo"), ("demmo", "did you mean 'demo'")),
