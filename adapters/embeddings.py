@@ -1,16 +1,18 @@
 """How the rows of a new vocabulary start."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
+from medlingua.adapters import focus
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.focus import mixtures
-from medlingua.adapters.tokenizer import surface
+from medlingua.adapters.tokenizer import added_words, surface
+from medlingua.adapters.wechsel import Mixtures
 from transformers import PreTrainedTokenizerFast
 
-RowStart = Literal["mean", "overlap", "focus"]
+RowStart = Literal["mean", "overlap", "focus", "wechsel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +26,33 @@ class RowCounts:
 
 @torch.no_grad()
 def replace_vocabulary(
-    encoder: Encoder, tokenizer: PreTrainedTokenizerFast, rows: RowStart = "mean", vectors: np.ndarray | None = None
+    encoder: Encoder,
+    tokenizer: PreTrainedTokenizerFast,
+    rows: RowStart = "mean",
+    vectors: np.ndarray | None = None,
+    mixtures: Mixtures | None = None,
 ) -> tuple[Encoder, RowCounts]:
     """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied.
 
     rows: how the others start. "mean": from the mean of the old pieces of their surface. "overlap": around the
     mean of all rows, as every method does where it knows nothing. "focus": from shared pieces that are like them
-    in `vectors` (V, D) of the new pieces (`focus.piece_vectors`).
+    in `vectors` (V, D) of the new pieces (`focus.piece_vectors`). "wechsel": all rows but the special ones, also
+    of shared pieces, from the old pieces that `mixtures` names (`wechsel.mixtures`).
 
-    Special tokens are matched by role, pieces by their text and by whether they begin a word. The table is
+    Special tokens are matched by role, pieces by their text and by whether they begin a word; words that
+    `add_tokens` put beside the old model count as beginning one. The table is
     not padded: config.vocab_size is len(tokenizer). Changes the encoder's model in place.
     """
     old, model = encoder.tokenizer, encoder.model
     known = old.get_vocab()  # once: transformers builds it anew at each call
-    sources = [_source(old, known, tokenizer, id) for id in range(len(tokenizer))]
+    beside = {word.strip(): id for word, id in added_words(old).items()}
+    sources = [_source(old, known, beside, tokenizer, id) for id in range(len(tokenizer))]
     if rows == "overlap":
         sources = [source if source.exact else Source([]) for source in sources]
     elif rows == "focus":
         sources = _focused(sources, vectors)
+    elif rows == "wechsel":
+        sources = _translated(sources, mixtures, tokenizer.all_special_ids)
     table = model.get_input_embeddings().weight
     _, decoder = encoder.architecture.head(model)
     tied = decoder.weight.data_ptr() == table.data_ptr()
@@ -97,12 +108,22 @@ def _focused(sources: list[Source], vectors: np.ndarray | None) -> list[Source]:
     shared = np.array([id for id, source in enumerate(sources) if source.exact])
     wanted = np.array([id for id, source in enumerate(sources) if not source.exact], dtype=np.int64)
     mixed = list(sources)
-    for id, (ids, weights) in zip(wanted, mixtures(vectors, wanted, shared), strict=True):
+    for id, (ids, weights) in zip(wanted, focus.mixtures(vectors, wanted, shared), strict=True):
         mixed[id] = Source([sources[i].ids[0] for i in ids], False, torch.from_numpy(weights))
     return mixed
 
 
-def _source(old: Any, known: dict[str, int], new: Any, id: int) -> Source:
+def _translated(sources: list[Source], mixtures: Mixtures | None, special: Sequence[int]) -> list[Source]:
+    if mixtures is None:
+        raise ValueError("rows 'wechsel' need mixtures of old pieces")
+    mixed = [source if id in special else Source([]) for id, source in enumerate(sources)]
+    for id, (ids, weights) in mixtures.items():
+        if id not in special:
+            mixed[id] = Source(ids.tolist(), False, torch.from_numpy(weights))
+    return mixed
+
+
+def _source(old: Any, known: dict[str, int], beside: dict[str, int], new: Any, id: int) -> Source:
     piece = new.convert_ids_to_tokens(id)
     for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
         if piece == getattr(new, f"{role}_token") and getattr(old, f"{role}_token_id") is not None:
@@ -111,6 +132,8 @@ def _source(old: Any, known: dict[str, int], new: Any, id: int) -> Source:
     if same is not None:
         return Source([same], True)
     text, inside = surface(new, piece)
+    if not inside and text in beside:
+        return Source([beside[text]], True)
     # A continuation is cut as the end of a word, so that its pieces are continuations too; a beginning
     # after a space, which byte-level pieces carry.
     encoding = old.backend_tokenizer.encode(f"a{text}" if inside else f" {text}", add_special_tokens=False)

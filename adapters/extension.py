@@ -24,7 +24,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from medlingua.adapters.joins import Join, Words, count_words, learn
-from medlingua.adapters.tokenizer import kind_of, reopened
+from medlingua.adapters.tokenizer import added_words, kind_of, reopened, settle_added
 from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, decoders
 from transformers import PreTrainedTokenizerFast
@@ -225,25 +225,24 @@ def _too_few(found: int, wanted: int, least: int, refused: Counter[str]) -> Inpu
 
 def _check(tokenizer: Any, priority: Priority) -> None:
     kind = kind_of(tokenizer)
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if kind not in ("WordPiece", "BPE", "Unigram"):
         raise InputError(
             f"a vocabulary of kind {kind} cannot be extended; known: WordPiece, BPE, Unigram. Keep it: "
             "adapt.vocabulary = 'keep', or learn another: adapt.vocabulary = 'replace'"
         )
-    model = state["model"]
     if model.get("end_of_word_suffix") or (kind == "BPE" and model.get("continuing_subword_prefix")):
         raise InputError("a BPE vocabulary with marks at the ends of its pieces cannot be extended; use 'replace'")
     if kind == "WordPiece" and priority == "insert":
         raise InputError("a WordPiece vocabulary has no priorities: leave adapt.priority at 'append'")
-    special = set(tokenizer.all_special_tokens)
-    added = [t["content"] for t in state["added_tokens"] if not t["special"] and t["content"] not in special]
+    added = list(added_words(tokenizer))
     if added:
         shown = ", ".join(repr(word) for word in added[:5]) + (" ..." if len(added) > 5 else "")
         raise InputError(
             f"the tokenizer was extended with add_tokens before: {len(added):,} words ({shown}) are cut out of the "
-            "raw text, also from the middle of other words. Start from the model as it was before that, or learn "
-            "another vocabulary: adapt.vocabulary = 'replace'"
+            "raw text, also from the middle of other words. Make them pieces first, in a run of their own: "
+            "adapt.vocabulary = 'repair'; or start from the model as it was before that, or learn another "
+            "vocabulary: adapt.vocabulary = 'replace'"
         )
 
 
@@ -252,6 +251,7 @@ def _check(tokenizer: Any, priority: Priority) -> None:
 
 def _with_merges(tokenizer: Any, joins: Sequence[Join], priority: Priority, pieces: Sequence[str]) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
+    settle_added(state)
     model = state["model"]
     made = {join.made: join.piece for join in joins}
     names = {id: piece for piece, id in tokenizer.get_vocab().items()} | made
@@ -264,6 +264,7 @@ def _with_merges(tokenizer: Any, joins: Sequence[Join], priority: Priority, piec
 
 def _with_words(tokenizer: Any, pieces: Sequence[str]) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
+    settle_added(state)
     first = max(tokenizer.get_vocab().values()) + 1
     state["model"]["vocab"].update({piece: first + i for i, piece in enumerate(pieces)})
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
@@ -292,12 +293,8 @@ def _with_scores(
 
 def _scored(tokenizer: Any, scores: dict[str, float]) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    vocabulary = state["model"]["vocab"]
-    # Unigram ids are places in its list: special tokens that stand behind it get theirs.
-    for token in sorted(state["added_tokens"], key=lambda t: t["id"]):
-        if token["id"] == len(vocabulary):
-            vocabulary.append([token["content"], 0.0])
-    vocabulary += [[piece, score] for piece, score in scores.items()]
+    settle_added(state)
+    state["model"]["vocab"] += [[piece, score] for piece, score in scores.items()]
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 
 

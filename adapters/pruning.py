@@ -41,19 +41,27 @@ def prune(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> PreTraine
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
         kept = _with_parts(kept, merges)
         model["merges"] = [list(m) for m in merges if {*m, "".join(m)} <= kept]
-    order = [p for p in listed if p in kept]
+    return reopened(renumbered(state, [p for p in listed if p in kept]), tokenizer)
+
+
+def renumbered(state: dict[str, Any], order: list[str]) -> Tokenizer:
+    """A pipeline (its JSON, changed in place) with these pieces of its model alone, numbered in this order, added
+    tokens behind them where the model lacks them; every id that is written elsewhere follows."""
+    model = state["model"]
     new = {piece: id for id, piece in enumerate(order)}
     for token in sorted(state["added_tokens"], key=lambda t: t["id"]):
         token["id"] = new.setdefault(token["content"], len(new))
-    if kind == "Unigram":
-        model["vocab"] = [entry for entry in model["vocab"] if entry[0] in kept]
-        model["unk_id"] = None if model["unk_id"] is None else new[listed[model["unk_id"]]]
+    if isinstance(model["vocab"], list):  # Unigram
+        scores = dict(model["vocab"])
+        unknown = None if model["unk_id"] is None else model["vocab"][model["unk_id"]][0]
+        model["vocab"] = [[piece, scores[piece]] for piece in order]
+        model["unk_id"] = None if unknown is None else new[unknown]
     else:
         model["vocab"] = {piece: new[piece] for piece in order}
     _renumber(state["post_processor"], new)
     if state.get("padding"):
         state["padding"]["pad_id"] = new[state["padding"]["pad_token"]]
-    return reopened(Tokenizer.from_str(json.dumps(state, ensure_ascii=False)), tokenizer)
+    return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 
 
 def _count(tokenizer: Any, texts: Iterable[str]) -> Counter[int]:

@@ -158,6 +158,27 @@ def reopened(made: Tokenizer, like: PreTrainedTokenizerFast) -> PreTrainedTokeni
     )
 
 
+def added_words(tokenizer: Any) -> dict[str, int]:
+    """Words that `add_tokens` has put beside the model, by id; special tokens are none."""
+    special = set(tokenizer.all_special_tokens)
+    listed = json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"]
+    words = [token for token in listed if not token["special"] and token["content"] not in special]
+    return {token["content"]: token["id"] for token in sorted(words, key=lambda token: token["id"])}
+
+
+def settle_added(state: dict[str, Any]) -> None:
+    """Write the added tokens that stand behind a model's vocabulary into it, by their ids; state: a pipeline's JSON.
+
+    A pipeline numbers them anew when it is opened, behind whatever the model has by then.
+    """
+    vocabulary = state["model"]["vocab"]
+    for token in sorted(state["added_tokens"], key=lambda t: t["id"]):
+        if isinstance(vocabulary, dict):
+            vocabulary.setdefault(token["content"], token["id"])
+        elif token["id"] == len(vocabulary):  # Unigram: an id is a place in its list
+            vocabulary.append([token["content"], 0.0])
+
+
 def bare(kind: Literal["WordPiece", "BPE", "Unigram"]) -> PreTrainedTokenizerFast:
     """A tokenizer without a piece but the special ones, named as its kind's first models named them: what a new
     vocabulary is made like where no base is."""

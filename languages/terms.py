@@ -45,6 +45,16 @@ def read_terms(pack: Pack, root: Path) -> list[Term]:
     ]
 
 
+def read_dictionary(file: Path, code: str) -> list[tuple[str, str]]:
+    """(text in the language `code`, English) of a table of terms. InputError for a file that is none."""
+    if not file.is_file():
+        raise InputError(f"adapt.dictionary {file}: no such file")
+    pairs = list(dict.fromkeys(_pairs(Terms(name=file.name, path=str(file)), file, code)))
+    if not pairs:
+        raise InputError(f"adapt.dictionary {file}: no line of language {code}")
+    return pairs
+
+
 def _pairs(listed: Terms, file: Path, code: str) -> Iterator[tuple[str, str]]:
     for line, row in read_rows(file, delimiter="\t"):
         if {"en", "lang", "translation"} <= row.keys():

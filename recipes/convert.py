@@ -12,7 +12,6 @@ from medlingua.adapters.certificate import certify, loss_by_position
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer import to_longformer
 from medlingua.adapters.rotary import rescale, to_rotary
-from medlingua.adapters.tokenizer import check_fit
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.recipes import probes
@@ -26,11 +25,8 @@ _PROBE_CASES = 20  # a distance
 _POSITION_TOKENS = 60_000  # of the longest held-out documents, for loss by position
 
 
-def start(run: Run, base: Encoder, code: str) -> Encoder:
+def start(run: Run, base: Encoder) -> Encoder:
     """The base with the length and the attention that the run asks for; the base itself is not changed."""
-    if run.adapt.vocabulary != "keep":
-        raise InputError("--strategy convert keeps the vocabulary: change it first with --strategy continue")
-    check_fit(base.tokenizer, code, run.base)
     if run.adapt.target == "longformer":
         return to_longformer(base, run.adapt.length, run.adapt.window)
     if base.architecture.positions == "rotary":
@@ -43,11 +39,13 @@ def start(run: Run, base: Encoder, code: str) -> Encoder:
 def certificate(
     run: Run, source: Encoder, made: Encoder, texts: Sequence[str], bits: dict[str, EvalRow]
 ) -> CertificateRow:
-    """What the conversion preserved. texts: held-out documents. bits: held-out rows of "base" and "start"."""
+    """What the conversion preserved. texts: held-out documents. bits: held-out rows by model; "vocabulary" is the
+    base with another vocabulary, where the run changed it, and then the conversion's source."""
+    before = bits.get("vocabulary") or bits.get("base")
     found = certify(source, made, texts)
     checks = [CheckRow(name=c.name, value=c.value, limit=c.limit, passed=c.passed) for c in found.checks]
-    if run.adapt.target == "longformer" and {"base", "start"} <= bits.keys():
-        rise = bits["start"].bits_per_byte / bits["base"].bits_per_byte - 1
+    if run.adapt.target == "longformer" and before is not None and "start" in bits:
+        rise = bits["start"].bits_per_byte / before.bits_per_byte - 1
         passed = rise <= BITS_LIMIT
         checks.append(
             CheckRow(name="rise of bits per byte, before training", value=rise, limit=BITS_LIMIT, passed=passed)

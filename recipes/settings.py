@@ -16,11 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 STRATEGIES = ("convert", "continue", "scratch")
 # Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
 _USED_BY = {
-    ("new_pieces", "piece_documents", "priority"): ("continue", "scratch"),
-    ("rows",): ("continue",),
     ("head", "head_tokens", "head_lang"): ("continue", "convert"),
     ("length", "window"): ("convert", "scratch"),
-    ("architecture", "size", "tokenizer"): ("scratch",),
+    ("architecture", "size", "tokenizer", "carry"): ("scratch",),
     ("target", "theta", "scaling", "start", "start_share"): ("convert",),
 }
 PRESETS = Path(__file__).parent / "presets"
@@ -54,11 +52,12 @@ class Data(Settings):
 
 
 class Adapt(Settings):
-    vocabulary: Literal["keep", "extend", "replace", "prune"] = "keep"
+    vocabulary: Literal["keep", "extend", "replace", "prune", "repair"] = "keep"  # repair: what add_tokens did
     new_pieces: int = Field(default=16_000, ge=1)  # size of a replaced vocabulary; pieces that extend adds
     piece_documents: int = Field(default=5, ge=1)  # documents of the corpus that an added piece must stand in
     priority: Literal["append", "insert"] = "append"  # of added pieces: behind the old ones, or before them
-    rows: Literal["mean", "overlap", "focus"] = "mean"  # how rows of new pieces start
+    rows: Literal["mean", "overlap", "focus", "wechsel"] = "mean"  # how rows of new pieces start
+    dictionary: str | None = None  # of "wechsel": a table with columns en, lang, translation; None: the pack's terms
     head: Literal["keep", "fresh"] = "keep"
     head_tokens: int = Field(default=0, ge=0)  # a fresh head is first trained this long, in `head_lang`
     head_lang: str = "en"
@@ -66,6 +65,7 @@ class Adapt(Settings):
     architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra"] = "modernbert"
     size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
     tokenizer: Literal["WordPiece", "BPE", "Unigram"] = "BPE"
+    carry: Literal["nothing", "embeddings", "weights"] = "nothing"  # from the base into the new model
     length: int = Field(default=4_096, ge=16)  # tokens that a converted or a new model reads, specials included
     # Total width of Longformer's windows, for all layers or one a layer; of a new ModernBERT's local layers too.
     window: int | tuple[int, ...] = 512

@@ -1,6 +1,7 @@
-"""The vocabulary that a run asks for: kept, extended, replaced or pruned, with its rows started."""
+"""The vocabulary that a run asks for: kept, extended, replaced, pruned or repaired, with its rows started."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal
 
 from medlingua.adapters.embeddings import replace_vocabulary
@@ -8,13 +9,19 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.extension import Extension, extend
 from medlingua.adapters.focus import piece_vectors
 from medlingua.adapters.pruning import prune
-from medlingua.adapters.tokenizer import check_fit, kind_of, replacement, surface
+from medlingua.adapters.repair import repair
+from medlingua.adapters.tokenizer import added_words, check_fit, kind_of, replacement, surface
+from medlingua.adapters.wechsel import Mixtures
+from medlingua.adapters.wechsel import mixtures as across
 from medlingua.languages.cases import generate_cases
+from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, load_pack
+from medlingua.languages.terms import read_dictionary, read_terms
 from medlingua.languages.vocabulary import changes
 from medlingua.languages.words import words
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.settings import Run
+from medlingua.recipes.settings import Data, Run
+from medlingua.recipes.sources import read, select
 from medlingua.reports.rows import VocabularyRow
 from transformers import PreTrainedTokenizerFast
 
@@ -36,7 +43,8 @@ def change(
     new, row = changed_tokenizer(run, old, pack, texts)
     new.model_max_length = base.length
     vectors = piece_vectors(new, texts()) if run.adapt.rows == "focus" else None
-    encoder, rows = replace_vocabulary(base, new, run.adapt.rows, vectors)
+    mixtures = _across(run, old, new, pack, texts()) if run.adapt.rows == "wechsel" else None
+    encoder, rows = replace_vocabulary(base, new, run.adapt.rows, vectors, mixtures)
     found = {
         "shared": rows.shared,
         "averaged": rows.averaged,
@@ -49,9 +57,9 @@ def change(
 def changed_tokenizer(
     run: Run, old: PreTrainedTokenizerFast, pack: Pack, texts: Callable[[], Iterator[str]]
 ) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
-    """The tokenizer alone, extended, pruned or replaced. The row counts no rows of a table yet."""
+    """The tokenizer alone, extended, pruned, replaced or repaired. The row counts no rows of a table yet."""
     adapt = run.adapt
-    action: Literal["extend", "prune", "replace"]
+    action: Literal["extend", "prune", "replace", "repair"]
     extension: Extension | None = None
     if adapt.vocabulary == "replace":
         action, new = "replace", replacement(texts, adapt.new_pieces, old)
@@ -61,6 +69,11 @@ def changed_tokenizer(
         if adapt.vocabulary == "prune":
             action, new = "prune", prune(old, _told(texts(), "pieces that the texts use"))
             say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")
+        elif adapt.vocabulary == "repair":
+            action, (new, left) = "repair", repair(old)
+            say(f"vocabulary: {len(added_words(old)) - len(left):,} words of add_tokens made pieces")
+            if left:
+                say(f"no single piece can stand for {len(left):,} of them, left out: {', '.join(left[:20])}")
         else:
             extension = extend(
                 old,
@@ -89,6 +102,29 @@ def changed_tokenizer(
         examples=_examples(extension) if extension else (),
     )
     return new, row
+
+
+def _across(
+    run: Run, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack, texts: Iterator[str]
+) -> Mixtures:
+    """New pieces as mixtures of old ones, through a dictionary and English text from where the run's text comes."""
+    root = None if run.data.root is None else Path(run.data.root)
+    if run.adapt.dictionary is not None:
+        terms = read_dictionary(Path(run.adapt.dictionary), pack.code)
+    elif root is not None:
+        terms = [(term.text, term.english) for term in read_terms(pack, root)]
+    else:
+        raise InputError(
+            "adapt.rows 'wechsel' needs a dictionary: --data ROOT with the pack's term lists, or adapt.dictionary, a "
+            "table with columns en, lang and translation"
+        )
+    english = load_pack("en")
+    source = run.model_copy(update={"lang": "en", "data": Data(root=run.data.root)})
+    selection = select(source, english)
+    say(f"dictionary: {len(terms):,} terms; English text: {', '.join(s.name for s in selection.sources)}")
+    read_all = (document.text for part in selection.sources for document in read(part, english, source))
+    pairs = sorted({(e.lower(), t.lower()) for t, e in terms if len(e.split()) == len(t.split()) == 1})
+    return across(old, new, _told(read_all, "English text"), texts, pairs)
 
 
 def _told(texts: Iterator[str], what: str) -> Iterator[str]:

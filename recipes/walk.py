@@ -89,9 +89,11 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     kept = passages((h.text for h in prepared.held_out), pack.spacy)
     if not kept:
         say("no document was held out, so bits per byte are not measured: the corpus is small")
+    changed = folder / "vocabulary"
+    source_name = str(changed) if changed.exists() else base_name
     _measure_before(run, base_name, encoder, kept, prepared, folder)
     if run.strategy == "convert":
-        _certify(run, base_name, encoder, prepared, folder)
+        _certify(run, source_name, encoder, prepared, folder)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     say(f"precision {precision.name}: {precision.reason}")
@@ -112,7 +114,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
 
     source = None
     if run.learns_from_source:
-        source = _unchanged(run, base_name)
+        source = _unchanged(run, source_name)
         source.model.eval().to(machine.device())
     rows = None
     if base_name and any(phase.parameters == "rows" for phase in run.phases):
@@ -121,7 +123,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
         _settle_global_projections(run, encoder)
     if run.strategy == "convert" and run.tokens:
-        _after_conversion(run, base_name, encoder, pack, prepared, folder)
+        _after_conversion(run, source_name, encoder, pack, prepared, folder)
     last = look(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
@@ -206,7 +208,11 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
 
 
 def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Encoder:
-    """The encoder that training starts from: kept in start/ where it is not the base itself."""
+    """The encoder that training starts from: kept in start/ where it is not the base itself.
+
+    A conversion of a model whose vocabulary changed keeps the changed model too, in vocabulary/: what the
+    conversion preserved is measured against that.
+    """
     kept = folder / "start"
     if kept.exists():
         return encoders.load(str(kept))
@@ -221,31 +227,40 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
     row = None
     if run.strategy == "scratch" or encoder is None:
         start, row = scratch.start(run, encoder, pack, texts)
-    elif run.strategy == "convert":
-        start = convert.start(run, encoder, pack.code)
     else:
         start, row = vocabulary.change(run, encoder, pack, texts)
+    if run.strategy == "convert":
+        made = convert.start(run, start)
+        if row is not None:
+            _keep(start, folder / "vocabulary")
+        start = made
     family = start.architecture.family
     if global_ids(start.tokenizer, run.train.global_tokens) and family != "longformer":
         raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
     if row is not None:
         write(folder / "vocabulary.json", row)
-    if head == "fresh" or run.strategy == "scratch":
+    if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
         counts = torch.zeros(start.model.config.vocab_size)
         for text in texts():
             ids = start.tokenizer(text, add_special_tokens=False)["input_ids"]
             counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
         set_bias_to_frequencies(start, counts)
     if head == "fresh" or row is not None or run.strategy != "continue":
-        partial = folder / "start.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        encoders.save(start, partial)
-        partial.rename(kept)
+        _keep(start, kept)
     return start
 
 
+def _keep(encoder: Encoder, folder: Path) -> None:
+    """Save whole or not at all; what a stopped run left there is written again."""
+    partial = folder.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    encoders.save(encoder, partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+
+
 def _unchanged(run: Run, base: str) -> Encoder:
-    """The base as it came, beside what the strategy made of it."""
+    """A model as it came, beside what the strategy made of it."""
     return encoders.load(base, revision=run.revision, allow=run.allow)
 
 
@@ -269,11 +284,16 @@ def _measure_before(
         return
     count = len(prepared.held_out)
     changed = (folder / "start").exists()
+    between = folder / "vocabulary"
     rows = []
     if base and (run.adapt.head == "keep" or run.adapt.head_tokens):
         before = _unchanged(run, base) if changed else encoder
         before.model.eval().to(machine.device())
         rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))
+    if between.exists():
+        model = _unchanged(run, str(between))
+        model.model.eval().to(machine.device())
+        rows.append(held_out.measure(model, kept, count, model="vocabulary", phase=0, step=0, tokens=0))
     if changed:
         encoder.model.eval().to(machine.device())
         rows.append(held_out.measure(encoder, kept, count, model="start", phase=0, step=0, tokens=0))

@@ -34,12 +34,14 @@ class EvalRow(Row):
     """One look at held-out text, always with 15 % of the words masked, the same words each time."""
 
     kind: Literal["eval"] = "eval"
-    model: str  # "base", "start" (after the vocabulary changed, before training), "trained"
+    # "base"; "vocabulary" (another one, before a conversion); "start" (all changes done, before training); "trained"
+    model: str
     phase: int
     step: int
     tokens: int
     eval_loss: float  # nats a masked piece; not comparable between tokenizers
     bits_per_byte: float  # over the bytes of the masked words; comparable between tokenizers
+    words_recovered: float | None = None  # share of the masked words whose every piece is the likeliest
     masked_pieces: int
     masked_bytes: int
     unknown_bytes: int  # of masked words that the tokenizer cannot write; charged at 8 bits a byte
@@ -126,7 +128,7 @@ class PlanRow(Row):
 
 
 class VocabularyRow(Row):
-    action: Literal["replace", "extend", "prune"]
+    action: Literal["replace", "extend", "prune", "repair"]
     kind: str
     old_size: int
     new_size: int

@@ -46,7 +46,7 @@ def ranking_table(comparison: Comparison) -> DataFrame:
 
 
 def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:
-    """The last look at held-out text for base, start and trained."""
+    """The last look at held-out text for base, vocabulary, start and trained."""
     last = {row.model: row for row in evaluations}
     first = last.get("base") or last.get("start")
     return _frame(
@@ -55,12 +55,13 @@ def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:
             "Tokens trained": count(row.tokens),
             "Bits per byte": f"{row.bits_per_byte:.3f}",
             "Change": change_text(first, row),
+            "Words recovered": "" if row.words_recovered is None else percent(row.words_recovered, 1),
             "Nats per piece": f"{row.eval_loss:.3f}",
             "Masked pieces": count(row.masked_pieces),
             "Masked bytes": count(row.masked_bytes),
             "Unknown bytes": percent(row.unknown_bytes, row.masked_bytes),
         }
-        for model in ("base", "start", "trained")
+        for model in ("base", "vocabulary", "start", "trained")
         if (row := last.get(model))
     )
 

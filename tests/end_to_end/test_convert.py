@@ -129,6 +129,31 @@ def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_
         assert torch.equal(tensor, start[name]), name
 
 
+@pytest.mark.parametrize(("target", "vocabulary"), [("longformer", "prune"), ("rope", "extend")])
+def test_a_vocabulary_changes_on_the_way_and_the_certificate_tells_the_conversion_alone(
+    target: str, vocabulary: str, command: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    sets = [f"adapt.vocabulary={vocabulary}", "train.tokens=2_000", "eval.tasks='none'"]
+    if vocabulary == "extend":
+        sets += ["adapt.new_pieces=30", "adapt.piece_documents=2"]
+    done = give(line_of(command, target, *sets), out)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    bits = {row["model"]: row["bits_per_byte"] for row in rows if row["kind"] == "eval"}
+    assert list(bits) == ["base", "vocabulary", "start", "trained"]
+    models = {name: AutoModelForMaskedLM.from_pretrained(out / name) for name in ("vocabulary", "start", "model")}
+    sizes = {name: model.config.vocab_size for name, model in models.items()}
+    assert len(set(sizes.values())) == 1
+    assert sizes["model"] == len(AutoTokenizer.from_pretrained(out / "model"))
+    tables = [models[name].get_input_embeddings().weight for name in ("vocabulary", "start")]
+    assert torch.equal(*tables)
+    assert all(check["passed"] for check in json.loads((out / "certificate.json").read_text())["checks"])
+    page = (out / "report.html").read_text()
+    assert vocabulary in page
+    assert "Certificate of the conversion" in page
+
+
 @pytest.mark.parametrize(
     ("sets", "named"),
     [
@@ -140,7 +165,6 @@ def test_train_tokens_zero_converts_and_certifies_alone(command: list[str], tmp_
         (("train.global_tokens=['fievre']",), "'fievre' is no piece of the vocabulary"),
         (("objective.kind=distil",), "adapt.target = 'rope' alone"),
         (("adapt.target=longfromer",), "did you mean 'longformer'"),
-        (("adapt.vocabulary=replace",), "keeps the vocabulary"),
     ],
 )
 def test_a_conversion_that_cannot_be_is_one_clear_error(

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from medlingua.adapters.encoder import load
+from medlingua.adapters.encoder import load, save
+from medlingua.adapters.fresh import fresh
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -77,3 +78,25 @@ def test_other_strategies_still_need_a_base(
 ) -> None:
     assert call(monkeypatch, ["--strategy", "continue", "--lang", "fr", "--corpus", str(corpus)]) == 2
     assert "--base is needed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("carry", ["embeddings", "weights"])
+def test_what_is_carried_over_is_where_training_starts(
+    carry: str, base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = load(str(base)).tokenizer
+    small = fresh("bert", "tiny", 128, 16, tokenizer, seed=5)
+    save(small, tmp_path / "small")
+    out = tmp_path / "run"
+    settings = ["adapt.architecture=bert", "adapt.size=mini", "adapt.vocabulary=extend", "adapt.new_pieces=40"]
+    settings += ["adapt.piece_documents=3", f"adapt.carry={carry}", "eval.tasks='none'", "train.tokens=2_000"]
+    assert call(monkeypatch, [*line(corpus, out, *settings), "--base", str(tmp_path / "small")]) == 0
+    start = load(str(out / "start")).model
+    old, table = (model.get_input_embeddings().weight for model in (small.model, start))
+    assert len(table) == len(old) + 40
+    assert torch.equal(table[: len(old), :128], old)
+    if carry == "embeddings":
+        return
+    dense = [model.base_model.encoder.layer[0].output.dense for model in (small.model, start)]
+    assert torch.equal(dense[1].bias[:128], dense[0].bias)
+    torch.testing.assert_close(dense[1].weight[:128, :512] + dense[1].weight[:128, 512:], dense[0].weight)

@@ -131,3 +131,36 @@ def test_what_the_command_refuses(
 ) -> None:
     assert call(monkeypatch, line) == 2
     assert message in capsys.readouterr().err
+
+
+PAIRS = (
+    "patient patient, pain douleur, fever fièvre, of de, and et, with avec, the le, in dans, on sur, no "
+    "pas, day jour, days jours, was était, for pour, is est, right droit, left gauche, blood sang, "
+    "treatment traitement, normal normal, examination examen, history antécédents, cough toux, years ans, "
+    "weeks semaines, without sans, after après, by par"
+)
+
+
+def test_rows_come_across_languages_through_a_dictionary(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["\t".join((pair.split()[0], "fr", pair.split()[1])) for pair in PAIRS.split(", ")]
+    dictionary = tmp_path / "words.tsv"
+    dictionary.write_text("\n".join(["en\tlang\ttranslation", *lines]) + "\n", encoding="utf-8")
+    line = [*command[1:], *SHORT, "--set", "adapt.vocabulary=replace", "--set", "adapt.new_pieces=500"]
+    line += ["--set", "data.synthetic_documents=100", "--set", "adapt.rows=wechsel"]
+    assert call(monkeypatch, [*line, "--out", str(tmp_path / "none")]) == 2
+    assert "adapt.dictionary" in capsys.readouterr().err
+    line += ["--set", f"adapt.dictionary={dictionary}", "--out", str(tmp_path / "run")]
+    assert call(monkeypatch, line) == 0
+    row = json.loads((tmp_path / "run" / "vocabulary.json").read_text(encoding="utf-8"))
+    assert row["shared"] == 5  # the special ones alone
+    assert row["averaged"] > 300
+    assert "English text: synthetic" in capsys.readouterr().err
+    wrong = tmp_path / "wrong.tsv"
+    wrong.write_text("english\tfrench\npain\tdouleur\n", encoding="utf-8")
+    line[line.index(f"adapt.dictionary={dictionary}")] = f"adapt.dictionary={wrong}"
+    assert call(monkeypatch, [*line[:-1], str(tmp_path / "other")]) == 2
+    said = capsys.readouterr().err
+    assert "line 2" in said
+    assert "en, lang and translation" in said

@@ -128,9 +128,14 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ),
     ("setting of convert", flags("--set", "adapt.length=512"), ("adapt.length", "convert and scratch")),
     (
+        "carried from nowhere",
+        flags("--strategy", "scratch", "--set", "adapt.carry=weights", "--base", ""),
+        ("adapt.carry weights", "--base"),
+    ),
+    (
         "setting of continue",
         flags("--strategy", "scratch", "--set", "adapt.rows=focus"),
-        ("adapt.rows says nothing to --strategy scratch", "only to continue"),
+        ("adapt.rows says nothing to --strategy scratch", "adapt.carry"),
     ),
     ("setting", flags("--set", "train.tokns=3"), ("train.tokns", "did you mean 'train.tokens'")),
     ("value", flags("--set", "train.lr=fast"), ("train.lr", "fast")),

@@ -50,6 +50,19 @@ def test_V12_O17_every_tokenizer_answers_for_the_same_words(encoder: Encoder, tm
     assert passages(texts, "fr") == kept
 
 
+def test_a_word_is_recovered_where_all_its_pieces_are(encoder: Encoder) -> None:
+    text = "Le patient et la patiente : le patient a de la fièvre, la toux et une dyspnée de 5µg."
+    hidden = tuple((a, b) for a, b in words(text, "fr") if text[a].isalpha())
+    tokenizer = encoder.tokenizer
+    _, decoder = encoder.architecture.head(encoder.model)
+    with torch.no_grad():
+        decoder.bias[tokenizer.convert_tokens_to_ids("la")] += 1e4  # a model that says "la" everywhere
+    row = measured(encoder, (Passage(text, hidden), Passage(text, hidden[:3])))
+    said = [text[a:b] == "la" for a, b in (*hidden, *hidden[:3])]
+    assert 0 < sum(said) == text.split().count("la")
+    assert row.words_recovered == sum(said) / len(said)
+
+
 def test_T10_a_word_that_the_tokenizer_cannot_write_costs_its_bytes(encoder: Encoder) -> None:
     text = "Dose de 5µg."
     at = text.index("5µg")
