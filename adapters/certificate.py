@@ -149,7 +149,9 @@ def loss_by_position(
             continue
         shown = ids.copy()
         shown[where] = tokenizer.mask_token_id
-        packed = pack([shown], encoder.first_position).predicting(ids[where], where).to(encoder.device)
+        packed = (
+            pack([shown], encoder.first_position, encoder.global_ids).predicting(ids[where], where).to(encoder.device)
+        )
         features = transform(hidden_states(encoder, packed, packed.label_positions))
         places = np.searchsorted(_EDGES, where, side="right") - 1
         for part in torch.split(torch.arange(len(where)), 512):
@@ -193,7 +195,7 @@ def _apart(left: Tensor, right: Tensor) -> float:
 
 
 def _reach(encoder: Encoder, ids: np.ndarray) -> int:
-    """How far from a changed token, in the middle, the last states change at all."""
+    """How far from a changed token, in the middle, the last states change at all, no token being global."""
     middle = len(ids) // 2
     other = ids.copy()
     other[middle] = encoder.tokenizer.mask_token_id

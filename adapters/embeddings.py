@@ -10,6 +10,7 @@ from medlingua.adapters import focus
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.tokenizer import added_words, surface
 from medlingua.adapters.wechsel import Mixtures
+from medlingua.languages.errors import InputError
 from transformers import PreTrainedTokenizerFast
 
 RowStart = Literal["mean", "overlap", "focus", "wechsel"]
@@ -47,6 +48,7 @@ def replace_vocabulary(
     known = old.get_vocab()  # once: transformers builds it anew at each call
     beside = {word.strip(): id for word, id in added_words(old).items()}
     sources = [_source(old, known, beside, tokenizer, id) for id in range(len(tokenizer))]
+    places = {source.ids[0]: id for id, source in enumerate(sources) if source.exact}
     if rows == "overlap":
         sources = [source if source.exact else Source([]) for source in sources]
     elif rows == "focus":
@@ -71,6 +73,13 @@ def replace_vocabulary(
         stand_in = {"bos": "cls", "eos": "sep"}.get(role, role)
         if getattr(model.config, f"{role}_token_id", None) is not None:
             setattr(model.config, f"{role}_token_id", getattr(tokenizer, f"{stand_in}_token_id"))
+    if encoder.global_ids:
+        gone = [old.convert_ids_to_tokens(id) for id in encoder.global_ids if id not in places]
+        if gone:
+            raise InputError(
+                f"{', '.join(gone)}: the model gives them global attention, the new vocabulary lacks them"
+            )
+        model.config.global_token_ids = [places[id] for id in encoder.global_ids]
     counts = RowCounts(
         shared=sum(source.exact for source in sources),
         averaged=sum(bool(source.ids) and not source.exact for source in sources),

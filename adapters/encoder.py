@@ -46,6 +46,11 @@ class Encoder:
         return self.architecture.first_position(self.model.config)
 
     @property
+    def global_ids(self) -> tuple[int, ...]:
+        """Pieces that the model was trained to give global attention, Longformer's; kept in its config."""
+        return tuple(getattr(self.model.config, "global_token_ids", None) or ())
+
+    @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device  # type: ignore[no-any-return]
 

@@ -41,6 +41,8 @@ def to_longformer(source: Encoder, length: int, window: int | tuple[int, ...]) -
         LongformerConfig, config, attention_window=list(windows), max_position_embeddings=first + length,
         bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id, sep_token_id=tokenizer.sep_token_id,
     )  # fmt: skip
+    if source.global_ids:
+        made.global_token_ids = list(source.global_ids)
     weights = named_weights(source)
     table = "embeddings.position_embeddings.weight"
     weights[table] = tiled(weights[table], source.first_position, length, first)

@@ -77,7 +77,7 @@ def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:
     for document in documents:
         where.append(starts[first + document.window] + document.place)
         first += len(document.windows)
-    packed = pack(windows, encoder.first_position).to(encoder.device)
+    packed = pack(windows, encoder.first_position, encoder.global_ids).to(encoder.device)
     return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
 
 

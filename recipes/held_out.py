@@ -122,7 +122,7 @@ def measure(
     done = 0
     with progress(f"bits per byte, {model}", len(rows)) as bar:
         for group in _groups(rows):
-            packed = _pack(group, encoder.first_position).to(encoder.device)
+            packed = _pack(group, encoder).to(encoder.device)
             features = transform(hidden_states(encoder, packed)[packed.label_positions])
             right = []
             for rows_of, labels in zip(torch.split(features, 512), torch.split(packed.labels, 512), strict=True):
@@ -164,8 +164,8 @@ def _groups(rows: Sequence[_Hidden]) -> Iterable[list[_Hidden]]:
         yield group
 
 
-def _pack(rows: Sequence[_Hidden], first_position: int) -> Packed:
-    row = pack([r.ids for r in rows], first_position)
+def _pack(rows: Sequence[_Hidden], encoder: Encoder) -> Packed:
+    row = pack([r.ids for r in rows], encoder.first_position, encoder.global_ids)
     offsets = row.cu_seqlens[:-1].tolist()
     where = np.concatenate([r.positions + o for r, o in zip(rows, offsets, strict=True)])
     return row.predicting(np.concatenate([r.labels for r in rows]), where)

@@ -16,7 +16,6 @@ import torch
 from accelerate import Accelerator
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.gradual import Gradual
-from medlingua.adapters.longformer import global_ids
 from medlingua.languages.errors import InputError
 from medlingua.recipes import checkpoint
 from medlingua.recipes.batches import Batch, Place, Stream, batches, frame_of
@@ -73,7 +72,6 @@ def train(
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
     gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
     optimizer = build_optimizer(encoder.model, run.train)
-    everywhere = global_ids(encoder.tokenizer, run.train.global_tokens)
     state, damaged = checkpoint.restore(folder / "checkpoints", encoder.model, optimizer)
     for line in damaged:
         say(line)
@@ -108,7 +106,7 @@ def train(
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
-            for batch in _ahead(stream, state, run.train, encoder.first_position, phase, everywhere):
+            for batch in _ahead(stream, state, run.train, encoder.first_position, phase, encoder.global_ids):
                 began = time.perf_counter()
                 lr = phase.lr * schedule(phase, state.phase_tokens)
                 if gradual is not None:

@@ -99,8 +99,9 @@ class Train(Settings):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    # Longformer's global attention: of each chunk's first token, or of these pieces wherever they stand.
-    global_tokens: Literal["none", "first"] | tuple[str, ...] = "none"
+    # Longformer's global attention: of each chunk's first token, or of these pieces wherever they stand; None: as
+    # the model was trained before. Kept with the model, and so in its looks at held-out text and its tasks.
+    global_tokens: Literal["none", "first"] | tuple[str, ...] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
     eval_tokens: int = Field(default=250_000, gt=0)

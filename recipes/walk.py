@@ -121,7 +121,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
         rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
     state = train(encoder, prepared.shards, run, folder, precision, look, source, rows)
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
-        _settle_global_projections(run, encoder)
+        _settle_global_projections(encoder)
     if run.strategy == "convert" and run.tokens:
         _after_conversion(run, source_name, encoder, pack, prepared, folder)
     last = look(encoder, state)
@@ -235,8 +235,12 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
             _keep(start, folder / "vocabulary")
         start = made
     family = start.architecture.family
-    if global_ids(start.tokenizer, run.train.global_tokens) and family != "longformer":
-        raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
+    chosen = run.train.global_tokens
+    if chosen is not None:
+        ids = global_ids(start.tokenizer, chosen)
+        if ids and family != "longformer":
+            raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
+        start.model.config.global_token_ids = list(ids)
     if row is not None:
         write(folder / "vocabulary.json", row)
     if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
@@ -315,16 +319,16 @@ def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: 
         say("certificate: " + "; ".join(f"{c.name} {c.value:.2g}" for c in row.checks))
 
 
-def _settle_global_projections(run: Run, encoder: Encoder) -> None:
+def _settle_global_projections(encoder: Encoder) -> None:
     """Those that no global token trained follow the local ones: nothing else would move them (TRAPS C6, C7)."""
-    if run.train.global_tokens == "none":
+    if not encoder.global_ids:
         copy_global_projections(encoder.model)
 
 
 def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepared: Prepared, folder: Path) -> None:
     """Global projections follow; loss by place and distant facts."""
     if run.adapt.target == "longformer":
-        _settle_global_projections(run, encoder)
+        _settle_global_projections(encoder)
     row = read_run(folder).certificate
     if row is not None and all(p.model != "trained" for p in row.positions):
         trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])

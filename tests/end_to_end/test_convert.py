@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from medlingua.adapters.encoder import load
 from transformers import AutoModelForMaskedLM, AutoTokenizer, JinaEmbeddingsV3ForMaskedLM, LongformerForMaskedLM
 
 from .conftest import give, same_weights, started
@@ -94,6 +95,9 @@ def test_C7_training_with_global_tokens_trains_their_projections(
     moved = [name for name in state if "value_global.weight" in name and not torch.equal(state[name], start[name])]
     assert len(moved) == sum("value_global.weight" in name for name in state)
     assert any(not torch.equal(state[n], state[n.replace("_global.", ".")]) for n in moved)
+    encoder = load(str(out / "model"))
+    pieces = encoder.tokenizer.convert_ids_to_tokens(list(encoder.global_ids))
+    assert pieces == (["[CLS]"] if chosen == "first" else ["[SEP]", "."])
 
 
 @pytest.mark.parametrize("start", ["gradual", "once", "distil"])

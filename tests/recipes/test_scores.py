@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.fresh import fresh
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
@@ -28,8 +29,9 @@ from medlingua.recipes.tasks.ner import Ner, decode_tags, encode_tags, strict_sc
 from medlingua.reports.read import read_scores
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
+from transformers import LongformerModel
 
-from .conftest import cases, write_base
+from .conftest import cases, new_tokenizer, write_base
 
 
 def measured(encoder: Encoder, kept: tuple[Passage, ...]) -> Any:
@@ -406,3 +408,26 @@ def test_fitting_puts_the_encoder_back_and_follows_its_seed(encoder: Encoder) ->
     assert one.decided == same.decided
     after = encoder.model.state_dict()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_C7_a_longformer_is_read_with_the_global_tokens_it_was_trained_with(tmp_path: Path) -> None:
+    texts = cases(20, seed=60)
+    encoder = fresh("longformer", "tiny", 256, 8, new_tokenizer(texts, 400), seed=0)
+    for parameter in encoder.model.parameters():
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.15)
+    encoder.model.config.global_token_ids = [encoder.tokenizer.cls_token_id]
+    encoders.save(encoder, tmp_path)
+    reopened = encoders.load(str(tmp_path))
+    assert reopened.global_ids == (encoder.tokenizer.cls_token_id,)
+    reading = read_whole(reopened, " ".join(texts)[:600])
+    (window,) = reading.windows
+    assert len(window) > 60
+    ids = torch.from_numpy(window)[None]
+    stock = LongformerModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    with torch.no_grad():
+        ours = token_states(reopened, [reading])
+        first = (ids == encoder.tokenizer.cls_token_id).long()
+        asked, never = (stock(ids, global_attention_mask=m).last_hidden_state[0, 1:-1] for m in (first, first * 0))
+    torch.testing.assert_close(ours, asked, atol=1e-4, rtol=1e-4)
+    assert (asked - never).abs().max() > 0.1
