@@ -24,6 +24,7 @@ from medlingua.recipes.console import progress, say
 from medlingua.recipes.corpus import Shard
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.objective import Distilled, MaskedLM, masker
+from medlingua.recipes.replaced_tokens import Beside, ReplacedTokens
 from medlingua.recipes.settings import Phase, Run, Train
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
@@ -71,13 +72,18 @@ def train(
     if run.train.trackers:
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
     gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
-    optimizer = build_optimizer(encoder.model, run.train)
-    state, damaged = checkpoint.restore(folder / "checkpoints", encoder.model, optimizer)
+    detects = any(phase.kind == "rtd" for phase in run.phases)
+    beside = Beside(encoder, run.train.seed, run.train.dropout) if detects else None
+    trained: torch.nn.Module = encoder.model
+    if beside is not None:
+        trained = torch.nn.ModuleDict({"model": encoder.model, "beside": beside})
+    optimizer = build_optimizer(trained, run.train)
+    state, damaged = checkpoint.restore(folder / "checkpoints", trained, optimizer)
     for line in damaged:
         say(line)
     if state is None:
         state = Checkpoint()
-        checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+        checkpoint.save(folder / "checkpoints", state, trained, optimizer)
     else:
         state = replace(state, resumed=state.resumed + 1)
         say(f"resuming at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
@@ -89,10 +95,14 @@ def train(
         for number in range(state.phase, len(run.phases)):
             phase = run.phases[number]
             context = min(phase.context or encoder.length, encoder.length)
+            if beside is not None:  # it shares the encoder's table, on which _free has the last word
+                beside.requires_grad_(phase.kind == "rtd")
             held = _free(encoder, phase.parameters, new_rows)
             # An untied head is decayed; the rows that a phase leaves alone must not shrink.
             optimizer.param_groups[0]["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
             objective: torch.nn.Module = MaskedLM(encoder)
+            if beside is not None and phase.kind == "rtd":
+                objective = ReplacedTokens(encoder, beside)
             if phase.kind == "distil":
                 if source is None:
                     raise ValueError("a phase of kind distil needs the source to learn from")
@@ -113,7 +123,7 @@ def train(
                     gradual.set(min(1.0, state.tokens / (run.adapt.start_share * run.tokens)))
                 # Dropout's draws depend on the step alone, so a resumed run draws the same.
                 torch.manual_seed(run.train.seed * 1_000_003 + state.step)
-                loss, norm = step(accelerator, objective, optimizer, encoder.model, batch, lr, run.train.clip)
+                loss, norm = step(accelerator, objective, optimizer, trained, batch, lr, run.train.clip)
                 if not math.isfinite(loss):
                     raise InputError(
                         f"the loss is {loss} at step {state.step + 1} of phase '{phase.name}' (pass "
@@ -136,17 +146,19 @@ def train(
                     )  # fmt: skip
                     append_row(folder / "metrics.jsonl", row)
                     accelerator.log({"loss": loss, "lr": lr, "tokens": state.tokens}, step=state.step)
-                if _crossed(before.tokens, state.tokens, run.train.eval_tokens) and not _ends(phase, state):
+                # Detection trains no masked-LM head: there is nothing to look at yet.
+                looks = phase.kind != "rtd" and not _ends(phase, state)
+                if looks and _crossed(before.tokens, state.tokens, run.train.eval_tokens):
                     _look(encoder, evaluate, state, folder)
                 if _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens) or stop.is_set():
-                    checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+                    checkpoint.save(folder / "checkpoints", state, trained, optimizer)
                 if stop.is_set():
                     raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
                 if _ends(phase, state):
                     break
             for hook in held:
                 hook.remove()
-    checkpoint.save(folder / "checkpoints", state, encoder.model, optimizer)
+    checkpoint.save(folder / "checkpoints", state, trained, optimizer)
     if gradual is not None:
         gradual.set(1.0)
     set_dropout(encoder.model, 0.0)

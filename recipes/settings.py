@@ -21,6 +21,7 @@ _USED_BY = {
     ("architecture", "size", "tokenizer", "carry"): ("scratch",),
     ("target", "theta", "scaling", "start", "start_share"): ("convert",),
 }
+_HEAD_SHARE = 0.1  # of the tokens, for the masked-LM head after replaced-token detection
 PRESETS = Path(__file__).parent / "presets"
 
 
@@ -80,7 +81,8 @@ class Adapt(Settings):
 
 
 class Objective(Settings):
-    kind: Literal["mlm", "distil"] = "mlm"  # distil: hidden states of the model before --strategy convert
+    # distil: hidden states of the model before --strategy convert. rtd: replaced tokens, ELECTRA's alone.
+    kind: Literal["mlm", "distil", "rtd"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
 
@@ -125,7 +127,7 @@ class Phase(Settings):
 
     name: str = "train"
     tokens: int = Field(ge=0)
-    kind: Literal["mlm", "distil"] = "mlm"
+    kind: Literal["mlm", "distil", "rtd"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     parameters: Literal["all", "head", "rows"] = "all"
@@ -294,6 +296,12 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
 
 
 def _default_phases(run: Run) -> list[dict[str, Any]]:
+    if run.objective.kind == "rtd" and run.train.tokens:
+        # Detection trains no masked-LM head: it is trained alone at the end, so that the model can be measured.
+        return [
+            {"name": "replaced tokens", "tokens": round((1 - _HEAD_SHARE) * run.train.tokens)},
+            {"name": "head", "kind": "mlm", "parameters": "head", "tokens": round(_HEAD_SHARE * run.train.tokens)},
+        ]
     if run.new_rotations and run.adapt.start == "distil" and run.train.tokens:
         share = run.adapt.start_share
         return [

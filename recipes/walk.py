@@ -235,6 +235,8 @@ def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHan
             _keep(start, folder / "vocabulary")
         start = made
     family = start.architecture.family
+    if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
+        raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
     chosen = run.train.global_tokens
     if chosen is not None:
         ids = global_ids(start.tokenizer, chosen)

@@ -1,7 +1,9 @@
 """Training from nothing, as a person gives it."""
 
+import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from medlingua.adapters.encoder import load, save
@@ -10,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from ..recipes.conftest import call
+from .conftest import give, same_weights, started
 from .test_command import metrics_of
 
 SMALL = ["adapt.size=tiny", "adapt.length=128", "adapt.window=16", "train.tokens=20_000", "train.batch_tokens=256"]
@@ -100,3 +103,33 @@ def test_what_is_carried_over_is_where_training_starts(
     dense = [model.base_model.encoder.layer[0].output.dense for model in (small.model, start)]
     assert torch.equal(dense[1].bias[:128], dense[0].bias)
     torch.testing.assert_close(dense[1].weight[:128, :512] + dense[1].weight[:128, 512:], dense[0].weight)
+
+
+def test_O16_an_electra_learns_by_detection_then_its_head_and_resumes_to_the_same_weights(
+    command: list[str], tmp_path: Path
+) -> None:
+    given = [*command]
+    given[given.index("continue")] = "scratch"
+    settings = ["adapt.architecture=electra", "objective.kind=rtd", "train.tokens=30_000", "train.eval_tokens=1_000"]
+    settings += ["train.checkpoint_tokens=2_000", "adapt.size=tiny", "adapt.length=128", "train.batch_tokens=256"]
+    settings += ["train.lr=3e-3", "eval.tasks='none'"]
+    for setting in settings:
+        given += ["--set", setting]
+    whole = give(given, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    stopped = started(given, tmp_path / "stopped")
+    stopped.send_signal(signal.SIGTERM)
+    _, said = stopped.communicate(timeout=100)
+    assert stopped.returncode == 130, said
+    again = give(given, tmp_path / "stopped")
+    assert again.returncode == 0, again.stderr
+    same_weights(tmp_path / "whole", tmp_path / "stopped")
+    rows = metrics_of(tmp_path / "whole")
+    losses = [float(str(row["loss"])) for row in rows if row["kind"] == "train" and row["phase"] == 0]
+    assert np.mean(losses[-10:]) < np.mean(losses[:3])
+    looks = [row for row in rows if row["kind"] == "eval" and row["model"] == "trained"]
+    assert {row["phase"] for row in looks} == {1}  # no look before there is a head
+    bits = [float(str(row["bits_per_byte"])) for row in looks]
+    assert bits[-1] < bits[0]
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "whole" / "model")
+    assert model.config.model_type == "electra"

@@ -128,6 +128,11 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ),
     ("setting of convert", flags("--set", "adapt.length=512"), ("adapt.length", "convert and scratch")),
     (
+        "detection by a BERT",
+        flags("--set", "objective.kind=rtd"),
+        ("objective.kind rtd trains an ELECTRA", "adapt.architecture = 'electra'"),
+    ),
+    (
         "carried from nowhere",
         flags("--strategy", "scratch", "--set", "adapt.carry=weights", "--base", ""),
         ("adapt.carry weights", "--base"),
