@@ -124,13 +124,16 @@ class Overlap(Record):
 
 class Pack(Record):
     """Everything a language brings. `spacy`: code of a blank pipeline; `folder`: where cases.toml lies;
-    `capital_nouns`: every noun has a capital, so that a capital does not tell a name; `false_friends`: words that
+    `capital_nouns`: every noun has a capital, so that a capital does not tell a name;
+    `compound_links`: what stands between the parts of a compound, for a language that writes them as one word;
+    `false_friends`: words that
     are spelt as English ones of another meaning."""
 
     code: str
     name: str
     spacy: str
     capital_nouns: bool = False
+    compound_links: tuple[str, ...] = ()
     false_friends: tuple[str, ...] = ()
     corpora: tuple[Corpus, ...] = ()
     bases: tuple[Base, ...] = ()

@@ -9,21 +9,25 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from medlingua.languages.compounds import Compounds, count_words, in_parts
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
-from medlingua.languages.words import cut, nfc
+from medlingua.languages.words import cut, nfc, words
 from medlingua.recipes.console import progress
 from medlingua.recipes.filters import compile_filter
 from medlingua.recipes.overlap import OverlapCheck
 from medlingua.recipes.settings import Mixture, Run
 from medlingua.recipes.sources import Selection, Source, read
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
+
+Units = Callable[[str], Sequence[tuple[int, int]]]  # the words of a text, as ranges of characters
 
 _BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
 _PIECE_CHARS = 20_000  # longer documents are tokenized in pieces cut at sentence ends
@@ -171,13 +175,13 @@ def _write(
 ) -> None:
     began = time.perf_counter()
     cleaner = Cleaner(run, pack, len(selection.sources), tested)
-    words = any(phase.unit != "piece" for phase in run.phases)
+    units = _units(run, pack, training_texts(run, pack, selection, tested))
     rows = []
     with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
         for source in selection.sources:
             counts: Counter[str] = Counter()
             with (
-                _Writer(folder / source.name, tokenizer, words, pack.spacy) as writer,
+                _Writer(folder / source.name, tokenizer, units, pack.spacy) as writer,
                 progress(f"reading {source.name}", None) as bar,
             ):
                 batch, chars = list[Kept](), 0
@@ -240,13 +244,13 @@ def filters_of(run: Run, corpus: str) -> tuple[str, ...]:
 class _Writer:
     """Appends documents to one corpus's token file."""
 
-    def __init__(self, folder: Path, tokenizer: Any, words: bool, code: str) -> None:
+    def __init__(self, folder: Path, tokenizer: Any, units: Units | None, code: str) -> None:
         folder.mkdir()
-        self._folder, self._tokenizer, self._code = folder, tokenizer, code
+        self._folder, self._tokenizer, self._code, self._units = folder, tokenizer, code, units
         self._dtype = token_dtype(len(tokenizer))
         self._starts, self._keys, self._accepts = [0], list[int](), list[int]()
         self._tokens = (folder / "tokens.bin").open("wb")
-        self._word_starts = (folder / "word_starts.bin").open("wb") if words else None
+        self._word_starts = (folder / "word_starts.bin").open("wb") if units else None
 
     def __enter__(self) -> "_Writer":
         return self
@@ -274,16 +278,14 @@ class _Writer:
         # The fast form makes no offsets; words are told by them.
         encode = backend.encode_batch if self._word_starts else backend.encode_batch_fast
         lengths = np.zeros(len(batch), dtype=np.int64)
-        for owner, encoding in zip(owners, encode(pieces, add_special_tokens=False), strict=True):
+        encodings = encode(pieces, add_special_tokens=False)
+        for owner, text, encoding in zip(owners, pieces, encodings, strict=True):
             ids = np.array(encoding.ids, dtype=np.uint32)
             lengths[owner] += len(ids)
             # Not ndarray.tofile: on a full disk it loses what it buffers, and says nothing.
             self._tokens.write(narrowed(ids, self._dtype).tobytes())
-            if self._word_starts:
-                word = np.array([-1 if w is None else w for w in encoding.word_ids], dtype=np.int64)
-                begins = np.ones(len(ids), dtype=np.bool_)
-                begins[1:] = word[1:] != word[:-1]
-                self._word_starts.write(begins.tobytes())
+            if self._word_starts and self._units:
+                self._word_starts.write(word_begins(encoding.offsets, self._units(text)).tobytes())
         for length, kept in zip(lengths.tolist(), batch, strict=True):
             if length:  # a text of characters that the tokenizer drops has no tokens
                 self._starts.append(self._starts[-1] + length)
@@ -302,6 +304,42 @@ class _Writer:
             "words": self._word_starts is not None,
         }
         (self._folder / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def word_begins(offsets: Sequence[tuple[int, int]], ranges: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Which pieces begin a word, (pieces,) bool. offsets: characters of each piece; ranges: of each word, ascending.
+
+    A piece belongs to the word that its last character stands in; white space alone, to the word behind it.
+    """
+    of_piece = np.array(offsets, dtype=np.int64).reshape(-1, 2)
+    starts, ends = np.array([(0, 0), *ranges], dtype=np.int64)[1:].reshape(-1, 2).T
+    last = np.maximum(of_piece[:, 1] - 1, of_piece[:, 0])
+    word = np.searchsorted(starts, last, side="right")
+    word += last >= np.concatenate([[0], ends])[word]
+    begins = np.ones(len(of_piece), dtype=np.bool_)
+    begins[1:] = word[1:] != word[:-1]
+    return begins
+
+
+def _units(run: Run, pack: Pack, texts: Iterator[str]) -> Units | None:
+    """What a word is to whole-word masking; None where pieces are masked. texts: read for compounds alone."""
+    if all(phase.unit == "piece" for phase in run.phases):
+        return None
+    if run.objective.compounds == "whole":
+        return partial(words, code=pack.spacy)
+    if not pack.compound_links:
+        raise InputError(
+            f"objective.compounds 'parts': the pack of {pack.code} names no compound_links, so its words stay whole"
+        )
+    compounds = Compounds(count_words(_shown(texts), pack.spacy), pack.compound_links)
+    return lambda text: in_parts(text, words(text, pack.spacy), compounds)
+
+
+def _shown(texts: Iterator[str]) -> Iterator[str]:
+    with progress("counting words", None) as bar:
+        for number, text in enumerate(texts, 1):
+            yield text
+            bar.update(number, f"{number:,} documents")
 
 
 def token_dtype(vocabulary: int) -> np.dtype[Any]:

@@ -84,6 +84,7 @@ class Objective(Settings):
     # distil: hidden states of the model before --strategy convert. rtd: replaced tokens, ELECTRA's alone.
     kind: Literal["mlm", "distil", "rtd"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
+    compounds: Literal["whole", "parts"] = "whole"  # what a word is where compounds are written as one (German)
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
 
 

@@ -97,7 +97,7 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
             clock(name, began)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            with _Writer(Path(folder) / "shard", tokenizer, False, "en") as writer:
+            with _Writer(Path(folder) / "shard", tokenizer, None, "en") as writer:
                 batch, size = [], 0
                 for one in kept:
                     batch.append(one)

@@ -12,7 +12,7 @@ import pytest
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
-from medlingua.languages.words import nfc
+from medlingua.languages.words import nfc, words
 from medlingua.recipes.corpus import Prepared, narrowed, open_shard, prepare, token_dtype
 from medlingua.recipes.fetch import download
 from medlingua.recipes.filters import compile_filter
@@ -23,8 +23,10 @@ from medlingua.recipes.sources import select
 from .conftest import cases, new_tokenizer, write_jsonl
 
 
-def prepared(run: Run, encoder: Encoder, folder: Path, tested: dict[str, list[str]] | None = None) -> Prepared:
-    pack = load_pack("fr")
+def prepared(
+    run: Run, encoder: Encoder, folder: Path, tested: dict[str, list[str]] | None = None, language: str = "fr"
+) -> Prepared:
+    pack = load_pack(language)
     tests = tested or {}
     return prepare(run, pack, select(run, pack), encoder.tokenizer, folder, tests, (), lambda line: None)
 
@@ -158,11 +160,13 @@ def test_a_document_of_many_sentences_is_tokenized_whole(
 def test_whole_words_are_marked_where_a_phase_needs_them(
     encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
-    run = make_run("data.held_out=0", "objective.unit=word", **own(write_jsonl(tmp_path / "n.jsonl", cases(3))))
+    texts = cases(3)
+    run = make_run("data.held_out=0", "objective.unit=word", **own(write_jsonl(tmp_path / "n.jsonl", texts)))
     shard = prepared(run, encoder, tmp_path / "s").shards[0]
     assert shard.word_starts is not None
     pieces = encoder.tokenizer.convert_ids_to_tokens(shard.tokens.tolist())
-    assert [bool(s) for s in shard.word_starts] == [not piece.startswith("##") for piece in pieces]
+    assert not [p for p, begins in zip(pieces, shard.word_starts, strict=True) if begins and p.startswith("##")]
+    assert int(shard.word_starts.sum()) == sum(len(words(text, "fr")) for text in texts)
 
 
 def test_filters_are_kept_by_the_shard(encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path) -> None:

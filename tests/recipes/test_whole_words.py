@@ -1,5 +1,6 @@
 """TRAPS O3: whole-word masking must find words, whatever cuts the text into pieces."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from medlingua.languages.compounds import Compounds, in_parts
+from medlingua.languages.errors import InputError
+from medlingua.languages.words import words as words_of
+from medlingua.recipes.corpus import word_begins
 from medlingua.recipes.objective import Masker
 from medlingua.recipes.settings import Run
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -69,6 +74,45 @@ def test_O3_word_groups_are_the_words_of_the_text(
     assert shard.word_starts is not None
     assert WORDS <= int(shard.word_starts.sum()) <= WITH_PUNCTUATION
     assert len(shard.tokens) > WITH_PUNCTUATION, "some words must be cut for this to say anything"
+
+
+def test_O3_elisions_and_compounds_are_words_of_their_own(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    """A pre-tokenizer alone takes l'hiver. for one word, and knows nothing of Leberzirrhose."""
+    french, german = (
+        "Depuis l'hiver, l'œdème (bilatéral) de 3,5 cm.",
+        "Die Leberzirrhose und die Leber, die Zirrhose.",
+    )
+    words = {french: ["Depuis", "l'", "hiver", "œdème", "bilatéral", "3,5"], german: ["Leber", "zirrhose"]}
+    for text, tokenizer in ((text, make()) for text in words for make in (unigram, lambda: byte_level(True))):
+        encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+        ranges = words_of(text, "fr" if text == french else "de")
+        if text == german:
+            ranges = in_parts(text, ranges, Compounds(Counter({"leber": 9, "zirrhose": 9}), ()))
+        begins = word_begins(encoding.offsets, ranges)
+        ends = [*np.flatnonzero(begins)[1:], len(begins)]
+        groups = [
+            text[encoding.offsets[a][0] : encoding.offsets[b - 1][1]].strip()
+            for a, b in zip(np.flatnonzero(begins), ends, strict=True)
+        ]
+        assert groups == [text[a:b] for a, b in ranges]
+        assert set(words[text]) <= set(groups)
+
+
+def test_O3_the_parts_of_compounds_are_masked_apart_where_asked(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    texts = ["Die Leber und die Zirrhose."] * 1 + [
+        f"Die Leber {i}, die Zirrhose {i}, Leberzirrhose." for i in range(9)
+    ]
+    encoder: Any = SimpleNamespace(tokenizer=new_tokenizer(texts, 40))
+    path = write_jsonl(tmp_path / "n.jsonl", texts)
+    counts = {}
+    for compounds in ("whole", "parts"):
+        run = make_run("data.held_out=0", "objective.unit='word'", f"objective.compounds='{compounds}'", **own(path))
+        shard = prepared(run, encoder, tmp_path / compounds, language="de").shards[0]
+        assert shard.word_starts is not None
+        counts[compounds] = int(shard.word_starts.sum())
+    assert counts["parts"] == counts["whole"] + 9
+    with pytest.raises(InputError, match="compound_links"):
+        prepared(run, encoder, tmp_path / "french")
 
 
 @settings(max_examples=150, deadline=None)
