@@ -46,11 +46,17 @@ Gold = tuple[Span, ...] | frozenset[str] | str
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A document with its gold: spans (ner), a set of labels (multilabel) or one label (classification)."""
+    """A document with its gold: spans (ner), a set of labels (multilabel), one label (classification, pairs), or the
+    names of the right options (choice).
+
+    question: what is asked of the document, or the other text of a pair. options: (name, text) of a choice.
+    """
 
     id: str
     document: Document
     gold: Gold
+    question: str = ""
+    options: tuple[tuple[str, str], ...] = ()
 
 
 def _checked(span: Span, text: str, expected: str, where: str) -> Span:
@@ -252,17 +258,18 @@ def read_table(
     label_separator: str | None = None,
     delimiter: str | None = None,
     header: bool = True,
+    question: str | None = None,
 ) -> Iterator[Example]:
     """One document a row of a delimited file, plain or packed, with or without a byte order mark.
 
-    `text` may name several columns: they are joined by a newline. Without `id` a document is named by
-    file and line. With `label_separator` the gold is a set of labels, else one label. The other columns
-    go to the document's meta. Without a header the columns are named "0", "1" and so on.
+    `text` may name several columns: they are joined by a newline. `question` names the other text of a pair.
+    Without `id` a document is named by file and line. With `label_separator` the gold is a set of labels, else one
+    label. The other columns go to the document's meta. Without a header the columns are named "0", "1" and so on.
     """
     columns = (text,) if isinstance(text, str) else tuple(text)
     for number, row in read_rows(path, delimiter=delimiter, header=header):
         place = f"{path}, line {number}"
-        for name in (*columns, labels, *((id,) if id else ())):
+        for name in (*columns, labels, *(name for name in (id, question) if name)):
             if name not in row:
                 raise missing_column(name, row, place)
         if label_separator is None:
@@ -270,9 +277,10 @@ def read_table(
         else:
             gold = frozenset(label.strip() for label in row[labels].split(label_separator) if label.strip())
         identity = row[id] if id else f"{path.name}:{number}"
-        used = {*columns, labels, *((id,) if id else ())}
+        used = {*columns, labels, *(name for name in (id, question) if name)}
         meta = {name: value for name, value in row.items() if name not in used}
-        yield Example(identity, Document(identity, "\n".join(row[name] for name in columns), source, meta), gold)
+        document = Document(identity, "\n".join(row[name] for name in columns), source, meta)
+        yield Example(identity, document, gold, question=row[question] if question else "")
 
 
 def _one_label(value: object, column: str, place: str) -> str:

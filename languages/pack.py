@@ -80,13 +80,14 @@ class TaskSpec(Record):
     """
 
     name: str
-    kind: Literal["ner", "multilabel", "classification"]
+    kind: Literal["ner", "multilabel", "classification", "pairs", "choice"]
     path: str | None = None
     hub: str | None = None
     address: str | None = None
-    reader: Literal["brat", "conll", "table", "json", "codiesp"] | None = None
+    reader: Literal["brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options"] | None = None
     splits: Literal["hash"] | dict[Literal["train", "dev", "test"], str] = "hash"
     options: dict[str, str | int | bool | tuple[str, ...]] = {}
+    file: str | None = None  # of a hashed task: which file in `path`, where there are several
     group: str | None = None
     label_prefix: int | None = Field(default=None, gt=0)
     licence: str = ""
@@ -100,7 +101,9 @@ class TaskSpec(Record):
     @model_validator(mode="after")
     def _readable(self) -> "TaskSpec":
         if self.path is not None and self.reader is None:
-            raise ValueError("a task with a path needs a reader: brat, conll, table, json or codiesp")
+            raise ValueError(
+                "a task with a path needs a reader: brat, conll, table, json, codiesp, nli4ct, pubmedqa, options"
+            )
         if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
             raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
         return self

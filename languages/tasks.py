@@ -19,6 +19,7 @@ from .annotations import (
 )
 from .errors import InputError, nearest
 from .pack import TaskSpec
+from .questions import read_nli4ct, read_options, read_pubmedqa
 
 _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "brat": read_brat,
@@ -26,6 +27,9 @@ _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "table": read_table,
     "json": read_json,
     "codiesp": read_codiesp,
+    "nli4ct": read_nli4ct,
+    "pubmedqa": read_pubmedqa,
+    "options": read_options,
 }
 
 
@@ -73,6 +77,8 @@ def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
     folder = root / (spec.path or "")
     if spec.splits != "hash":
         return {split: folder / name for split, name in spec.splits.items()}
+    if spec.file is not None:
+        return {"hash": folder / spec.file}
     if spec.reader in ("brat", "codiesp") or not folder.is_dir():
         return {"hash": folder}
     # A table in a folder of its own: the data file is the one that is not a licence or a readme.
@@ -133,7 +139,9 @@ def _short(spec: TaskSpec, example: Example) -> Example:
 def _check(task: Task, root: Path) -> None:
     """A task that cannot be trained or scored is an error before anything starts."""
     where = f"task {task.spec.name} ({root / (task.spec.path or '')})"
-    kinds: dict[str, Any] = {"ner": tuple, "multilabel": frozenset, "classification": str}
+    kinds: dict[str, Any] = {
+        "ner": tuple, "multilabel": frozenset, "classification": str, "pairs": str, "choice": frozenset,
+    }  # fmt: skip
     for split, examples in (("train", task.train), ("dev", task.dev), ("test", task.test)):
         if not examples:
             raise InputError(f"{where}: no documents in {split}; give it more documents or other splits")
@@ -143,6 +151,10 @@ def _check(task: Task, root: Path) -> None:
                     f"{where}: {example.id} has {type(example.gold).__name__} gold, which is not "
                     f"{task.spec.kind}; correct 'kind', or 'label_separator' in the options"
                 )
+            if task.spec.kind == "pairs" and not example.question:
+                raise InputError(f"{where}: {example.id} has no question; name its column in the options")
+            if task.spec.kind == "choice" and len(example.options) < 2:
+                raise InputError(f"{where}: {example.id} has {len(example.options)} options; a choice needs two")
     ids = Counter(example.id for example in (*task.train, *task.dev, *task.test))
     if double := [name for name, n in ids.items() if n > 1]:
         raise InputError(f"{where}: {len(double)} ids occur more than once, first '{double[0]}'; rename them")

@@ -14,8 +14,10 @@ from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.settings import Eval
+from medlingua.recipes.tasks.choice import Choice
 from medlingua.recipes.tasks.labels import Labels
 from medlingua.recipes.tasks.ner import Ner
+from medlingua.recipes.tasks.pairs import Pairs
 from medlingua.reports.read import append_row, read_scores, write_whole
 from medlingua.reports.rows import Score
 
@@ -66,8 +68,16 @@ def score_models(
                 append_row(results, *cell)
 
 
-def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels:
-    return Ner(task, encoder, spacy) if task.spec.kind == "ner" else Labels(task, encoder)
+def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels | Pairs | Choice:
+    match task.spec.kind:
+        case "ner":
+            return Ner(task, encoder, spacy)
+        case "pairs":
+            return Pairs(task, encoder)
+        case "choice":
+            return Choice(task, encoder)
+        case _:
+            return Labels(task, encoder)
 
 
 def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], Any]:
@@ -79,10 +89,10 @@ def _bounds(model: TaskModel) -> Iterator[Score]:
     """What needs no training: the majority answer, or what flat tags can reach at best."""
     if isinstance(model, Ner):
         yield _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, "")
-    elif isinstance(model, Labels):
+    elif isinstance(model, Labels | Pairs | Choice):
         for metric, value in model.majority("test").items():
             yield _score(model, BASELINE, metric, value, None, "always train's most frequent label")
-        if model.multi:
+        if isinstance(model, Labels) and model.multi:
             for metric, value in model.prior("test").items():
                 note = "train's label shares for every document, by dev's threshold"
                 yield _score(model, PRIOR, metric, value, None, note)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.errors import InputError
 from medlingua.languages.tasks import Task
 from medlingua.recipes.settings import Eval
 from torch import Tensor, nn
@@ -27,30 +28,43 @@ class Read:
     """A document as the model reads it. N tokens, W windows.
 
     windows: id arrays with special tokens. window, place: (N,) int64, the window that owns each token and the
-    token's place in it. offsets: (N, 2) int64, characters of the text.
+    token's place in it. offsets: (N, 2) int64, characters of the text. asked: the first so many of the N are the
+    question's, once a window; they have no offsets.
     """
 
     windows: tuple[np.ndarray, ...]
     window: np.ndarray
     place: np.ndarray
     offsets: np.ndarray
+    asked: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return len(self.offsets)
 
     @property
     def size(self) -> int:
         return sum(len(w) for w in self.windows)
 
 
-def read_whole(encoder: Encoder, text: str) -> Read:
+def read_whole(encoder: Encoder, text: str, question: str = "") -> Read:
     """Tokenize a document and lay windows over it that the model can hold.
 
     As few as leave neighbours a quarter of the model's length in common, and all of one size: a document a
-    little longer than the model is read in two halves, not in two full windows that share nearly all.
+    little longer than the model is read in two halves, not in two full windows that share nearly all. A question
+    opens every window, as the tokenizer joins pairs. InputError where it leaves the document less than a quarter.
     """
     tokenizer = encoder.tokenizer
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     ids = np.array(encoding.ids, dtype=np.int64)
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    room = encoder.length - 2
+    head, asked = _head(tokenizer, question)
+    room = encoder.length - len(head) - 1
+    if room < encoder.length // 4:
+        raise InputError(
+            f"a question of {len(head):,} tokens leaves {max(0, room):,} of {encoder.length:,} for its document: "
+            f"{question[:60]!r}. Take a model that reads more"
+        )
     overlap = room // 4
     count = math.ceil((len(ids) - overlap) / (room - overlap)) if len(ids) > room else 1
     size = math.ceil((len(ids) + (count - 1) * overlap) / count)
@@ -62,11 +76,45 @@ def read_whole(encoder: Encoder, text: str) -> Read:
     margin = np.where((starts == 0) & (tokens < ends), np.maximum(margin, ends - 1 - tokens), margin)
     margin = np.where((ends == len(ids)) & (tokens >= starts), np.maximum(margin, tokens - starts), margin)
     window = margin.argmax(axis=1) if len(ids) else np.empty(0, dtype=np.int64)
-    framed = tuple(
-        np.concatenate([[tokenizer.cls_token_id], ids[a:b], [tokenizer.sep_token_id]])
-        for a, b in zip(starts, ends, strict=True)
+    last = [tokenizer.sep_token_id]
+    framed = tuple(np.concatenate([head, ids[a:b], last]) for a, b in zip(starts, ends, strict=True))
+    place = np.arange(len(ids)) - starts[window] + len(head)
+    return Read(
+        framed,
+        np.concatenate([np.repeat(np.arange(count), len(asked)), window]),
+        np.concatenate([np.tile(asked, count), place]),
+        np.concatenate([np.zeros((count * len(asked), 2), dtype=np.int64), offsets]),
+        count * len(asked),
     )
-    return Read(framed, window, np.arange(len(ids)) - starts[window] + 1, offsets)
+
+
+def _head(tokenizer: Any, question: str) -> tuple[np.ndarray, np.ndarray]:
+    """What stands before a document's tokens, and where in it the question is: the first special token alone, or the
+    question and what divides a pair."""
+    if not question:
+        return np.array([tokenizer.cls_token_id], dtype=np.int64), np.empty(0, dtype=np.int64)
+    pair = tokenizer.backend_tokenizer.encode(question, "a")  # an empty second text would make no pair
+    end = pair.sequence_ids.index(1)
+    asked = [place for place, side in enumerate(pair.sequence_ids[:end]) if side == 0]
+    return np.array(pair.ids[:end], dtype=np.int64), np.array(asked, dtype=np.int64)
+
+
+def joined(reads: Sequence[Read]) -> Read:
+    """Several readings as one: all windows, all tokens in their order."""
+    firsts = np.cumsum([0, *(len(r.windows) for r in reads)])
+    return Read(
+        tuple(window for r in reads for window in r.windows),
+        np.concatenate([r.window + first for r, first in zip(reads, firsts, strict=False)]),
+        np.concatenate([r.place for r in reads]),
+        np.concatenate([r.offsets for r in reads]),
+    )
+
+
+def mean_of(states: Tensor, owner: np.ndarray, owners: int) -> Tensor:
+    """Mean states of what belongs together: states (N, width), owner (N,) -> (owners, width) fp32; zero for none."""
+    of = torch.from_numpy(owner).to(states.device)
+    total = torch.zeros(owners, states.shape[1], device=states.device).index_add(0, of, states.float())
+    return total / torch.bincount(of, minlength=owners).clamp(min=1)[:, None]
 
 
 def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:

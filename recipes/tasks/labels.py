@@ -14,7 +14,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.tasks import Task
-from medlingua.recipes.finetune import Read, read_whole
+from medlingua.recipes.finetune import Read, mean_of, read_whole
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
@@ -52,10 +52,8 @@ class Labels:
         return Labelled(read_whole(self._encoder, example.document.text), target)
 
     def _logits(self, states: Tensor, examples: Sequence[Labelled]) -> Tensor:
-        sizes = torch.tensor([len(e.document.offsets) for e in examples], device=states.device)
-        owner = torch.repeat_interleave(torch.arange(len(examples), device=states.device), sizes)
-        total = torch.zeros(len(examples), states.shape[1], device=states.device).index_add(0, owner, states.float())
-        return self.head(total / sizes.clamp(min=1)[:, None]).float()  # type: ignore[no-any-return]
+        owner = np.repeat(np.arange(len(examples)), [e.document.tokens for e in examples])
+        return self.head(mean_of(states, owner, len(examples))).float()  # type: ignore[no-any-return]
 
     def loss(self, states: Tensor, examples: Sequence[Labelled]) -> tuple[Tensor, int]:
         target = torch.from_numpy(np.stack([e.target for e in examples])).to(states.device)
@@ -87,9 +85,7 @@ class Labels:
 
     def majority(self, part: str) -> dict[str, float]:
         """The scores of always saying what train says most: its most frequent label."""
-        counts = Counter(label for e in self.task.train for label in labels_of(e))
-        answer = frozenset({max(sorted(counts), key=counts.__getitem__)})
-        return self.score(part, [answer] * len(getattr(self.task, part)))
+        return self.score(part, [majority(self.task)] * len(getattr(self.task, part)))
 
     def prior(self, part: str) -> dict[str, float]:
         """The scores of a model that reads nothing: train's label shares for every document, by dev's threshold.
@@ -99,6 +95,12 @@ class Labels:
         shares = _shares(self.task, self.labels)
         chosen = self.choose([shares] * len(self.task.dev))
         return self.score(part, [self.decide(shares, chosen)] * len(getattr(self.task, part)))
+
+
+def majority(task: Task) -> frozenset[str]:
+    """Train's most frequent label, the first of the alphabet among equals."""
+    counts = Counter(label for e in task.train for label in labels_of(e))
+    return frozenset({max(sorted(counts), key=counts.__getitem__)})
 
 
 def _shares(task: Task, labels: Sequence[str]) -> np.ndarray:

@@ -1,0 +1,118 @@
+"""Labelled tasks that ask something of a text: pairs of texts, and questions with options."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .annotations import Example, read_archive
+from .documents import Document, decode, read_text
+from .errors import InputError
+
+
+def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
+    """NLI4CT (Jullien et al. 2023): statements about one section of one or two trial records.
+
+    `path` is a split; the records lie beside it in CT_json/ or CT_json.zip. The question is the statement, the
+    document the section of each trial, one after the other. InputError for a trial that is not there, and for a
+    split without labels.
+    """
+    records = dict(_trials(path.parent))
+    for name, row in _entries(path):
+        place = f"{path}, {name}"
+        if "Label" not in row:
+            raise InputError(f"{place}: no Label; this split has no gold, the labelled one is Gold_{path.name}")
+        parts = []
+        for role in ("Primary_id", "Secondary_id"):
+            if role not in row:
+                continue
+            if row[role] not in records:
+                raise InputError(f"{place}: trial {row[role]} is neither in CT_json nor in CT_json.zip")
+            section = "\n".join(line.strip() for line in records[row[role]][row["Section_id"]])
+            parts.append(f"{role.removesuffix('_id')} trial, {row['Section_id']}\n{section}")
+        document = Document(name, "\n\n".join(parts), source, {"type": row["Type"], "section": row["Section_id"]})
+        yield Example(name, document, str(row["Label"]), question=str(row["Statement"]))
+
+
+def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
+    if (folder / "CT_json").is_dir():
+        found: Any = ((file.name, file.read_bytes()) for file in sorted((folder / "CT_json").glob("*.json")))
+    elif (folder / "CT_json.zip").is_file():
+        found = read_archive(folder / "CT_json.zip", (".json",))
+    else:
+        raise InputError(f"{folder}: neither CT_json/ nor CT_json.zip, the trial records, beside the statements")
+    for name, raw in found:
+        if "__MACOSX" not in name:
+            record = json.loads(decode(raw, f"{folder}: {name}"))
+            yield record["Clinical Trial ID"], record
+
+
+def read_pubmedqa(path: Path, *, source: str) -> Iterator[Example]:
+    """PubMedQA (Jin et al. 2019): yes, no or maybe by an abstract without its conclusion.
+
+    `path` is ori_pqal.json (packed or not): all questions but those of test_ground_truth.json beside it; or
+    test_ground_truth.json itself: its questions, with the texts of the other file.
+    """
+    folder, tested = path.parent, path.name.startswith("test_ground_truth")
+    listed = [file for file in (folder / "ori_pqal.json", folder / "ori_pqal.json.gz") if file.is_file()]
+    if not listed:
+        raise InputError(f"{folder}: no ori_pqal.json, the questions and abstracts, beside {path.name}")
+    gold = dict(_entries(folder / "test_ground_truth.json"))
+    questions = dict(_entries(listed[0]))
+    if absent := [name for name in gold if name not in questions]:
+        raise InputError(f"{path}: question {absent[0]} of the test set is not in {listed[0].name}")
+    for name, row in questions.items():
+        if (name in gold) == tested:
+            document = Document(name, "\n".join(row["CONTEXTS"]), source, {"year": str(row.get("YEAR", ""))})
+            yield Example(name, document, str(row["final_decision"]), question=str(row["QUESTION"]))
+
+
+def read_options(
+    path: Path,
+    *,
+    source: str,
+    question: str = "question",
+    options: str = "answers",
+    right: str = "correct_answers",
+    id: str = "id",
+) -> Iterator[Example]:
+    """A JSON list of questions with named options (FrenchMedMCQA): {"a": "...", ...} and the names that are right.
+
+    The document is the question; the gold the set of right names. An id that comes again gets a number.
+    InputError for a right name that is no option, and for a question without a right one.
+    """
+    seen: dict[str, int] = {}
+    for number, row in enumerate(_listed(path), 1):
+        place = f"{path}, entry {number}"
+        for column in (question, options, right):
+            if column not in row:
+                raise InputError(f"{place}: no '{column}'; it has {', '.join(row)}")
+        named = {str(name): str(text) for name, text in row[options].items()}
+        gold = frozenset(map(str, row[right]))
+        if not gold or not gold <= named.keys():
+            raise InputError(f"{place}: '{right}' is {sorted(gold)}, the options are {', '.join(named)}")
+        name = str(row.get(id, f"{path.name}:{number}"))
+        seen[name] = seen.get(name, 0) + 1
+        name = name if seen[name] == 1 else f"{name}#{seen[name]}"
+        yield Example(name, Document(name, str(row[question]), source), gold, options=tuple(named.items()))
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Any]]:
+    value = _json(path)
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: a JSON {type(value).__name__}, expected an object with one entry an id")
+    yield from value.items()
+
+
+def _listed(path: Path) -> list[dict[str, Any]]:
+    value = _json(path)
+    if not isinstance(value, list) or not all(isinstance(row, dict) for row in value):
+        raise InputError(f"{path}: expected a JSON list of objects")
+    return value
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(read_text(path).removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not JSON ({error.msg} at line {error.lineno}); it may be truncated") from error
