@@ -121,9 +121,13 @@ def longest_broken(of_words: pd.DataFrame, tokenizer: str, count: int = 20) -> p
 
 
 def overlap(tokenizers: Mapping[str, Tokenizer]) -> pd.DataFrame:
-    """Share of each row's pieces that the column's tokenizer has too, by what the pieces stand for."""
+    """Share of each row's pieces that the column's tokenizer has too, by the letters that they stand for.
+
+    Index and columns: the tokenizers' names. Whether a piece begins a word is left aside: only some kinds mark it.
+    """
     pieces = {
-        name: {_plain(tokenizer, piece) for piece in tokenizer.get_vocab()} for name, tokenizer in tokenizers.items()
+        name: {_plain(tokenizer, piece).strip() for piece in tokenizer.get_vocab()}
+        for name, tokenizer in tokenizers.items()
     }
     return pd.DataFrame({b: {a: len(pieces[a] & pieces[b]) / len(pieces[a]) for a in pieces} for b in pieces})
 

@@ -71,6 +71,13 @@ def test_overlap_is_by_what_pieces_stand_for() -> None:
     assert frame.loc["large", "small"] == pytest.approx(11 / 13)
 
 
+def test_overlap_of_two_kinds_leaves_the_marks_of_words_aside() -> None:
+    pieces = ["<unk>", "▁hyper", "tension", "▁tension", "▁foie"]
+    unigram = Tokenizer(models.Unigram([(piece, -1.0) for piece in pieces], unk_id=0))
+    frame = vocabulary.overlap({"unigram": unigram, "wordpiece": word_piece("foie")})
+    assert frame.loc["unigram", "wordpiece"] == pytest.approx(3 / 4)  # all but <unk>
+
+
 def test_entities_are_counted_by_label() -> None:
     text = "le patient a une hypertension"
     gold = (Span.of(17, 29, "DISO"), Span.of(3, 10, "LIVB"))
