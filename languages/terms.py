@@ -12,6 +12,13 @@ _ONTOLOGY = Path("terms/doid/HumanDO.tsv.gz")  # Human Disease Ontology: id, lab
 _CODES = Path("terms/doid/ICD10inDO.tsv.gz")
 _ROOT = "disease"
 OTHER = "no branch"
+# What the letters of ICD-10 stand for, in a word or two of our own.
+CHAPTERS = {
+    "A": "infections", "B": "infections", "C": "tumours", "D": "tumours, blood", "E": "hormones, metabolism",
+    "F": "mind", "G": "nerves", "H": "eye, ear", "I": "heart, vessels", "J": "lungs", "K": "digestion", "L": "skin",
+    "M": "joints, muscles", "N": "kidney, genitals", "O": "pregnancy", "P": "newborns", "Q": "malformations",
+    "R": "signs", "S": "injuries", "T": "injuries, poisons", "Z": "contacts",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 from medlingua.languages.annotations import Example
@@ -80,14 +81,38 @@ def pieces_per_word(
     return pd.DataFrame(rows)
 
 
-def medical_words(tokenizers: Mapping[str, Tokenizer], terms: Iterable[Term], spacy: str) -> pd.DataFrame:
-    """Distinct words of terms, one row a tokenizer and word: word, group, pieces (int), cut.
+def effective_lengths(counted: pd.DataFrame, against: str) -> pd.DataFrame:
+    """Of `pieces_per_word`, its corpora taken together, one row a tokenizer and length of LENGTHS: tokenizer, pieces
+    (int), words (int, what fits into them), gain (float, how many more than with `against`: 0.25 is a quarter more).
 
-    Words of four letters and more; a word of several groups has a row for each.
+    InputError where `against` was not counted.
+    """
+    sums = counted.groupby("tokenizer", sort=False)[["words", "pieces"]].sum()
+    if against not in sums.index:
+        raise InputError(f"{against}: not among the tokenizers that were counted: {', '.join(sums.index)}")
+    rates = sums["pieces"] / sums["words"]
+    return pd.DataFrame(
+        [
+            (name, n, int((n - _SPECIAL) / rate), float(rates[against] / rate - 1))
+            for name, rate in rates.items()
+            for n in LENGTHS
+        ],
+        columns=["tokenizer", "pieces", "words", "gain"],
+    )
+
+
+def medical_words(
+    tokenizers: Mapping[str, Tokenizer], terms: Iterable[Term], spacy: str, by: Literal["group", "icd10"] = "group"
+) -> pd.DataFrame:
+    """Distinct words of terms, one row a tokenizer and word: tokenizer, word, group, pieces (int), cut.
+
+    Words of four letters and more; a word of several groups has a row for each. by: what `group` holds, the
+    branch or the letter of the ICD-10 code; terms without a letter are then left out.
     """
     pairs = dict.fromkeys(
-        (term.text[a:b].lower(), term.group)
+        (term.text[a:b].lower(), group)
         for term in terms
+        if (group := term.group if by == "group" else term.icd10)
         for a, b in words(term.text, spacy)
         if b - a >= 4 and term.text[a:b].isalpha()
     )
@@ -97,7 +122,7 @@ def medical_words(tokenizers: Mapping[str, Tokenizer], terms: Iterable[Term], sp
         encodings = tokenizer.encode_batch([f" {word}" for word, _ in found], add_special_tokens=False)
         for (word, group), encoding in zip(found, encodings, strict=True):
             rows.append((name, word, group, len(encoding.ids), shown(tokenizer, encoding.ids)))
-    return pd.DataFrame(rows, columns=["tokenizer", "word", "group", "pieces", "cut"])
+    return pd.DataFrame(rows, columns=["tokenizer", "word", "group", "pieces", "cut"]).astype({"pieces": int})
 
 
 def one_piece_share(of_words: pd.DataFrame, by_group: bool = False) -> pd.DataFrame:
@@ -147,6 +172,13 @@ def changes(old: Tokenizer, new: Tokenizer, texts: Iterable[str], spacy: str) ->
     frame = frame.sort_values(["count", "word"], ascending=[False, True], ignore_index=True)
     frame.attrs["words"] = sum(tally.values())
     return frame
+
+
+def shares_changed(changed: pd.DataFrame) -> tuple[float, float]:
+    """Of `changes`: the share of all words that are cut otherwise, and of those that got longer."""
+    total = changed.attrs["words"]
+    longer = changed.loc[changed["fewer"] < 0, "count"].sum()
+    return float(changed["count"].sum() / total), float(longer / total)
 
 
 def entity_splits(tokenizers: Mapping[str, Tokenizer], examples: Iterable[Example]) -> pd.DataFrame:

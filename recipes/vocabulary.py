@@ -17,7 +17,7 @@ from medlingua.languages.cases import generate_cases
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.terms import read_dictionary, read_terms
-from medlingua.languages.vocabulary import changes
+from medlingua.languages.vocabulary import changes, shares_changed
 from medlingua.languages.words import words
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.settings import Data, Run
@@ -156,8 +156,7 @@ def _share_changed(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -
     """Share of the words of synthetic English cases that are cut otherwise: what the model knew before."""
     english = load_pack("en")
     texts = [case.document.text for case in generate_cases(english, _OTHER_CASES, seed=0)]
-    frame = changes(old.backend_tokenizer, new.backend_tokenizer, texts, english.spacy)
-    return float(frame["count"].sum() / frame.attrs["words"])
+    return shares_changed(changes(old.backend_tokenizer, new.backend_tokenizer, texts, english.spacy))[0]
 
 
 def _examples(extension: Extension, count: int = 40) -> tuple[str, ...]:

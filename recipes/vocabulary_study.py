@@ -1,6 +1,6 @@
 """adapt vocabulary: what tokenizers do to a language, in tables."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -24,7 +24,7 @@ _LISTED = 15
 def study(folders: tuple[str, ...], lang: str, root: Path | None, out: Path | None) -> str:
     """All tables as text; as CSV files too, with `out`. Without a data root, on synthetic cases, and says so."""
     pack = load_pack(lang)
-    tokenizers = {_name(folder, folders): vocabulary.read_tokenizer(folder) for folder in folders}
+    tokenizers = {name: vocabulary.read_tokenizer(folder) for name, folder in by_name(folders).items()}
     if root is not None and not root.is_dir():
         raise InputError(f"--data {root}: no such folder")
     tables = dict(_tables(tokenizers, pack, root))
@@ -35,13 +35,21 @@ def study(folders: tuple[str, ...], lang: str, root: Path | None, out: Path | No
     return "\n\n".join(f"{title}\n{_shown(frame)}" for title, frame in tables.items())
 
 
-def _name(folder: str, folders: tuple[str, ...]) -> str:
-    names = [Path(other).name for other in folders]
-    return Path(folder).name if names.count(Path(folder).name) == 1 else folder
+def by_name(folders: Sequence[str]) -> dict[str, str]:
+    """Each folder by its last part, or by its whole path where two end alike."""
+    last = [Path(folder).name for folder in folders]
+    return {folder if last.count(name) > 1 else name: folder for name, folder in zip(last, folders, strict=True)}
 
 
 def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, root: Path | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    yield "pieces per word", vocabulary.pieces_per_word(tokenizers, _corpora(pack, root), pack.spacy)
+    texts = corpora(pack, root, _CASES if root is None else _DOCUMENTS)
+    for name, found in texts.items():
+        say(
+            f"{name}: its first {len(found)} documents"
+            if root
+            else f"no --data: words are counted on {_CASES} {name}"
+        )
+    yield "pieces per word", vocabulary.pieces_per_word(tokenizers, texts, pack.spacy)
     yield "lost, merged or changed", vocabulary.audit(tokenizers, pack.code)
     if root is None:
         say("without --data there are no terms and no entities: those tables are left out")
@@ -51,42 +59,46 @@ def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, root: Path | None) 
         yield "medical words by branch", vocabulary.one_piece_share(of_words, by_group=True)
         for name in tokenizers:
             yield f"most broken medical words, {name}", vocabulary.longest_broken(of_words, name, _LISTED)
-        for task, examples in _entities(pack, root):
+        for task, examples in entities(pack, root):
             yield f"entities of {task}", vocabulary.entity_splits(tokenizers, examples)
     if len(tokenizers) > 1:
         shared = vocabulary.overlap(tokenizers)
         shared.index.name = "pieces of, also in"
         yield "overlap", shared
-    numbers = {name: vocabulary.identifiers(tokenizer) for name, tokenizer in tokenizers.items()}
-    yield (
-        "pieces that may be somebody's number",
-        pd.DataFrame(
-            [(name, len(found), ", ".join(found[:_LISTED])) for name, found in numbers.items()],
-            columns=["tokenizer", "pieces", "first"],
-        ),
-    )
+    yield "pieces that may be somebody's number", numbers(tokenizers)
 
 
-def _corpora(pack: Pack, root: Path | None) -> dict[str, list[str]]:
+def corpora(pack: Pack, root: Path | None, documents: int | None = None) -> dict[str, list[str]]:
+    """The texts of the pack's corpora under a data root, by corpus, the first `documents` of each (None: all).
+
+    Without a root: so many synthetic cases, under the name "synthetic cases". InputError where the root has no
+    corpus of the language.
+    """
     if root is None:
-        say(f"no --data: words are counted on {_CASES} synthetic cases")
-        return {"synthetic cases": [case.document.text for case in generate_cases(pack, _CASES, seed=0)]}
+        cases = generate_cases(pack, _CASES if documents is None else documents, seed=0)
+        return {"synthetic cases": [case.document.text for case in cases]}
     found = {}
     for corpus in pack.corpora:
         if corpus.path is not None and (root / corpus.path).exists():
-            documents = read_documents(root / corpus.path, source=corpus.name, text_field=corpus.text_field)
-            found[corpus.name] = [document.text for document in islice(documents, _DOCUMENTS)]
-            say(f"{corpus.name}: its first {len(found[corpus.name])} documents")
+            read = read_documents(root / corpus.path, source=corpus.name, text_field=corpus.text_field)
+            found[corpus.name] = [document.text for document in islice(read, documents)]
     if not found:
         raise InputError(f"no corpus of language {pack.code} under {root}; adapt fetch fills a data root")
     return found
 
 
-def _entities(pack: Pack, root: Path) -> Iterator[tuple[str, tuple[Example, ...]]]:
-    """Entities of the train part alone: test is looked at once, by the evaluation."""
+def entities(pack: Pack, root: Path) -> Iterator[tuple[str, tuple[Example, ...]]]:
+    """The NER tasks under a data root by name. Train parts alone: test is looked at once, by the evaluation."""
     for spec in pack.tasks:
         if spec.kind == "ner" and available(spec, root):
             yield spec.name, read_task(spec, root, pack.code).train
+
+
+def numbers(tokenizers: Mapping[str, Tokenizer]) -> pd.DataFrame:
+    """Pieces that may be somebody's number, one row a tokenizer: tokenizer, pieces (int), first (some of them)."""
+    found = {name: vocabulary.identifiers(tokenizer) for name, tokenizer in tokenizers.items()}
+    rows = [(name, len(pieces), ", ".join(pieces[:_LISTED])) for name, pieces in found.items()]
+    return pd.DataFrame(rows, columns=["tokenizer", "pieces", "first"])
 
 
 def _shown(frame: pd.DataFrame) -> str:

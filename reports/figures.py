@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INK, SOFT, RULE = "#1c1f23", "#5c636b", "#dfe2e6"
 BEFORE, AFTER, ACCENT = "#6b7280", "#0072b2", "#d55e00"
 _VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", BEFORE: "before", AFTER: "after", ACCENT: "accent"}
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "text.color": INK,
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
@@ -46,7 +46,7 @@ _STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "svg.fonttype": "none",
 }
-_WIDTH = 9.0
+WIDTH = 9.0
 _POINTS = 400  # more than the page has pixels to tell apart
 
 
@@ -175,7 +175,7 @@ def corpora_figure(corpora: Sequence[CorpusRow]) -> str:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        names = [_middle_cut(f"{row.name} (synthetic)" if row.synthetic else row.name) for row in rows]
+        names = [middle_cut(f"{row.name} (synthetic)" if row.synthetic else row.name) for row in rows]
         colors = [ACCENT if row.non_commercial else AFTER for row in rows]
         bars = axes.barh(range(len(rows)), [row.tokens for row in rows], height=0.62, color=colors)
         axes.set_yticks(range(len(rows)), names)
@@ -186,7 +186,7 @@ def corpora_figure(corpora: Sequence[CorpusRow]) -> str:
         axes.bar_label(bars, notes, padding=5, color=INK)
         axes.set_title(_title("Training tokens by corpus", any(row.synthetic for row in rows)))
         axes.set_xlim(right=max((row.tokens for row in rows), default=1) * 1.35 or 1)
-        _bare(axes)
+        bare(axes)
         axes.spines["bottom"].set_visible(False)
         axes.xaxis.set_visible(False)
 
@@ -197,11 +197,11 @@ def _score_panel(axes: Axes, comparison: Comparison) -> None:
     measure, results = comparison.measure, comparison.results
     for place, result in enumerate(results):
         _score_line(axes, place, result)
-    axes.set_yticks(range(len(results)), [_middle_cut(result.model) for result in results])
+    axes.set_yticks(range(len(results)), [middle_cut(result.model) for result in results])
     axes.set_ylim(len(results) - 0.4, -0.6)
     axes.set_title(f"{comparison.task}, {measure.metric}, {measure.split}")
     axes.margins(x=0.08)
-    _bare(axes)
+    bare(axes)
 
 
 def _score_line(axes: Axes, place: int, result: Result) -> None:
@@ -219,7 +219,7 @@ def _score_line(axes: Axes, place: int, result: Result) -> None:
     axes.annotate(label, (mean.mean, place), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
 
 
-def _bare(axes: Axes) -> None:
+def bare(axes: Axes) -> None:
     """Names on the left need no axis line, no ticks and no horizontal rules."""
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
@@ -243,7 +243,7 @@ def _title(words: str, synthetic: bool) -> str:
     return f"{words} (synthetic text)" if synthetic else words
 
 
-def _middle_cut(name: str, longest: int = 34) -> str:
+def middle_cut(name: str, longest: int = 34) -> str:
     """A path keeps its head and its tail, which tell it apart."""
     if len(name) <= longest:
         return name
@@ -261,8 +261,8 @@ def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with rc_context({**_STYLE, "svg.hashsalt": label}):
-        figure = Figure(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(h_pad=0.1))
+    with rc_context({**STYLE, "svg.hashsalt": label}):
+        figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(h_pad=0.1))
         draw(figure)
         text = StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))

@@ -57,11 +57,41 @@ def test_medical_words_by_group_and_the_longest_broken() -> None:
     assert (broken["word"], broken["cut"]) == ("hypertension", "hyper|tension")
 
 
+def test_medical_words_by_the_letter_of_their_code() -> None:
+    terms = [Term("Hypertension", "hypertension", "vessels", "I"), Term("douleur tension", "pain", "signs", "")]
+    frame = vocabulary.medical_words({"t": word_piece()}, terms, "fr", by="icd10")
+    assert list(zip(frame["word"], frame["group"], strict=True)) == [("hypertension", "I")]
+
+
+def test_no_terms_give_frames_without_rows() -> None:
+    frame = vocabulary.medical_words({"t": word_piece()}, [], "fr")
+    assert vocabulary.one_piece_share(frame).empty
+    assert vocabulary.one_piece_share(frame, by_group=True).empty
+    assert vocabulary.longest_broken(frame, "t").empty
+
+
+def test_effective_lengths_take_all_corpora_together_and_tell_the_gain() -> None:
+    shorter = word_piece("hypertension")
+    corpora = {"one": TEXTS, "two": ["une hypertension"]}
+    counted = vocabulary.pieces_per_word({"old": word_piece(), "new": shorter}, corpora, "fr")
+    frame = vocabulary.effective_lengths(counted, "old")
+    assert list(frame["pieces"]) == [*vocabulary.LENGTHS] * 2
+    # 12 words: 14 pieces with the old one, 12 with the new one.
+    assert list(frame["words"])[::3] == [int(510 * 12 / 14), 510]
+    assert frame["gain"].iloc[0] == 0
+    assert frame["gain"].iloc[-1] == pytest.approx(14 / 12 - 1)
+    with pytest.raises(InputError, match=r"other: not among .*: old, new"):
+        vocabulary.effective_lengths(counted, "other")
+
+
 def test_changes_lists_the_words_that_are_cut_otherwise_and_no_other() -> None:
     frame = vocabulary.changes(word_piece(), word_piece("hypertension"), TEXTS, "fr")
     assert list(frame["word"]) == ["hypertension"]
     assert list(frame["fewer"]) == [1]
     assert frame.attrs["words"] == 10
+    assert vocabulary.shares_changed(frame) == (pytest.approx(0.1), 0)
+    back = vocabulary.changes(word_piece("hypertension"), word_piece(), TEXTS, "fr")
+    assert vocabulary.shares_changed(back) == (pytest.approx(0.1), pytest.approx(0.1))
 
 
 def test_overlap_is_by_what_pieces_stand_for() -> None:
