@@ -59,8 +59,8 @@ class Example:
     options: tuple[tuple[str, str], ...] = ()
 
 
-def _checked(span: Span, text: str, expected: str, where: str) -> Span:
-    """The span, if its offsets give the annotated string; else an error that shows both."""
+def checked(span: Span, text: str, expected: str, where: str) -> Span:
+    """The span, if its offsets give the annotated string; else an InputError that shows both."""
     inside = all(0 <= start < end <= len(text) for start, end in span.fragments)
     found = span.surface(text) if inside else ""
     if not inside or found != expected:
@@ -73,7 +73,7 @@ def _checked(span: Span, text: str, expected: str, where: str) -> Span:
     return span
 
 
-def _sorted(spans: Iterable[Span]) -> tuple[Span, ...]:
+def in_order(spans: Iterable[Span]) -> tuple[Span, ...]:
     return tuple(sorted(set(spans)))
 
 
@@ -114,7 +114,7 @@ def read_brat(path: Path, *, source: str, label_from: str = "type", skip: tuple[
         document = Document(name[:-4], decode(files[name], f"{path}: {name}"), source)
         lines = decode(files[annotations], f"{path}: {annotations}").split("\n")
         spans = _brat_spans(lines, document.text, f"{path}: {annotations}", label_from)
-        yield Example(document.id, document, _sorted(spans))
+        yield Example(document.id, document, in_order(spans))
 
 
 def _brat_files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -174,7 +174,7 @@ def _brat_spans(lines: list[str], text: str, where: str, label_from: str) -> Ite
         if label_from == "note_group" and mention not in groups:
             raise InputError(f"{place}: {mention} has no # note with its semantic group; add it")
         for name in groups[mention] if label_from == "note_group" else [label]:
-            yield _checked(Span(pairs, name), text, expected, place)
+            yield checked(Span(pairs, name), text, expected, place)
 
 
 # --- CoNLL ------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def _conll_example(blocks: list[list[tuple[str, str]]], identity: str, source: s
         position -= 1  # the closing tag is no token
         parts.append(" ".join(token for token, _ in block))
     document = Document(identity, "\n".join(parts), source)
-    return Example(identity, document, _sorted(spans))
+    return Example(identity, document, in_order(spans))
 
 
 # --- tables and JSON --------------------------------------------------------------------------------
@@ -346,8 +346,8 @@ def _json_gold(value: object, column: str, text: str, place: str) -> Gold:
             raise InputError(
                 f"{place}: {item!r} in '{column}' is neither a label nor a span (start, end, label, text)"
             ) from error
-        spans.append(_checked(span, text, expected, place))
-    return _sorted(spans)
+        spans.append(checked(span, text, expected, place))
+    return in_order(spans)
 
 
 # --- CodiEsp ----------------------------------------------------------------------------------------

@@ -3,13 +3,15 @@
 import datetime
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError, nearest
 
 Access = Literal["open", "request", "gated", "local"]
+Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers"]
+Reader = Literal["brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad"]
 _HERE = Path(__file__).parent
 
 
@@ -80,11 +82,11 @@ class TaskSpec(Record):
     """
 
     name: str
-    kind: Literal["ner", "multilabel", "classification", "pairs", "choice"]
+    kind: Kind
     path: str | None = None
     hub: str | None = None
     address: str | None = None
-    reader: Literal["brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options"] | None = None
+    reader: Reader | None = None
     splits: Literal["hash"] | dict[Literal["train", "dev", "test"], str] = "hash"
     options: dict[str, str | int | bool | tuple[str, ...]] = {}
     file: str | None = None  # of a hashed task: which file in `path`, where there are several
@@ -101,9 +103,7 @@ class TaskSpec(Record):
     @model_validator(mode="after")
     def _readable(self) -> "TaskSpec":
         if self.path is not None and self.reader is None:
-            raise ValueError(
-                "a task with a path needs a reader: brat, conll, table, json, codiesp, nli4ct, pubmedqa, options"
-            )
+            raise ValueError(f"a task with a path needs a reader: {', '.join(get_args(Reader))}")
         if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
             raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
         return self

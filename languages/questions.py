@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .annotations import Example, read_archive
+from .annotations import Example, Span, checked, in_order, read_archive
 from .documents import Document, decode, read_text
 from .errors import InputError
 
@@ -95,6 +95,29 @@ def read_options(
         seen[name] = seen.get(name, 0) + 1
         name = name if seen[name] == 1 else f"{name}#{seen[name]}"
         yield Example(name, Document(name, str(row[question]), source), gold, options=tuple(named.items()))
+
+
+def read_squad(path: Path, *, source: str) -> Iterator[Example]:
+    """SQuAD's JSON, 1.1 or 2.0 (RadQA; BioASQ as SQuAD): a question to a paragraph, its answers and their places.
+
+    The gold is the set of distinct answer spans, empty where the question has none. InputError for an answer that
+    is not at its place.
+    """
+    value = _json(path)
+    if not isinstance(value, dict) or not isinstance(value.get("data"), list):
+        raise InputError(f"{path}: no list 'data' in it; a SQuAD file has data, paragraphs and qas")
+    for article in value["data"]:
+        for paragraph in article["paragraphs"]:
+            for asked in paragraph["qas"]:
+                name, text = str(asked["id"]), str(paragraph["context"])
+                place = f"{path}, question {name}"
+                spans = [_answer(entry, text, place) for entry in asked["answers"]]
+                yield Example(name, Document(name, text, source), in_order(spans), question=str(asked["question"]))
+
+
+def _answer(entry: dict[str, Any], text: str, place: str) -> Span:
+    start, said = int(entry["answer_start"]), str(entry["text"])
+    return checked(Span.of(start, start + len(said), "ANSWER"), text, said, place)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:

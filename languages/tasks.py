@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .annotations import (
     Example,
@@ -18,8 +17,8 @@ from .annotations import (
     read_table,
 )
 from .errors import InputError, nearest
-from .pack import TaskSpec
-from .questions import read_nli4ct, read_options, read_pubmedqa
+from .pack import Kind, TaskSpec
+from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
 
 _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "brat": read_brat,
@@ -30,6 +29,17 @@ _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "nli4ct": read_nli4ct,
     "pubmedqa": read_pubmedqa,
     "options": read_options,
+    "squad": read_squad,
+}
+
+
+_GOLD: dict[Kind, type] = {
+    "ner": tuple,
+    "answers": tuple,
+    "multilabel": frozenset,
+    "choice": frozenset,
+    "classification": str,
+    "pairs": str,
 }
 
 
@@ -139,19 +149,16 @@ def _short(spec: TaskSpec, example: Example) -> Example:
 def _check(task: Task, root: Path) -> None:
     """A task that cannot be trained or scored is an error before anything starts."""
     where = f"task {task.spec.name} ({root / (task.spec.path or '')})"
-    kinds: dict[str, Any] = {
-        "ner": tuple, "multilabel": frozenset, "classification": str, "pairs": str, "choice": frozenset,
-    }  # fmt: skip
     for split, examples in (("train", task.train), ("dev", task.dev), ("test", task.test)):
         if not examples:
             raise InputError(f"{where}: no documents in {split}; give it more documents or other splits")
         for example in examples:
-            if not isinstance(example.gold, kinds[task.spec.kind]):
+            if not isinstance(example.gold, _GOLD[task.spec.kind]):
                 raise InputError(
                     f"{where}: {example.id} has {type(example.gold).__name__} gold, which is not "
                     f"{task.spec.kind}; correct 'kind', or 'label_separator' in the options"
                 )
-            if task.spec.kind == "pairs" and not example.question:
+            if task.spec.kind in ("pairs", "answers") and not example.question:
                 raise InputError(f"{where}: {example.id} has no question; name its column in the options")
             if task.spec.kind == "choice" and len(example.options) < 2:
                 raise InputError(f"{where}: {example.id} has {len(example.options)} options; a choice needs two")

@@ -14,6 +14,7 @@ from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.settings import Eval
+from medlingua.recipes.tasks.answers import Answers
 from medlingua.recipes.tasks.choice import Choice
 from medlingua.recipes.tasks.labels import Labels
 from medlingua.recipes.tasks.ner import Ner
@@ -68,12 +69,14 @@ def score_models(
                 append_row(results, *cell)
 
 
-def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels | Pairs | Choice:
+def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels | Pairs | Choice | Answers:
     match task.spec.kind:
         case "ner":
             return Ner(task, encoder, spacy)
         case "pairs":
             return Pairs(task, encoder)
+        case "answers":
+            return Answers(task, encoder)
         case "choice":
             return Choice(task, encoder)
         case _:
@@ -134,6 +137,8 @@ def _keep(folder: Path, name: str, model: TaskModel, seed: int, fitted: Fitted) 
 
 
 def _ordered(said: Iterable[Any]) -> list[Any]:
+    if isinstance(said, list):  # answers, the best first
+        return said
     return sorted(
         said, key=lambda item: (item.start, item.end, item.label) if isinstance(item, Span) else (0, 0, item)
     )
