@@ -10,8 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .errors import InputError, nearest
 
 Access = Literal["open", "request", "gated", "local"]
-Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers"]
-Reader = Literal["brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad"]
+Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations"]
+Reader = Literal[
+    "brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations"
+]
 _HERE = Path(__file__).parent
 
 
@@ -77,7 +79,8 @@ class TaskSpec(Record):
     """A labelled task. Without `path` it is only known by name: its files are brought by the user.
 
     `splits` maps train, dev and test to a file or folder under `path`, or is "hash": 70/10/20 by a hash of
-    the document (of the `group` column where one is named). `options` go to the reader by name.
+    the document (of the `group` column where one is named); "ranked": of so many groups, in the order of their
+    hashes, for sets of few documents. `options` go to the reader by name.
     `label_prefix` keeps that many characters of each code. `long`: documents that pass 512 tokens.
     """
 
@@ -87,10 +90,11 @@ class TaskSpec(Record):
     hub: str | None = None
     address: str | None = None
     reader: Reader | None = None
-    splits: Literal["hash"] | dict[Literal["train", "dev", "test"], str] = "hash"
+    splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], str] = "hash"
     options: dict[str, str | int | bool | tuple[str, ...]] = {}
     file: str | None = None  # of a hashed task: which file in `path`, where there are several
     group: str | None = None
+    negative: str | None = None  # of relations: the label of a pair without one
     label_prefix: int | None = Field(default=None, gt=0)
     licence: str = ""
     licence_source: str = ""

@@ -19,6 +19,7 @@ from .annotations import (
 from .errors import InputError, nearest
 from .pack import Kind, TaskSpec
 from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
+from .relations import read_e3c_relations
 
 _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "brat": read_brat,
@@ -30,6 +31,7 @@ _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "pubmedqa": read_pubmedqa,
     "options": read_options,
     "squad": read_squad,
+    "e3c_relations": read_e3c_relations,
 }
 
 
@@ -40,6 +42,7 @@ _GOLD: dict[Kind, type] = {
     "choice": frozenset,
     "classification": str,
     "pairs": str,
+    "relations": str,
 }
 
 
@@ -85,11 +88,11 @@ def available(spec: TaskSpec, root: Path) -> bool:
 def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
     """The split names (or "hash") and what to read for each."""
     folder = root / (spec.path or "")
-    if spec.splits != "hash":
+    if isinstance(spec.splits, dict):
         return {split: folder / name for split, name in spec.splits.items()}
     if spec.file is not None:
         return {"hash": folder / spec.file}
-    if spec.reader in ("brat", "codiesp") or not folder.is_dir():
+    if spec.reader in ("brat", "codiesp", "e3c_relations") or not folder.is_dir():
         return {"hash": folder}
     # A table in a folder of its own: the data file is the one that is not a licence or a readme.
     tables = [file for file in sorted(folder.iterdir()) if _is_table(file)]
@@ -129,7 +132,8 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
         for split, place in _places(spec, root).items()
     }
     if "hash" in parts:
-        parts = _divide(parts["hash"], spec.group, (("train", 70), ("dev", 80), ("test", 100)))
+        bounds = (("train", 70), ("dev", 80), ("test", 100))
+        parts = _divide(parts["hash"], spec.group, bounds, ranked=spec.splits == "ranked")
     elif "dev" not in parts:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
     task = Task(spec, language, parts["train"], parts["dev"], parts["test"])
@@ -160,6 +164,11 @@ def _check(task: Task, root: Path) -> None:
                 )
             if task.spec.kind in ("pairs", "answers") and not example.question:
                 raise InputError(f"{where}: {example.id} has no question; name its column in the options")
+            if task.spec.kind == "relations" and task.spec.negative not in task.labels:
+                raise InputError(
+                    f"{where}: relations need 'negative', the label of what is none; the labels are "
+                    f"{', '.join(task.labels)}"
+                )
             if task.spec.kind == "choice" and len(example.options) < 2:
                 raise InputError(f"{where}: {example.id} has {len(example.options)} options; a choice needs two")
     ids = Counter(example.id for example in (*task.train, *task.dev, *task.test))
@@ -168,14 +177,18 @@ def _check(task: Task, root: Path) -> None:
 
 
 def _divide(
-    examples: tuple[Example, ...], group: str | None, bounds: tuple[tuple[str, float], ...]
+    examples: tuple[Example, ...], group: str | None, bounds: tuple[tuple[str, float], ...], ranked: bool = False
 ) -> dict[str, tuple[Example, ...]]:
-    """Split by a hash that no order, machine or seed changes: each bound is a cumulative percentage."""
+    """Split by a hash that no order, machine or seed changes: each bound is a cumulative percentage, of the hashes'
+    range, or (`ranked`) of the groups in the order of their hashes."""
     parts: dict[str, list[Example]] = {name: [] for name, _ in bounds}
-    for example, key in zip(examples, _keys(examples, group), strict=True):
-        digest = hashlib.blake2b(key.encode(), digest_size=8).digest()
-        percent = int.from_bytes(digest, "big") / 2**64 * 100
-        parts[next(name for name, bound in bounds if percent < bound)].append(example)
+    keys = _keys(examples, group)
+    places = {key: int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") for key in keys}
+    percent = {key: place / 2**64 * 100 for key, place in places.items()}
+    if ranked:
+        percent = {key: (i + 0.5) / len(places) * 100 for i, key in enumerate(sorted(places, key=places.__getitem__))}
+    for example, key in zip(examples, keys, strict=True):
+        parts[next(name for name, bound in bounds if percent[key] < bound)].append(example)
     return {name: tuple(chosen) for name, chosen in parts.items()}
 
 

@@ -1,6 +1,7 @@
 """Document classification: one label (classification) or any number of them (multilabel).
 
-Protocols labels-single/1 and labels-multi/1. The document's tokens are averaged over all its windows, so the
+Protocols labels-single/1 and labels-multi/1; relations/1 for one label a marked pair of mentions, scored without the
+label of no relation. The document's tokens are averaged over all its windows, so the
 last word counts as the first. Multi-label decides by one threshold, chosen on dev before test is read.
 """
 
@@ -35,8 +36,11 @@ class Labels:
     def __init__(self, task: Task, encoder: Encoder) -> None:
         self.task, self._encoder = task, encoder
         self.multi = task.spec.kind == "multilabel"
+        self.negative = task.spec.negative if task.spec.kind == "relations" else None
         self.protocol = "labels-multi/1" if self.multi else "labels-single/1"
         self.main_metric = "micro-F1" if self.multi else "macro-F1"
+        if self.negative is not None:
+            self.protocol, self.main_metric = "relations/1", "micro-F1 of relations"
         self.labels = task.labels
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.labels))
         self._parts: dict[str, list[Labelled]] = {}
@@ -81,7 +85,10 @@ class Labels:
         return frozenset(self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
 
     def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
-        return label_scores([labels_of(e) for e in getattr(self.task, part)], decided, self.multi)
+        gold = [labels_of(e) for e in getattr(self.task, part)]
+        if self.negative is not None:
+            return relation_scores(gold, decided, self.negative)
+        return label_scores(gold, decided, self.multi)
 
     def majority(self, part: str) -> dict[str, float]:
         """The scores of always saying what train says most: its most frequent label."""
@@ -117,6 +124,20 @@ def micro_f1(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) 
     right = sum(len(g & d) for g, d in zip(gold, decided, strict=True))
     size = sum(len(g) + len(d) for g, d in zip(gold, decided, strict=True))
     return 2 * right / size if size else 0.0
+
+
+def relation_scores(
+    gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], negative: str
+) -> dict[str, float]:
+    """Micro precision, recall and F1 over all labels but the one of no relation."""
+    true, said = ([labels - {negative} for labels in side] for side in (gold, decided))
+    right = sum(len(g & d) for g, d in zip(true, said, strict=True))
+    found, there = sum(map(len, said)), sum(map(len, true))
+    return {
+        "micro-F1 of relations": micro_f1(true, said),
+        "precision of relations": right / found if found else 0.0,
+        "recall of relations": right / there if there else 0.0,
+    }
 
 
 def label_scores(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], multi: bool) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from medlingua.recipes.finetune import fit, joined, mean_of, read_whole, token_s
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.choice import Choice, choice_scores
+from medlingua.recipes.tasks.labels import Labels, relation_scores
 from medlingua.recipes.tasks.pairs import Pairs
 from medlingua.reports.read import read_scores
-from sklearn.metrics import jaccard_score
+from sklearn.metrics import f1_score, jaccard_score
 
 from .conftest import cases
 
@@ -114,3 +116,29 @@ def test_their_scores_are_kept_under_their_protocols(kind: Any, example: Any, ba
     assert {row.model for row in rows} == {"m", BASELINE}
     assert {row.protocol for row in rows} == {"pairs-single/1" if kind == "pairs" else "choice/1"}
     assert len((tmp_path / "predictions" / "asked-m-0.jsonl").read_text().splitlines()) == 13
+
+
+def test_relations_are_scored_without_those_that_are_none() -> None:
+    draw = np.random.default_rng(2)
+    names = np.array(["none", "none", "treats", "causes"])
+    gold, said = (draw.choice(names, 80) for _ in range(2))
+    scores = relation_scores([frozenset({g}) for g in gold], [frozenset({s}) for s in said], "none")
+    expected = f1_score(gold, said, labels=["causes", "treats"], average="micro")
+    assert scores["micro-F1 of relations"] == pytest.approx(expected)
+    nothing = relation_scores([frozenset({g}) for g in gold], [frozenset({"none"})] * 80, "none")
+    assert set(nothing.values()) == {0.0}
+
+
+def test_a_relation_task_learns_and_its_majority_answer_finds_nothing(encoder: Encoder) -> None:
+    def relation(number: int, draw: np.random.Generator) -> Example:
+        true = bool(draw.random() < 0.3)
+        text = "Le @ 130 @ est la # natrémie #." if true else "Le @ 130 @ et la # toux # du soir."
+        return Example(str(number), Document(str(number), text, "s"), "pertains-to" if true else "none")
+
+    task = a_task("relations", relation, (200, 30, 40))
+    task = replace(task, spec=task.spec.model_copy(update={"negative": "none"}))
+    model = Labels(task, encoder)
+    fitted = fit(encoder, model, Eval(epochs=12, min_steps=0, lr=3e-3, seeds=1), 0, nullcontext, lambda share: None)
+    assert model.protocol == "relations/1"
+    assert fitted.test["micro-F1 of relations"] > 0.8
+    assert model.majority("test")["micro-F1 of relations"] == 0
