@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.labels import Labels, label_scores
-from medlingua.recipes.tasks.ner import Ner, decode_tags, encode_tags, strict_scores
+from medlingua.recipes.tasks.ner import Ner, decode_tags, encode_tags, overlapping_f1, strict_scores
 from medlingua.reports.read import read_scores
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
@@ -431,3 +432,41 @@ def test_C7_a_longformer_is_read_with_the_global_tokens_it_was_trained_with(tmp_
         asked, never = (stock(ids, global_attention_mask=m).last_hidden_state[0, 1:-1] for m in (first, first * 0))
     torch.testing.assert_close(ours, asked, atol=1e-4, rtol=1e-4)
     assert (asked - never).abs().max() > 0.1
+
+
+SPANS = st.lists(
+    st.builds(
+        lambda a, n, label: Span.of(a, a + n, label), st.integers(0, 12), st.integers(1, 6), st.sampled_from("AB")
+    ),
+    max_size=4,
+    unique=True,
+)
+
+
+@given(SPANS, SPANS)
+@settings(max_examples=200, deadline=None)
+def test_overlapping_entities_are_matched_one_to_one_and_as_many_as_can_be(
+    gold: list[Span], said: list[Span]
+) -> None:
+    """Against all ways to pair them."""
+    few, many = sorted((gold, said), key=len)
+    most = max(
+        sum(a.label == b.label and a.start < b.end and b.start < a.end for a, b in zip(few, chosen, strict=True))
+        for chosen in permutations(many, len(few))
+    )
+    expected = 2 * most / (len(gold) + len(said)) if gold or said else 0.0
+    assert overlapping_f1([gold], [said]) == pytest.approx(expected)
+
+
+def test_V3_V4_the_metric_on_word_tags_is_what_strict_seqeval_reads(encoder: Encoder) -> None:
+    model = Ner(ner_task(), encoder, "fr")
+    gold = [e.gold for e in model.task.test]
+    said: list[Any] = [gold[1], gold[1][:1]]
+    tags = [
+        [encode_tags(spans, read.words) for spans in pair]
+        for read, *pair in zip(model.read("test"), gold, said, strict=True)
+    ]
+    expected = f1_score([g for g, _ in tags], [d for _, d in tags], mode="strict", scheme=IOB2)
+    scores = model.score("test", said)
+    assert scores["word tags entity micro-F1"] == pytest.approx(expected)
+    assert scores["strict entity micro-F1"] < scores["word tags entity micro-F1"] <= 1  # nested gold was lost
