@@ -136,6 +136,23 @@ def vocabulary(
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="STUDY.toml: arms of equal budgets.")],
+    lang: _Lang = None,
+    data: _Data = None,
+    allow: _Allow = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the study.")] = Path("runs/study"),
+) -> None:
+    """Several arms of one budget, trained, scored on the same tasks and compared."""
+    if lang is None:
+        raise InputError("--lang is needed: the language of the study")
+    from medlingua.recipes.settings import permissions
+    from medlingua.recipes.study import study as run
+
+    print(run(file, lang, data, permissions(allow or []), out))
+
+
+@app.command()
 def doctor(data: _Data = None) -> None:
     """What is installed and reachable, what lies in the data root, what this machine will use and why."""
     from medlingua.recipes.doctor import examine

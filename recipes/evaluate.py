@@ -11,8 +11,9 @@ from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Span
 from medlingua.languages.tasks import Task, labels_of
 from medlingua.recipes import machine
+from medlingua.recipes.cells import Cell, digest_of_model, digest_of_task, keep, name_of, read
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.finetune import Fitted, TaskModel, fit
+from medlingua.recipes.finetune import TaskModel, fit
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.answers import Answers
 from medlingua.recipes.tasks.choice import Choice
@@ -36,12 +37,16 @@ def score_models(
     *,
     allow: Iterable[Permission] = (),
     precision: machine.Precision,
+    cells: Path | None = None,
 ) -> None:
     """Fine-tune and score each model (name -> folder or hub id), into results.jsonl and predictions/.
 
-    Cells that results.jsonl holds already are not computed again.
+    Scores that results.jsonl holds already are not computed again. cells: a folder of cells kept by content, which
+    decide instead: results.jsonl is written anew from them, and what they lack is computed.
     """
     results = folder / "results.jsonl"
+    if cells is not None:
+        results.unlink(missing_ok=True)
     for task in tasks:
         if task.unseen:
             counted = ", ".join(f"{label} ({n})" for label, n in task.unseen.items())
@@ -60,13 +65,22 @@ def score_models(
                 None,
             ) not in done:
                 append_row(results, *_bounds(model))
+            digests = (digest_of_model(encoder), digest_of_task(task)) if cells is not None else None
             for seed in missing:
-                with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
-                    fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
-                _keep(folder / "predictions", name, model, seed, fitted)
-                note = f"epoch {fitted.epoch} by dev"
-                cell = [_score(model, name, metric, value, seed, note) for metric, value in fitted.test.items()]
-                append_row(results, *cell)
+                cell, kept = None, ""
+                if cells is not None and digests is not None:
+                    kept = name_of(*digests, model.protocol, settings, seed, precision.name)
+                    cell = read(cells, kept)
+                if cell is None:
+                    with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
+                        fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
+                    said = [[_plain(item) for item in _ordered(items)] for items in fitted.decided]
+                    cell = Cell(fitted.epoch, fitted.chosen, fitted.dev, fitted.test, said)
+                    if cells is not None:
+                        keep(cells, kept, cell)
+                _write_predictions(folder / "predictions", name, model, seed, cell)
+                note = f"epoch {cell.epoch} by dev"
+                append_row(results, *(_score(model, name, metric, v, seed, note) for metric, v in cell.test.items()))
 
 
 def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels | Pairs | Choice | Answers:
@@ -123,15 +137,13 @@ def _items(gold: Any) -> Iterable[Any]:
     return labels_of(gold) if isinstance(gold, str) else gold
 
 
-def _keep(folder: Path, name: str, model: TaskModel, seed: int, fitted: Fitted) -> None:
+def _write_predictions(folder: Path, name: str, model: TaskModel, seed: int, cell: Cell) -> None:
     """predictions/<task>-<model>-<seed>.jsonl: what was said of each test document, with dev's choices first."""
     folder.mkdir(exist_ok=True)
     head = {"task": model.task.spec.name, "model": name, "seed": seed, "protocol": model.protocol}
-    lines = [json.dumps({**head, "epoch": fitted.epoch, "chosen": fitted.chosen, "dev": fitted.dev})]
-    for example, said in zip(model.task.test, fitted.decided, strict=True):
-        lines.append(
-            json.dumps({"id": example.id, "predicted": [_plain(item) for item in _ordered(said)]}, ensure_ascii=False)
-        )
+    lines = [json.dumps({**head, "epoch": cell.epoch, "chosen": cell.chosen, "dev": cell.dev})]
+    for example, said in zip(model.task.test, cell.predicted, strict=True):
+        lines.append(json.dumps({"id": example.id, "predicted": said}, ensure_ascii=False))
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     write_whole(folder / f"{model.task.spec.name}-{safe}-{seed}.jsonl", "\n".join(lines) + "\n")
 

@@ -7,7 +7,7 @@ from medlingua.languages.errors import InputError
 from . import figures, tables
 from .page import templates
 from .quantities import count
-from .read import half_written, read_scores, write_whole
+from .read import half_written, read_arms, read_scores, write_whole
 from .scores import Comparison, by_protocol
 
 CAPTION = (
@@ -26,6 +26,7 @@ def write_comparison(folder: Path) -> Path:
         "name": folder.resolve().name,
         "caption": CAPTION,
         "incomplete": half_written(results),
+        "arms": tables.arms_table(arms.arms) if (arms := read_arms(folder)) else None,
         "synthetic": any(comparison.synthetic for group in groups.values() for comparison in group),
         "protocols": [
             (

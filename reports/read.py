@@ -11,7 +11,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from .rows import CertificateRow, CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, VocabularyRow
+from .rows import ArmsRow, CertificateRow, CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, VocabularyRow
 
 R = TypeVar("R")
 D = TypeVar("D", bound=BaseModel)
@@ -75,6 +75,11 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         key = (row.model, row.task, row.language, row.split, row.metric, row.protocol, row.seed)
         scores[key] = row
     return tuple(scores.values())
+
+
+def read_arms(folder: Path) -> ArmsRow | None:
+    """The arms of a study; None in the folder of another comparison."""
+    return _read_document(folder / "arms.json", ArmsRow)
 
 
 def read_rows(path: Path, kind: type[R]) -> list[R]:

@@ -2,7 +2,8 @@
 
 One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
 document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow), `vocabulary.json`
-(VocabularyRow, only where a run changed it) and `certificate.json` (CertificateRow, of a conversion).
+(VocabularyRow, only where a run changed it) and `certificate.json` (CertificateRow, of a conversion). A study's
+folder has `arms.json` (ArmsRow).
 `model/lineage.json` holds a `medlingua.languages.lineage.Lineage`.
 """
 
@@ -141,6 +142,24 @@ class VocabularyRow(Row):
     steps: int | None = None  # added pieces that only lead to others (BPE)
     examples: tuple[str, ...] = ()
     false_friends: tuple[str, ...] = ()  # copied rows whose piece is an English word of another meaning
+
+
+class ArmRow(Row):
+    """One arm of a study: what it was and what its training cost. None where nothing was trained or measured."""
+
+    name: str
+    strategy: str
+    base: str
+    tokens: int = 0
+    seconds: float | None = None
+    peak_memory_bytes: float | None = None
+    parameters: int | None = None
+    bits_before: float | None = None
+    bits_after: float | None = None
+
+
+class ArmsRow(Row):
+    arms: tuple[ArmRow, ...]
 
 
 class CheckRow(Row):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from medlingua.languages.lineage import Lineage
 
 from .intervals import Estimate, paired_difference
-from .quantities import count, percent, place, signed
-from .rows import CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
+from .quantities import count, duration, memory, percent, place, signed
+from .rows import ArmRow, CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
 from .scores import Comparison, Result, change, ranked, verdict
 
 if TYPE_CHECKING:
@@ -64,6 +64,29 @@ def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:
         for model in ("base", "vocabulary", "start", "trained")
         if (row := last.get(model))
     )
+
+
+def arms_table(arms: Sequence[ArmRow]) -> DataFrame:
+    """The arms of a study: what each started from, what it read and cost, bits per byte before and after."""
+    return _frame(
+        {
+            "Arm": row.name,
+            "Strategy": row.strategy,
+            "From": place(row.base),
+            "Tokens": count(row.tokens) if row.tokens else "–",
+            "Parameters": count(row.parameters) if row.parameters else "–",
+            "Training": duration(row.seconds) if row.seconds else "–",
+            "Peak memory": memory(row.peak_memory_bytes) if row.peak_memory_bytes else "–",
+            "Bits per byte": _bits(row),
+        }
+        for row in arms
+    )
+
+
+def _bits(row: ArmRow) -> str:
+    if row.bits_after is None:
+        return "–"
+    return f"{row.bits_after:.3f}" if row.bits_before is None else f"{row.bits_before:.3f} → {row.bits_after:.3f}"
 
 
 def corpora_table(corpora: CorporaRow) -> DataFrame:

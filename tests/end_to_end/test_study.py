@@ -1,0 +1,122 @@
+"""adapt study: arms of one budget, from a file to one page."""
+
+import json
+from pathlib import Path
+
+import pytest
+from medlingua.adapters.encoder import load
+from medlingua.languages.cases import synthetic_tasks
+from medlingua.languages.pack import load_pack
+from medlingua.recipes import cells
+from medlingua.recipes.settings import Eval
+
+from ..recipes.conftest import call
+
+SETTINGS = """
+tokens = 3_000
+[settings]
+train = {{ precision = "fp32", lr = 3e-3, batch_tokens = 256 }}
+data = {{ held_out = 0.2, paths = ["{corpus}"] }}
+eval = {{ tasks = ["synthetic_outcome"], seeds = 2, epochs = 1, min_steps = 0 }}
+"""
+ARMS = """
+[[arms]]
+name = "trained on"
+strategy = "continue"
+base = "{base}"
+[[arms]]
+name = "long"
+strategy = "convert"
+base = "arm:trained on"
+settings = {{ adapt = {{ length = 700, window = 16 }} }}
+[[arms]]
+name = "control"
+model = "{base}"
+"""
+
+
+@pytest.fixture
+def file(base: Path, corpus: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "study.toml"
+    path.write_text((SETTINGS + ARMS).format(base=base, corpus=corpus), encoding="utf-8")
+    return path
+
+
+def test_a_study_trains_scores_and_compares_and_then_does_nothing_twice(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["study", str(file), "--lang", "fr", "--out", str(tmp_path / "study")]
+    assert call(monkeypatch, line) == 0
+    page = Path(capsys.readouterr().out.strip().splitlines()[-1])
+    text = page.read_text(encoding="utf-8")
+    for part in ("trained on", "long", "control", "as it is", "synthetic_outcome", "Arms"):
+        assert part in text
+    arms = {row["name"]: row for row in json.loads((tmp_path / "study" / "arms.json").read_text())["arms"]}
+    assert arms["trained on"]["bits_after"] < arms["trained on"]["bits_before"]
+    assert 3_000 <= arms["long"]["tokens"] < 4_500
+    scores = [json.loads(row) for row in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
+    assert {(s["model"], s["seed"]) for s in scores} >= {(n, s) for n in arms for s in (0, 1)}
+
+    def never(*given: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("medlingua.recipes.evaluate.fit", never)
+    monkeypatch.setattr("medlingua.recipes.walk.train", never)
+    assert call(monkeypatch, line) == 0
+    again = [json.loads(row) for row in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
+    assert again == scores
+    # Under another name it is the same model; with another setting it is another cell.
+    renamed = file.read_text().replace('"control"', '"as it came"')
+    file.write_text(renamed)
+    assert call(monkeypatch, line) == 0
+    file.write_text(renamed.replace("epochs = 1", "epochs = 2"))
+    with pytest.raises(AssertionError, match="trained again"):
+        call(monkeypatch, line)
+
+
+def test_a_cell_is_named_by_all_that_it_depends_on(base: Path) -> None:
+    encoder = load(str(base))
+    task, other, _ = synthetic_tasks(load_pack("fr"), 7, (4, 2, 2), (40, 60))
+    model, same = cells.digest_of_model(encoder), cells.digest_of_model(load(str(base)))
+    assert model == same
+    first = cells.name_of(model, cells.digest_of_task(task), "p/1", Eval(), 0, "fp32")
+    elsewhere = Eval(tasks="none", seeds=9)
+    assert first == cells.name_of(same, cells.digest_of_task(task), "p/1", elsewhere, 0, "fp32")
+    changed = [
+        cells.name_of(model, cells.digest_of_task(other), "p/1", Eval(), 0, "fp32"),
+        cells.name_of(model, cells.digest_of_task(task), "p/2", Eval(), 0, "fp32"),
+        cells.name_of(model, cells.digest_of_task(task), "p/1", Eval(lr=1e-3), 0, "fp32"),
+        cells.name_of(model, cells.digest_of_task(task), "p/1", Eval(), 1, "fp32"),
+        cells.name_of(model, cells.digest_of_task(task), "p/1", Eval(), 0, "bf16"),
+    ]
+    next(encoder.model.parameters()).data[0, 0] += 1
+    changed.append(
+        cells.name_of(cells.digest_of_model(encoder), cells.digest_of_task(task), "p/1", Eval(), 0, "fp32")
+    )
+    assert len({first, *changed}) == 7
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('name = "long"', 'name = "trained on"', "two arms are called 'trained on'"),
+        ("arm:trained on", "arm:traind on", "did you mean 'trained on'"),
+        ('strategy = "convert"', 'strategy = "konvert"', "arms.1.strategy"),
+        (
+            'name = "control"\n',
+            'name = "control"\nstrategy = "scratch"\n',
+            "needs a strategy to train by, or a model",
+        ),
+        ("tokens = 3_000", "tokens = 0", "tokens"),
+        ("batch_tokens = 256", "batch_tokns = 256", "did you mean 'train.batch_tokens'"),
+        ("synthetic_outcome", "synthetic_outcom", "did you mean 'synthetic_outcome'"),
+    ],
+)
+def test_a_study_that_cannot_be_is_told_before_anything_is_trained(
+    before: str, after: str, told: str, file: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    file.write_text(file.read_text().replace(before, after, 1))
+    assert call(monkeypatch, ["study", str(file), "--lang", "fr", "--out", str(tmp_path / "study")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
