@@ -6,7 +6,7 @@ document), so a resumed run sees what the uninterrupted one would have seen (TRA
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from medlingua.adapters.packed import Packed, pack
@@ -151,8 +151,14 @@ class Batch(NamedTuple):
     after: Place
 
 
+class Chunks(Protocol):
+    """Whatever gives chunks from any place on, without end."""
+
+    def chunks(self, place: Place) -> Iterator[Chunk]: ...
+
+
 def batches(
-    stream: Stream,
+    stream: Chunks,
     place: Place,
     batch_tokens: int,
     micro_tokens: int,

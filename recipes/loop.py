@@ -4,7 +4,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
@@ -26,6 +26,8 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.objective import Distilled, MaskedLM, masker
 from medlingua.recipes.replaced_tokens import Beside, ReplacedTokens
 from medlingua.recipes.settings import Phase, Run, Train
+from medlingua.recipes.term_stream import Concept, TermStream
+from medlingua.recipes.terms import Terms
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
 from torch.utils.hooks import RemovableHandle
@@ -55,13 +57,14 @@ def train(
     evaluate: Evaluate,
     source: Encoder | None = None,
     new_rows: torch.Tensor | None = None,
+    concepts: Sequence[Concept] = (),
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
     Writes metrics.jsonl and checkpoints/ in `folder`. Raises Interrupted after saving, and InputError on a
     loss that is not finite. The encoder's model is trained in place, in fp32 master weights. source: the model
     before a conversion, for the phases that learn from it and for positions that change gradually. new_rows: ids of
-    the pieces that the base did not have, for phases that train their rows alone.
+    the pieces that the base did not have, for phases that train their rows alone. concepts: for phases of kind terms.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
@@ -108,11 +111,16 @@ def train(
                     raise ValueError("a phase of kind distil needs the source to learn from")
                 context = min(context, source.length)
                 objective = Distilled(encoder, source)
+            stream: Stream | TermStream
+            if phase.kind == "terms":
+                objective = Terms(encoder)
+                stream = TermStream(concepts, encoder.tokenizer, context, number, run.train.seed)
+            else:
+                stream = Stream(
+                    shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
+                    masker(encoder.tokenizer, phase.unit, phase.mask_rate),
+                )  # fmt: skip
             objective = accelerator.prepare(objective)
-            stream = Stream(
-                shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
-                masker(encoder.tokenizer, phase.unit, phase.mask_rate),
-            )  # fmt: skip
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
@@ -267,7 +275,7 @@ def _crossed(before: int, after: int, every: int) -> bool:
 
 
 def _ahead(
-    stream: Stream,
+    stream: Stream | TermStream,
     state: Checkpoint,
     settings: Train,
     first_position: int,

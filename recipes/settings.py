@@ -81,8 +81,9 @@ class Adapt(Settings):
 
 
 class Objective(Settings):
-    # distil: hidden states of the model before --strategy convert. rtd: replaced tokens, ELECTRA's alone.
-    kind: Literal["mlm", "distil", "rtd"] = "mlm"
+    # distil: hidden states of the model before --strategy convert. rtd: replaced tokens, ELECTRA's
+    # alone. terms: names of one thing brought together, from the pack's term lists under data.root.
+    kind: Literal["mlm", "distil", "rtd", "terms"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     compounds: Literal["whole", "parts"] = "whole"  # what a word is where compounds are written as one (German)
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
@@ -128,7 +129,7 @@ class Phase(Settings):
 
     name: str = "train"
     tokens: int = Field(ge=0)
-    kind: Literal["mlm", "distil", "rtd"] = "mlm"
+    kind: Literal["mlm", "distil", "rtd", "terms"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     parameters: Literal["all", "head", "rows"] = "all"

@@ -22,7 +22,8 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.recipes import convert, held_out, machine, scratch, vocabulary
+from medlingua.languages.terms import read_terms
+from medlingua.recipes import convert, held_out, machine, scratch, terms, vocabulary
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, prepare, training_texts
@@ -34,11 +35,12 @@ from medlingua.recipes.plan import decide, measured_seconds, told
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
 from medlingua.recipes.tasks_at_hand import AtHand, find
+from medlingua.recipes.term_stream import Concept, concepts_of
 from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
-from medlingua.reports.rows import CostRow, EvalRow
+from medlingua.reports.rows import CostRow, EvalRow, Score
 
 _HEAD_LR = 1e-3  # of a fresh masked-LM head trained alone: nothing learnt can be spoilt
 
@@ -119,7 +121,8 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     rows = None
     if base_name and any(phase.parameters == "rows" for phase in run.phases):
         rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
-    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows)
+    learnt, asked = _concepts(run, pack)
+    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt)
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
         _settle_global_projections(encoder)
     if run.strategy == "convert" and run.tokens:
@@ -128,6 +131,8 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
     _save(run, encoder, prepared, folder)
+    if learnt:
+        _score_terms(run, base_name, encoder, learnt, asked, pack, folder)
     models = {"base": base_name} if base_name else {}
     models["trained"] = str(folder / "model")
     score_models(models, at_hand.tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision)
@@ -365,6 +370,38 @@ def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
     encoders.save(encoders.with_lineage(encoder, lineage), partial, sample=sample)
     shutil.rmtree(folder / "model", ignore_errors=True)
     partial.rename(folder / "model")
+
+
+def _concepts(run: Run, pack: Pack) -> tuple[list[Concept], list[Concept]]:
+    """The things of the pack's terms, to learn and held out; none where no phase learns them."""
+    if all(phase.kind != "terms" for phase in run.phases):
+        return [], []
+    if run.data.root is None:
+        raise InputError("objective.kind terms reads the pack's term lists: say where they lie with --data ROOT")
+    return concepts_of(read_terms(pack, Path(run.data.root)))
+
+
+def _score_terms(
+    run: Run, base: str, encoder: Encoder, learnt: list[Concept], asked: list[Concept], pack: Pack, folder: Path
+) -> None:
+    """Retrieval across languages by the base and by what was trained, once."""
+    task = f"terms_{pack.code}"
+    if any(score.task == task for score in read_run(folder).scores):
+        return
+    rows = []
+    for name in ("base", "trained") if base else ("trained",):
+        model = encoder if name == "trained" else _unchanged(run, base)
+        model.model.eval().to(machine.device())
+        for metric, value in terms.retrieval(model, learnt, asked, name).items():
+            queries = sum(len(concept.names) - 1 for concept in asked)
+            rows.append(
+                Score(
+                    model=name, task=task, language=pack.code, split="test", metric=metric, protocol=terms.PROTOCOL,
+                    value=value, seed=None, examples=queries, gold=queries,
+                    note=f"among the English names of {len(learnt) + len(asked):,} things",
+                )
+            )  # fmt: skip
+    append_row(folder / "results.jsonl", *rows)
 
 
 def _write_cost(folder: Path, state: Checkpoint, began: float, joules: float | None) -> None:

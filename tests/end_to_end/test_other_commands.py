@@ -1,5 +1,6 @@
 """evaluate, report, plan, doctor and fetch, as a person gives them."""
 
+import gzip
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ..recipes.conftest import call
 from .conftest import ENVIRONMENT
 
 BYTES = json.dumps({"text": "Le patient a de la fièvre."}).encode() * 40_000
@@ -194,3 +196,25 @@ def test_what_cannot_be_fetched_is_named(words: list[str], named: str, tmp_path:
     done = fetch("http://127.0.0.1:9/notes", tmp_path, *words)
     assert done.returncode == 2
     assert named in done.stderr
+
+
+def test_a_run_trains_term_embeddings_and_scores_their_retrieval(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [*command[1:], "--set", "objective.kind=terms", "--set", "train.precision='fp32'"]
+    line += ["--set", "train.tokens=6_000", "--set", "train.lr=1e-3", "--set", "eval.tasks='none'"]
+    assert call(monkeypatch, [*line, "--out", str(tmp_path / "none")]) == 2
+    assert "--data ROOT" in capsys.readouterr().err
+    terms = tmp_path / "root" / "terms"
+    terms.mkdir(parents=True)
+    signs = {"pain": "douleur", "fever": "fièvre", "cough": "toux", "bleeding": "saignement"}
+    rows = [f"{en} {i}\tfr\t{fr} {i}\tmade" for en, fr in signs.items() for i in range(20)]
+    table = "\n".join(["en\tlang\ttranslation\torigin", *rows]) + "\n"
+    (terms / "dictionary_en_fr_es_de.tsv.gz").write_bytes(gzip.compress(table.encode()))
+    out = tmp_path / "run"
+    assert call(monkeypatch, [*line, "--data", str(tmp_path / "root"), "--out", str(out)]) == 0
+    scores = [json.loads(row) for row in (out / "results.jsonl").read_text().splitlines()]
+    ranks = {(s["model"], s["metric"]): s["value"] for s in scores}
+    assert {s["protocol"] for s in scores} == {"terms-retrieval/1"}
+    assert ranks["trained", "MRR"] > ranks["base", "MRR"]
+    assert "terms_fr" in (out / "report.html").read_text(encoding="utf-8")
