@@ -18,13 +18,14 @@ from medlingua.reports.read import write_whole
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one fine-tuning run found. predicted: an entry a test document, as plain JSON."""
+    """What one fine-tuning run found. predicted, tallies: an entry a test document, as plain JSON."""
 
     epoch: int
     chosen: dict[str, float]
     dev: dict[str, float]
     test: dict[str, float]
     predicted: list[Any]
+    tallies: list[list[float]]
 
 
 def digest_of_model(encoder: Encoder) -> str:

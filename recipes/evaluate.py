@@ -75,7 +75,8 @@ def score_models(
                     with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
                         fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
                     said = [[_plain(item) for item in _ordered(items)] for items in fitted.decided]
-                    cell = Cell(fitted.epoch, fitted.chosen, fitted.dev, fitted.test, said)
+                    tallies = model.tallies("test", fitted.decided).astype(float).tolist()
+                    cell = Cell(fitted.epoch, fitted.chosen, fitted.dev, fitted.test, said, tallies)
                     if cells is not None:
                         keep(cells, kept, cell)
                 _write_predictions(folder / "predictions", name, model, seed, cell)
@@ -140,10 +141,13 @@ def _items(gold: Any) -> Iterable[Any]:
 def _write_predictions(folder: Path, name: str, model: TaskModel, seed: int, cell: Cell) -> None:
     """predictions/<task>-<model>-<seed>.jsonl: what was said of each test document, with dev's choices first."""
     folder.mkdir(exist_ok=True)
-    head = {"task": model.task.spec.name, "model": name, "seed": seed, "protocol": model.protocol}
+    head = {
+        "task": model.task.spec.name, "language": model.task.language, "model": name, "seed": seed,
+        "protocol": model.protocol, "metric": model.main_metric, "tally": model.tally,
+    }  # fmt: skip
     lines = [json.dumps({**head, "epoch": cell.epoch, "chosen": cell.chosen, "dev": cell.dev})]
-    for example, said in zip(model.task.test, cell.predicted, strict=True):
-        lines.append(json.dumps({"id": example.id, "predicted": said}, ensure_ascii=False))
+    for example, said, tally in zip(model.task.test, cell.predicted, cell.tallies, strict=True):
+        lines.append(json.dumps({"id": example.id, "predicted": said, "tally": tally}, ensure_ascii=False))
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     write_whole(folder / f"{model.task.spec.name}-{safe}-{seed}.jsonl", "\n".join(lines) + "\n")
 

@@ -17,6 +17,7 @@ from medlingua.adapters.packed import hidden_states, pack
 from medlingua.languages.errors import InputError
 from medlingua.languages.tasks import Task
 from medlingua.recipes.settings import Eval
+from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
 DROPOUT = 0.1
@@ -134,6 +135,7 @@ class TaskModel(Protocol):
 
     protocol: str
     main_metric: str
+    tally: Tally
     task: Task
     head: nn.Linear
 
@@ -154,6 +156,9 @@ class TaskModel(Protocol):
 
     def score(self, part: str, decided: Sequence[Any]) -> dict[str, float]:
         """All metrics of the protocol."""
+
+    def tallies(self, part: str, decided: Sequence[Any]) -> np.ndarray:
+        """(documents, k): what each document adds to the main metric, as `reports.bootstrap` sums it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medlingua.languages.lineage import Lineage
 
+from .bootstrap import Difference, Tallies, against, holm
 from .intervals import Estimate, paired_difference
 from .quantities import count, duration, memory, percent, place, signed
 from .rows import ArmRow, CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
@@ -30,11 +31,12 @@ def score_table(comparisons: Sequence[Comparison]) -> DataFrame:
     return frame if any(result.is_baseline for result in results) else frame.drop(columns="Baselines")
 
 
-def ranking_table(comparison: Comparison) -> DataFrame:
-    """The models of one measure, best first, each against the best."""
+def ranking_table(comparison: Comparison, tallies: Tallies | None = None) -> DataFrame:
+    """The models of one measure, best first, each against the best: over the seeds, and with `tallies` over seeds and
+    documents, p-values corrected for the number of models."""
     results = ranked(comparison)
     best = next((result for result in results if not result.is_baseline), None)
-    return _frame(
+    columns = [
         {
             "Model": _model(result),
             "Mean": estimate_text(result.mean),
@@ -42,7 +44,30 @@ def ranking_table(comparison: Comparison) -> DataFrame:
             "Against the best": _against(best, result),
         }
         for result in results
-    )
+    ]
+    if tallies is not None and best is not None:
+        found = _over_documents(best, results, tallies)
+        corrected = dict(zip(found, holm([d.p_value for d in found.values()]), strict=True))
+        for row, result in zip(columns, results, strict=True):
+            row["Over documents"] = NOTHING
+            if difference := found.get(result.model):
+                row["Over documents"] = (
+                    f"{signed(difference.value)} ({signed(difference.low)} to {signed(difference.high)}), "
+                    f"p {corrected[result.model]:.3f}"
+                )
+    return _frame(columns)
+
+
+def _over_documents(best: Result, results: Sequence[Result], tallies: Tallies) -> dict[str, Difference]:
+    first = tallies.by_model.get(best.model, {})
+    found = {}
+    for result in results:
+        other = tallies.by_model.get(result.model)
+        if result is not best and other is not None:
+            difference = against(tallies.kind, first, other)
+            if difference is not None:
+                found[result.model] = difference
+    return found
 
 
 def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:

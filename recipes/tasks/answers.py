@@ -18,6 +18,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.tasks import Task
 from medlingua.recipes.finetune import Read, mean_of, read_whole
+from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
 _LONGEST = 40  # tokens of an answer
@@ -47,6 +48,7 @@ class Answers:
 
     protocol = "answers/1"
     main_metric = "F1"
+    tally: Tally = "mean"
 
     def __init__(self, task: Task, encoder: Encoder) -> None:
         self.task, self._encoder = task, encoder
@@ -124,6 +126,14 @@ class Answers:
         return [Span.of(start, end, LABEL) for _, start, end in said[:_RANKED]]
 
     def score(self, part: str, decided: Sequence[Sequence[Span]]) -> dict[str, float]:
+        means = self._rows(part, decided).mean(axis=0).tolist()
+        return dict(zip(("exact match", "F1", "lenient accuracy", "MRR"), means, strict=True))
+
+    def tallies(self, part: str, decided: Sequence[Sequence[Span]]) -> np.ndarray:
+        return self._rows(part, decided)[:, 1:2]
+
+    def _rows(self, part: str, decided: Sequence[Sequence[Span]]) -> np.ndarray:
+        """(documents, 4): exact match, F1, one of the ranked right, and over the place of the first right one."""
         examples: tuple[Example, ...] = getattr(self.task, part)
         language = self.task.language
         rows = []
@@ -137,8 +147,7 @@ class Answers:
                 (right[0], max(overlap(g, said[0], language) for g in gold), place is not None,
                  0.0 if place is None else 1 / (place + 1))
             )  # fmt: skip
-        means = np.mean(np.array(rows, dtype=np.float64), axis=0).tolist()
-        return dict(zip(("exact match", "F1", "lenient accuracy", "MRR"), means, strict=True))
+        return np.array(rows, dtype=np.float64)
 
 
 def spans_of(example: Example) -> tuple[Span, ...]:

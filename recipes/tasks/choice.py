@@ -15,6 +15,7 @@ from medlingua.languages.annotations import Example
 from medlingua.languages.tasks import Task
 from medlingua.recipes.finetune import Read, joined, mean_of, read_whole
 from medlingua.recipes.tasks.labels import labels_of, majority
+from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
 _THRESHOLDS = np.arange(0.05, 0.96, 0.05)
@@ -38,6 +39,7 @@ class Choice:
 
     protocol = "choice/1"
     main_metric = "exact match"
+    tally: Tally = "mean"
 
     def __init__(self, task: Task, encoder: Encoder) -> None:
         self.task, self._encoder = task, encoder
@@ -87,6 +89,10 @@ class Choice:
 
     def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
         return choice_scores([labels_of(e) for e in getattr(self.task, part)], decided)
+
+    def tallies(self, part: str, decided: Sequence[frozenset[str]]) -> np.ndarray:
+        gold = [labels_of(e) for e in getattr(self.task, part)]
+        return np.array([[float(g == d)] for g, d in zip(gold, decided, strict=True)])
 
     def majority(self, part: str) -> dict[str, float]:
         """The scores of always saying the option that is right most often in train."""

@@ -16,6 +16,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.tasks import Task
 from medlingua.recipes.finetune import Read, mean_of, read_whole
+from medlingua.reports.bootstrap import Tally
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
@@ -41,6 +42,7 @@ class Labels:
         self.main_metric = "micro-F1" if self.multi else "macro-F1"
         if self.negative is not None:
             self.protocol, self.main_metric = "relations/1", "micro-F1 of relations"
+        self.tally: Tally = "macro-F1" if self.main_metric == "macro-F1" else "micro-F1"
         self.labels = task.labels
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.labels))
         self._parts: dict[str, list[Labelled]] = {}
@@ -90,6 +92,14 @@ class Labels:
             return relation_scores(gold, decided, self.negative)
         return label_scores(gold, decided, self.multi)
 
+    def tallies(self, part: str, decided: Sequence[frozenset[str]]) -> np.ndarray:
+        gold = [labels_of(e) for e in getattr(self.task, part)]
+        if self.tally == "macro-F1":
+            return tallies_by_label(gold, decided)
+        none = frozenset() if self.negative is None else frozenset({self.negative})
+        pairs = ((g - none, d - none) for g, d in zip(gold, decided, strict=True))
+        return np.array([(len(g & d), len(d), len(g)) for g, d in pairs])
+
     def majority(self, part: str) -> dict[str, float]:
         """The scores of always saying what train says most: its most frequent label."""
         return self.score(part, [majority(self.task)] * len(getattr(self.task, part)))
@@ -124,6 +134,14 @@ def micro_f1(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) 
     right = sum(len(g & d) for g, d in zip(gold, decided, strict=True))
     size = sum(len(g) + len(d) for g, d in zip(gold, decided, strict=True))
     return 2 * right / size if size else 0.0
+
+
+def tallies_by_label(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) -> np.ndarray:
+    """(documents, 3 * labels): right, said and gold of each label of gold, one after the other."""
+    names = sorted(set().union(*gold))
+    return np.array(
+        [[(n in g and n in d, n in d, n in g) for n in names] for g, d in zip(gold, decided, strict=True)]
+    ).reshape(len(gold), -1)
 
 
 def relation_scores(

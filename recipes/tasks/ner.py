@@ -18,6 +18,7 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
 from medlingua.recipes.finetune import Read, read_whole
+from medlingua.reports.bootstrap import Tally
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import maximum_bipartite_matching
 from sklearn.metrics import f1_score
@@ -43,6 +44,7 @@ class Ner:
 
     protocol = "ner-strict/1"
     main_metric = "strict entity micro-F1"
+    tally: Tally = "micro-F1"
 
     def __init__(self, task: Task, encoder: Encoder, spacy: str) -> None:
         self.task, self._encoder, self._spacy = task, encoder, spacy
@@ -110,6 +112,11 @@ class Ner:
             "token weighted F1 with O": _weighted(true, said, None),
             "token weighted F1 without O": _weighted(true, said, entity) if entity else 0.0,
         }
+
+    def tallies(self, part: str, decided: Sequence[Sequence[Span]]) -> np.ndarray:
+        gold = [set(spans_of(example)) for example in getattr(self.task, part)]
+        said = [set(spans) for spans in decided]
+        return np.array([(len(g & d), len(d), len(g)) for g, d in zip(gold, said, strict=True)])
 
     def _of_tags(self, part: str, gold: Sequence[Sequence[Span]], decided: Sequence[Sequence[Span]]) -> float:
         """What seqeval reads in the tags: gold that flat tags cannot hold is gone, flattering nested sets (V4)."""

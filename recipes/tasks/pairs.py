@@ -14,7 +14,8 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.tasks import Task
 from medlingua.recipes.finetune import Read, mean_of, read_whole
-from medlingua.recipes.tasks.labels import label_scores, labels_of, majority
+from medlingua.recipes.tasks.labels import label_scores, labels_of, majority, tallies_by_label
+from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
 
@@ -29,6 +30,7 @@ class Pairs:
 
     protocol = "pairs-single/1"
     main_metric = "macro-F1"
+    tally: Tally = "macro-F1"
 
     def __init__(self, task: Task, encoder: Encoder) -> None:
         self.task, self._encoder = task, encoder
@@ -68,6 +70,9 @@ class Pairs:
 
     def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
         return label_scores([labels_of(e) for e in getattr(self.task, part)], decided, multi=False)
+
+    def tallies(self, part: str, decided: Sequence[frozenset[str]]) -> np.ndarray:
+        return tallies_by_label([labels_of(e) for e in getattr(self.task, part)], decided)
 
     def majority(self, part: str) -> dict[str, float]:
         """The scores of always saying what train says most."""

@@ -58,6 +58,7 @@ def test_answers_are_found_and_so_is_that_there_is_none(without: bool, encoder: 
     settings = Eval(epochs=12, min_steps=0, lr=3e-3, batch_documents=16, seeds=1)
     fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
     assert fitted.test["F1"] > 0.8
+    assert model.tallies("test", fitted.decided).mean() == pytest.approx(fitted.test["F1"])
     empty = [not said for said in fitted.decided]
     assert any(empty) == without
     assert fitted.test["exact match"] <= fitted.test["lenient accuracy"]

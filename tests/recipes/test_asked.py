@@ -22,6 +22,7 @@ from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.choice import Choice, choice_scores
 from medlingua.recipes.tasks.labels import Labels, relation_scores
 from medlingua.recipes.tasks.pairs import Pairs
+from medlingua.reports.bootstrap import metric_of, read_tallies
 from medlingua.reports.read import read_scores
 from sklearn.metrics import f1_score, jaccard_score
 
@@ -92,6 +93,8 @@ def test_what_is_asked_is_learnt(kind: Any, example: Any, made: Any, encoder: En
     model = made(task, encoder)
     settings = Eval(epochs=30 if kind == "pairs" else 6, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
     fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
+    tallies = model.tallies("test", fitted.decided)
+    assert metric_of(model.tally, tallies.sum(axis=0), len(tallies)) == pytest.approx(fitted.test[model.main_metric])
     assert fitted.test[model.main_metric] > model.majority("test")[model.main_metric] + 0.2
 
 
@@ -116,6 +119,10 @@ def test_their_scores_are_kept_under_their_protocols(kind: Any, example: Any, ba
     assert {row.model for row in rows} == {"m", BASELINE}
     assert {row.protocol for row in rows} == {"pairs-single/1" if kind == "pairs" else "choice/1"}
     assert len((tmp_path / "predictions" / "asked-m-0.jsonl").read_text().splitlines()) == 13
+    ((key, kept),) = read_tallies(tmp_path).items()
+    (score,) = [row.value for row in rows if row.model == "m" and row.metric == key[-1]]
+    tallies = kept.by_model["m"][0]
+    assert metric_of(kept.kind, tallies.sum(axis=0), len(tallies)) == pytest.approx(score)
 
 
 def test_relations_are_scored_without_those_that_are_none() -> None:
@@ -140,5 +147,7 @@ def test_a_relation_task_learns_and_its_majority_answer_finds_nothing(encoder: E
     model = Labels(task, encoder)
     fitted = fit(encoder, model, Eval(epochs=12, min_steps=0, lr=3e-3, seeds=1), 0, nullcontext, lambda share: None)
     assert model.protocol == "relations/1"
+    tallies = model.tallies("test", fitted.decided)
+    assert metric_of(model.tally, tallies.sum(axis=0), len(tallies)) == pytest.approx(fitted.test[model.main_metric])
     assert fitted.test["micro-F1 of relations"] > 0.8
     assert model.majority("test")["micro-F1 of relations"] == 0

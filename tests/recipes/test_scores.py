@@ -27,6 +27,7 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.labels import Labels, label_scores
 from medlingua.recipes.tasks.ner import Ner, decode_tags, encode_tags, overlapping_f1, strict_scores
+from medlingua.reports.bootstrap import metric_of
 from medlingua.reports.read import read_scores
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
@@ -468,5 +469,7 @@ def test_V3_V4_the_metric_on_word_tags_is_what_strict_seqeval_reads(encoder: Enc
     ]
     expected = f1_score([g for g, _ in tags], [d for _, d in tags], mode="strict", scheme=IOB2)
     scores = model.score("test", said)
+    tallies = model.tallies("test", said)
+    assert metric_of(model.tally, tallies.sum(axis=0), 2) == pytest.approx(scores["strict entity micro-F1"])
     assert scores["word tags entity micro-F1"] == pytest.approx(expected)
     assert scores["strict entity micro-F1"] < scores["word tags entity micro-F1"] <= 1  # nested gold was lost
