@@ -1,6 +1,6 @@
 """How the rows of a new vocabulary start."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -32,14 +32,16 @@ def replace_vocabulary(
     rows: RowStart = "mean",
     vectors: np.ndarray | None = None,
     mixtures: Mixtures | None = None,
+    false_friends: Collection[int] = (),
 ) -> tuple[Encoder, RowCounts]:
     """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied.
 
     rows: how the others start. "mean": from the mean of the old pieces of their surface; "length":
     from that mean by their letters, so that a stem counts more than an ending. "overlap": around the
     mean of all rows, as every method does where it knows nothing. "focus": from shared pieces that are like them
-    in `vectors` (V, D) of the new pieces (`focus.piece_vectors`). "wechsel": all rows but the special ones, also
-    of shared pieces, from the old pieces that `mixtures` names (`wechsel.mixtures`).
+    in `vectors` (V, D) of the new pieces (`focus.piece_vectors`), and so do `false_friends`, ids of the new
+    tokenizer whose old piece means something else (TRAPS T19); no row is mixed from them. "wechsel": all rows but
+    the special ones, also of shared pieces, from the old pieces that `mixtures` names (`wechsel.mixtures`).
 
     Special tokens are matched by role, pieces by their text and by whether they begin a word; words that
     `add_tokens` put beside the old model count as beginning one. The table is
@@ -55,7 +57,7 @@ def replace_vocabulary(
     elif rows == "overlap":
         sources = [source if source.exact else Source([]) for source in sources]
     elif rows == "focus":
-        sources = _focused(sources, vectors)
+        sources = _focused(sources, vectors, false_friends)
     elif rows == "wechsel":
         sources = _translated(sources, mixtures, tokenizer.all_special_ids)
     table = model.get_input_embeddings().weight
@@ -121,11 +123,11 @@ def _by_length(source: Source) -> Source:
     return source._replace(weights=lengths / lengths.sum()) if len(lengths) else source
 
 
-def _focused(sources: list[Source], vectors: np.ndarray | None) -> list[Source]:
+def _focused(sources: list[Source], vectors: np.ndarray | None, false_friends: Collection[int]) -> list[Source]:
     if vectors is None:
         raise ValueError("rows 'focus' need vectors of the new pieces")
-    shared = np.array([id for id, source in enumerate(sources) if source.exact])
-    wanted = np.array([id for id, source in enumerate(sources) if not source.exact], dtype=np.int64)
+    alike = [source.exact and id not in false_friends for id, source in enumerate(sources)]
+    shared, wanted = np.flatnonzero(alike), np.flatnonzero(np.logical_not(alike))
     mixed = list(sources)
     for id, (ids, weights) in zip(wanted, focus.mixtures(vectors, wanted, shared), strict=True):
         mixed[id] = Source([sources[i].ids[0] for i in ids], False, torch.from_numpy(weights))

@@ -44,12 +44,14 @@ def change(
     new.model_max_length = base.length
     vectors = piece_vectors(new, texts()) if run.adapt.rows == "focus" else None
     mixtures = _across(run, old, new, pack, texts()) if run.adapt.rows == "wechsel" else None
-    encoder, rows = replace_vocabulary(base, new, run.adapt.rows, vectors, mixtures)
+    friends = _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else {}
+    encoder, rows = replace_vocabulary(base, new, run.adapt.rows, vectors, mixtures, friends)
     found = {
         "shared": rows.shared,
         "averaged": rows.averaged,
         "fallback": rows.fallback,
-        "false_friends": _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else (),
+        "false_friends": tuple(word for word in pack.false_friends if word in friends.values()),
+        "false_friends_copied": run.adapt.rows not in ("focus", "wechsel"),
     }
     return encoder, row.model_copy(update=found)
 
@@ -134,11 +136,14 @@ def _told(texts: Iterator[str], what: str) -> Iterator[str]:
             bar.update(number, f"{number:,} documents")
 
 
-def _false_friends(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack) -> tuple[str, ...]:
-    """Whole words of the pack's list whose piece both tokenizers have: FOCUS and the like copy them too (T19)."""
-    both = old.get_vocab().keys() & new.get_vocab().keys()
-    begun = {surface(new, piece)[0].lower() for piece in both if not surface(new, piece)[1]}
-    return tuple(word for word in pack.false_friends if word in begun)
+def _false_friends(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack) -> dict[int, str]:
+    """Whole words of the pack's list whose piece both tokenizers have, by their new ids (T19)."""
+    known, wanted, found = old.get_vocab(), {*pack.false_friends}, {}
+    for piece, id in new.get_vocab().items():
+        text, inside = surface(new, piece)
+        if piece in known and not inside and text.lower() in wanted:
+            found[id] = text.lower()
+    return found
 
 
 def _pieces_per_word(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], spacy: str) -> float:

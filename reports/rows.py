@@ -141,7 +141,8 @@ class VocabularyRow(Row):
     other_words_changed: float | None = None  # share of the words of synthetic English cases cut otherwise
     steps: int | None = None  # added pieces that only lead to others (BPE)
     examples: tuple[str, ...] = ()
-    false_friends: tuple[str, ...] = ()  # copied rows whose piece is an English word of another meaning
+    false_friends: tuple[str, ...] = ()  # pieces of both vocabularies that are English words of another meaning
+    false_friends_copied: bool = True  # else their rows started from other pieces
 
 
 class ArmRow(Row):

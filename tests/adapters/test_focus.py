@@ -81,3 +81,22 @@ def test_T19_shared_rows_and_special_tokens_are_copied_and_the_others_are_not_al
     assert counts.averaged == 0 if rows == "overlap" else counts.averaged > 0
     likeness = torch.nn.functional.normalize(now[fresh]) @ torch.nn.functional.normalize(now[fresh]).T
     assert likeness.fill_diagonal_(0).max() < 0.999
+
+
+def test_T19_a_false_friend_starts_from_other_pieces_and_lends_its_row_to_none(build: Any, corpus: list[str]) -> None:
+    encoder = load(str(build("bert")))
+    old = encoder.tokenizer
+    table = encoder.model.get_input_embeddings().weight.detach().clone()
+    new = replacement(lambda: corpus, len(old) + 40, old)
+    vectors = piece_vectors(new, corpus)
+    known = old.get_vocab()
+    friend = next(id for piece, id in new.get_vocab().items() if piece in known and vectors[id].any())
+    there = known[new.convert_ids_to_tokens(friend)]
+    with torch.no_grad():  # its meaning is told apart from all others
+        encoder.model.get_input_embeddings().weight[there] = table[there] = 1e6
+    made, counts = replace_vocabulary(encoder, new, "focus", vectors, false_friends={friend})
+    now = made.model.get_input_embeddings().weight.detach()
+    assert now[friend].abs().max() < 10
+    assert counts.averaged >= 1
+    described = [id for id in range(len(new)) if vectors[id].any()]
+    assert now[described].abs().max() < 10

@@ -75,21 +75,29 @@ def test_rows_are_trained_first_or_not_at_all(
     assert "the vocabulary has none" in capsys.readouterr().err
 
 
-def test_T19_copied_false_friends_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`pain` and `main` are pieces of both vocabularies: their rows start with the English meaning; it is said."""
+@pytest.mark.parametrize(
+    ("rows", "told"), [("mean", "their rows copied all the same"), ("focus", "their rows started from other pieces")]
+)
+def test_T19_false_friends_are_listed_with_how_they_start(
+    rows: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pain` and `main` are pieces of both vocabularies: a copied row starts with the English meaning; it is said."""
     texts = [f"{text} Le pain et la main du patient vont bien." for text in cases(40, seed=3)]
     base = write_base(tmp_path / "base", size=700, texts=texts)
     corpus = write_jsonl(tmp_path / "notes.jsonl", texts)
     out = tmp_path / "run"
     line = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
     line += ["--out", str(out)]
-    for setting in ["adapt.vocabulary=replace", "adapt.new_pieces=700", "train.tokens=0", "eval.tasks='none'", FP32]:
+    settings = [f"adapt.rows={rows}", "adapt.vocabulary=replace", "adapt.new_pieces=700"]
+    for setting in [*settings, "train.tokens=0", "eval.tasks='none'", FP32]:
         line += ["--set", setting]
     assert call(monkeypatch, line) == 0
     row = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
     assert {"pain", "main"} <= set(row["false_friends"])
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "means something else in English, if the base is English: pain" in page
+    assert told in page
+    shared = row["new_size"] - row["averaged"] - row["fallback"]
+    assert row["shared"] == shared
 
 
 def test_too_few_candidates_leave_no_run_behind(
