@@ -13,7 +13,7 @@ from medlingua.adapters.wechsel import Mixtures
 from medlingua.languages.errors import InputError
 from transformers import PreTrainedTokenizerFast
 
-RowStart = Literal["mean", "length", "overlap", "focus", "wechsel"]
+RowStart = Literal["mean", "overlap", "focus", "wechsel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,7 @@ def replace_vocabulary(
 ) -> tuple[Encoder, RowCounts]:
     """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied.
 
-    rows: how the others start. "mean": from the mean of the old pieces of their surface; "length":
-    from that mean by their letters, so that a stem counts more than an ending. "overlap": around the
+    rows: how the others start. "mean": from the mean of the old pieces of their surface. "overlap": around the
     mean of all rows, as every method does where it knows nothing. "focus": from shared pieces that are like them
     in `vectors` (V, D) of the new pieces (`focus.piece_vectors`), and so do `false_friends`, ids of the new
     tokenizer whose old piece means something else (TRAPS T19); no row is mixed from them. "wechsel": all rows but
@@ -52,9 +51,7 @@ def replace_vocabulary(
     beside = {word.strip(): id for word, id in added_words(old).items()}
     sources = [_source(old, known, beside, tokenizer, id) for id in range(len(tokenizer))]
     places = {source.ids[0]: id for id, source in enumerate(sources) if source.exact}
-    if rows == "length":
-        sources = [source if source.exact else _by_length(source) for source in sources]
-    elif rows == "overlap":
+    if rows == "overlap":
         sources = [source if source.exact else Source([]) for source in sources]
     elif rows == "focus":
         sources = _focused(sources, vectors, false_friends)
@@ -109,18 +106,11 @@ def set_bias_to_frequencies(encoder: Encoder, counts: torch.Tensor) -> None:
 
 
 class Source(NamedTuple):
-    """Old ids that a new row starts from. exact: it is the same piece. weights: of a mixture; None for the mean.
-    lengths: characters that each of the ids stands for."""
+    """Old ids that a new row starts from. exact: it is the same piece. weights: of a mixture; None for the mean."""
 
     ids: list[int]
     exact: bool = False
     weights: torch.Tensor | None = None
-    lengths: tuple[int, ...] = ()
-
-
-def _by_length(source: Source) -> Source:
-    lengths = torch.tensor(source.lengths, dtype=torch.float64)
-    return source._replace(weights=lengths / lengths.sum()) if len(lengths) else source
 
 
 def _focused(sources: list[Source], vectors: np.ndarray | None, false_friends: Collection[int]) -> list[Source]:
@@ -159,12 +149,10 @@ def _source(old: Any, known: dict[str, int], beside: dict[str, int], new: Any, i
     # after a space, which byte-level pieces carry.
     encoding = old.backend_tokenizer.encode(f"a{text}" if inside else f" {text}", add_special_tokens=False)
     start = 1 if inside else 0
-    pieces = [
-        (id, max(1, end - max(begin, start)))
-        for id, (begin, end) in zip(encoding.ids, encoding.offsets, strict=True)
-        if end > start and id != old.unk_token_id
+    ids = [
+        i for i, (_, end) in zip(encoding.ids, encoding.offsets, strict=True) if end > start and i != old.unk_token_id
     ]
-    return Source([id for id, _ in pieces], lengths=tuple(length for _, length in pieces))
+    return Source(ids)
 
 
 def _rows(table: torch.Tensor, sources: list[Source]) -> torch.Tensor:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 _WIDTH, _WINDOW = 128, 5
 _MOST_TOKENS = 4_000_000
@@ -40,11 +40,24 @@ def piece_vectors(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
     width = min(_WIDTH, size - 2)
     found = _ppmi(counts)
     if found.nnz:
-        u, s, _ = svds(found, k=width, v0=np.ones(size) / np.sqrt(size))
-        vectors[:, :width] = u * np.sqrt(s)
+        vectors[:, :width] = _left_singular(found, width)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-8)
     return unit
+
+
+def _left_singular(matrix: csr_matrix, width: int) -> np.ndarray:
+    """The first left singular vectors, each by the root of its singular value: (V, width), columns in any order.
+
+    By eigsh on the Gram matrix, as scipy's svds does, which takes no generator for the vectors that a
+    matrix of low rank makes ARPACK draw: two runs would start from different rows.
+    """
+    size = matrix.shape[0]
+    gram = LinearOperator((size, size), matvec=lambda x: matrix.T @ (matrix @ x), dtype=np.float64)
+    values, right = eigsh(gram, k=width, v0=np.ones(size) / np.sqrt(size), rng=np.random.default_rng(0))
+    roots = np.maximum(values, 1e-12) ** 0.25
+    left: np.ndarray = (matrix @ right) / roots
+    return left
 
 
 def _ppmi(counts: csr_matrix) -> csr_matrix:

@@ -42,16 +42,17 @@ def change(
     old = base.tokenizer
     new, row = changed_tokenizer(run, old, pack, texts)
     new.model_max_length = base.length
-    vectors = piece_vectors(new, texts()) if run.adapt.rows == "focus" else None
-    mixtures = _across(run, old, new, pack, texts()) if run.adapt.rows == "wechsel" else None
+    start = run.adapt.rows or ("focus" if run.adapt.vocabulary == "replace" else "mean")
+    vectors = piece_vectors(new, _told(texts(), "likeness of pieces")) if start == "focus" else None
+    mixtures = _across(run, old, new, pack, texts()) if start == "wechsel" else None
     friends = _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else {}
-    encoder, rows = replace_vocabulary(base, new, run.adapt.rows, vectors, mixtures, friends)
+    encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends)
     found = {
         "shared": rows.shared,
         "averaged": rows.averaged,
         "fallback": rows.fallback,
         "false_friends": tuple(word for word in pack.false_friends if word in friends.values()),
-        "false_friends_copied": run.adapt.rows not in ("focus", "wechsel"),
+        "rows": start,
     }
     return encoder, row.model_copy(update=found)
 

@@ -136,13 +136,13 @@ class VocabularyRow(Row):
     shared: int  # rows copied from the same piece
     averaged: int  # rows started from the mean of old pieces
     fallback: int  # rows that no old piece described, started from the mean of all
+    rows: Literal["mean", "overlap", "focus", "wechsel"] = "mean"  # how the rows started that were not copied
     pieces_per_word_old: float
     pieces_per_word_new: float
     other_words_changed: float | None = None  # share of the words of synthetic English cases cut otherwise
     steps: int | None = None  # added pieces that only lead to others (BPE)
     examples: tuple[str, ...] = ()
     false_friends: tuple[str, ...] = ()  # pieces of both vocabularies that are English words of another meaning
-    false_friends_copied: bool = True  # else their rows started from other pieces
 
 
 class ArmRow(Row):

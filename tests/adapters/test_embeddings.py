@@ -197,22 +197,3 @@ def test_the_vocabulary_is_built_once_not_at_every_piece(build: Any, corpus: Any
     monkeypatch.setattr(PreTrainedTokenizerFast, "get_vocab", lambda self: calls.append(1) or get_vocab(self))
     replace_vocabulary(encoder, new)
     assert len(calls) < 5
-
-
-def test_longer_old_pieces_count_more_where_asked(build: Any, corpus: list[str]) -> None:
-    encoder = load(str(build("bert")))
-    old, table = encoder.tokenizer, encoder.model.get_input_embeddings().weight.detach().clone()
-    new = replacement(lambda: [*corpus, *WORDS * 40], len(old) + 60, old)
-    made, _ = replace_vocabulary(encoder, new, "length")
-    rows = made.model.get_input_embeddings().weight.detach()
-    checked = 0
-    for word in (piece for piece in new.get_vocab() if piece.isalpha() and piece not in old.get_vocab()):
-        pieces = old.tokenize(word)
-        if old.unk_token in pieces:
-            continue
-        lengths = torch.tensor([float(len(piece.removeprefix("##"))) for piece in pieces])
-        parts = table[old.convert_tokens_to_ids(pieces)]
-        expected = (lengths[:, None] * parts).sum(dim=0) / lengths.sum()
-        torch.testing.assert_close(rows[new.convert_tokens_to_ids(word)], expected)
-        checked += len(set(lengths.tolist())) > 1
-    assert checked > 1

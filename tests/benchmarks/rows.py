@@ -23,7 +23,7 @@ from medlingua.recipes.machine import describe
 from medlingua.reports.intervals import estimate, paired_difference
 from medlingua.reports.read import read_metrics
 
-STARTS = ("mean", "length", "overlap", "focus", "wechsel")
+STARTS = ("mean", "overlap", "focus", "wechsel")
 TOKENS, EVERY, PIECES = 300_000, 100_000, 8_000
 RESULTS = Path(__file__).parents[2] / "reports" / "results" / "benchmarks" / "rows.json"
 
