@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 STRATEGIES = ("convert", "continue", "scratch")
 # Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
 _USED_BY = {
-    ("head", "head_tokens", "head_lang"): ("continue", "convert"),
     ("length", "window"): ("convert", "scratch"),
     ("architecture", "size", "tokenizer", "carry"): ("scratch",),
     ("target", "theta", "scaling", "start", "start_share"): ("convert",),
@@ -257,6 +256,8 @@ def _needs(key: str) -> str:
 
 def _check_used(run: Run) -> None:
     default = Adapt()
+    if not run.base and run.adapt.head != default.head:
+        raise InputError("adapt.head is about a base without a masked-LM head: give the --base, or leave it out")
     for keys, strategies in _USED_BY.items():
         for key in keys:
             if run.strategy not in strategies and getattr(run.adapt, key) != getattr(default, key):

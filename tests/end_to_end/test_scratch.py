@@ -1,5 +1,6 @@
 """Training from nothing, as a person gives it."""
 
+import shutil
 import signal
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from medlingua.adapters.encoder import load, save
 from medlingua.adapters.fresh import fresh
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from ..recipes.conftest import call
@@ -66,6 +67,26 @@ def test_a_parent_gives_its_tokenizer_and_is_the_comparison(
     bits = {row["model"] for row in metrics_of(out) if "bits_per_byte" in row}
     assert bits == {"base", "start", "trained"}
     assert "all rows drawn at random" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_parent_without_a_head_gives_its_tokenizer_and_a_head_to_compare_with(
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parent = tmp_path / "parent"
+    shutil.copytree(base, parent)
+    weights = load_file(parent / "model.safetensors")
+    kept = {name: value for name, value in weights.items() if not name.startswith("cls.")}
+    save_file(kept, parent / "model.safetensors", metadata={"format": "pt"})
+    out = tmp_path / "run"
+    whole = [*line(corpus, out, "adapt.architecture=roberta", "eval.tasks='none'"), "--base", str(parent)]
+    assert call(monkeypatch, whole) == 2
+    assert "adapt.head=fresh" in capsys.readouterr().err
+    fresh_head = ["adapt.head=fresh", "adapt.head_tokens=2_000", "data.synthetic_documents=60"]
+    whole += [part for setting in fresh_head for part in ("--set", setting)]
+    assert call(monkeypatch, whole) == 0
+    assert len(load(str(out / "model")).tokenizer) == len(load(str(base)).tokenizer)
+    bits = {row["model"] for row in metrics_of(out) if "bits_per_byte" in row}
+    assert bits == {"base", "start", "trained"}
 
 
 def test_no_parent_and_no_new_tokenizer_says_what_to_do(

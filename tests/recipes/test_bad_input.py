@@ -138,6 +138,11 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
         ("adapt.carry weights", "--base"),
     ),
     (
+        "head of nothing",
+        flags("--strategy", "scratch", "--set", "adapt.head=fresh", "--base", ""),
+        ("adapt.head", "give the --base"),
+    ),
+    (
         "setting of continue",
         flags("--strategy", "scratch", "--set", "adapt.rows=focus"),
         ("adapt.rows says nothing to --strategy scratch", "adapt.carry"),
