@@ -25,6 +25,7 @@ from medlingua.reports.rows import Score
 
 BASELINE = "majority"
 PRIOR = "label shares"
+DICTIONARY = "dictionary"
 UPPER_BOUND = "flat tags, upper bound"
 
 
@@ -59,6 +60,8 @@ def score_models(
             encoder = encoders.load(where, allow=allow)
             encoder.model.to(machine.device())
             model = _task_model(task, encoder, spacy)
+            if settings.body == "frozen":
+                model.protocol += ", frozen body"
             if (BASELINE, task.spec.name, None) not in done and (
                 UPPER_BOUND,
                 task.spec.name,
@@ -107,6 +110,8 @@ def _bounds(model: TaskModel) -> Iterator[Score]:
     """What needs no training: the majority answer, or what flat tags can reach at best."""
     if isinstance(model, Ner):
         yield _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, "")
+        for metric, value in model.by_dictionary("test").items():
+            yield _score(model, DICTIONARY, metric, value, None, "train's mentions found again, word by word")
     elif isinstance(model, Labels | Pairs | Choice):
         for metric, value in model.majority("test").items():
             yield _score(model, BASELINE, metric, value, None, "always train's most frequent label")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 DROPOUT = 0.1
 _WARMUP = 0.1
+_PROBE_LR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,8 +183,11 @@ def fit(
 ) -> Fitted:
     """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once.
 
-    The encoder's weights are changed and put back. The seed draws the head, the order and the dropout.
+    The encoder's weights are changed and put back. The seed draws the head, the order and the dropout. With a frozen
+    body the head alone is learnt, on the states as they come, without dropout in the body.
     """
+    frozen = settings.body == "frozen"
+    body = [] if frozen else list(encoder.model.base_model.parameters())
     before = copy.deepcopy(encoder.model.state_dict())
     torch.manual_seed(seed)
     for module in model.head.modules():
@@ -193,12 +197,13 @@ def fit(
     model.head.to(encoder.device)
     set_dropout(encoder.model, DROPOUT)
     train = model.read("train")
-    parameters = [*encoder.model.base_model.parameters(), *model.head.parameters()]
+    parameters = [*body, *model.head.parameters()]
+    head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
     groups = [
-        {"params": list(encoder.model.base_model.parameters()), "peak": settings.lr},
-        {"params": list(model.head.parameters()), "peak": settings.head_lr or settings.lr},
+        {"params": body, "peak": settings.lr},
+        {"params": list(model.head.parameters()), "peak": head_lr},
     ]
-    optimizer = torch.optim.AdamW(groups, weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01, fused=True)
     rng = np.random.default_rng(seed)
     steps_per_epoch = max(1, len(list(_groups(train, np.arange(len(train)), settings))))
     epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
@@ -206,14 +211,16 @@ def fit(
     best: tuple[float, int, dict[str, Any], dict[str, Any]] | None = None
     done = 0
     for epoch in range(epochs):
-        encoder.model.train()
+        encoder.model.train(not frozen)
         for group in _groups(train, rng.permutation(len(train)), settings):
             share = done / steps
             factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
             for options in optimizer.param_groups:
                 options["lr"] = options["peak"] * max(factor, 1e-3)
             with autocast():
-                states = nn.functional.dropout(token_states(encoder, [e.document for e in group]), DROPOUT)
+                with torch.set_grad_enabled(not frozen):
+                    states = token_states(encoder, [e.document for e in group])
+                states = nn.functional.dropout(states, DROPOUT)
                 loss, items = model.loss(states, group)
             torch.autograd.backward(loss / max(1, items))
             nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -20,7 +20,7 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
 from medlingua.recipes import evaluate, held_out
-from medlingua.recipes.evaluate import BASELINE, PRIOR, UPPER_BOUND, score_models
+from medlingua.recipes.evaluate import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND, score_models
 from medlingua.recipes.finetune import fit, read_whole, token_states
 from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.machine import Precision
@@ -224,10 +224,30 @@ def test_V1_gold_far_beyond_the_model_is_tagged_and_counted(encoder: Encoder, tm
     rows = read_scores(tmp_path / "results.jsonl")
     assert {row.gold for row in rows} == {sum(len(e.gold) for e in task.test)}
     assert {row.examples for row in rows} == {3}
-    assert {row.model for row in rows} == {"tiny", UPPER_BOUND}
+    assert {row.model for row in rows} == {"tiny", UPPER_BOUND, DICTIONARY}
     before = (tmp_path / "results.jsonl").read_text()
     score_models({"tiny": folder}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
     assert (tmp_path / "results.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("body", ["trained", "frozen"])
+def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_path: Path) -> None:
+    """Its decisions are those of the learnt head on the untouched model; a trained body's are not."""
+    task, folder = ner_task(), str(tmp_path / "model")
+    how = Eval(seeds=1, epochs=2, min_steps=30, lr=3e-3, head_lr=3e-3, body=body)
+    model = Ner(task, encoder, "fr")
+    fitted = fit(encoder, model, how, 0, nullcontext, lambda share: None)
+    with torch.no_grad():
+        read = model.read("test")
+        states = token_states(encoder, [e.document for e in read])
+        spread = float((model.head(states) - model.head(states).mean(dim=0)).abs().max())
+        as_it_came = model.predict(states, read)
+    assert spread > 0.1, "the head has learnt nothing that could tell the two apart"
+    assert (fitted.decided == as_it_came) == (body == "frozen")
+    encoders.save(encoder, Path(folder))
+    score_models({"tiny": folder}, [task], how, "fr", tmp_path, precision=Precision("fp32", ""))
+    protocols = {row.protocol for row in read_scores(tmp_path / "results.jsonl")}
+    assert protocols == {"ner-strict/1" + (", frozen body" if body == "frozen" else "")}
 
 
 # --- labels -----------------------------------------------------------------------------------------
