@@ -92,6 +92,47 @@ def evaluate(
     print(score(tuple(models), lang, data, settings, permissions(allow or []), out))
 
 
+_Task = Annotated[str | None, typer.Option("--task", help="A NER task of the language, by name.")]
+
+
+@app.command()
+def prompts(
+    model: Annotated[str, typer.Argument(help="The encoder that finds examples: a folder or a hub id.")],
+    lang: _Lang = None,
+    task: _Task = None,
+    data: _Data = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Sentences of train in each prompt.")] = 8,
+    out: Annotated[Path, typer.Option("--out", help="The JSONL file to write.")] = Path("prompts.jsonl"),
+    allow: _Allow = None,
+) -> None:
+    """What to show a language model for NER: each test sentence with train sentences that are alike, as JSONL."""
+    if lang is None or task is None:
+        raise InputError("--lang and --task are needed: whose test sentences are asked")
+    from medlingua.recipes.prompts import write_prompts
+    from medlingua.recipes.settings import permissions
+
+    print(write_prompts(model, lang, task, data, examples, permissions(allow or []), out))
+
+
+@app.command()
+def answers(
+    file: Annotated[Path, typer.Argument(help='JSONL: {"id": ..., "answer": [{"text": ..., "label": ...}]} a line.')],
+    lang: _Lang = None,
+    task: _Task = None,
+    data: _Data = None,
+    name: Annotated[str, typer.Option("--name", help="What the answers are called in tables.")] = "answers",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path("evaluation"),
+    allow: _Allow = None,
+) -> None:
+    """Score a language model's answers to `adapt prompts` as any other model's entities."""
+    if lang is None or task is None:
+        raise InputError("--lang and --task are needed: what the answers are about")
+    from medlingua.recipes.prompts import score_answers
+    from medlingua.recipes.settings import permissions
+
+    print(score_answers(file, lang, task, data, name, permissions(allow or []), out))
+
+
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
     """Write report.md and report.html of a run anew, from its files."""

@@ -3,23 +3,26 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Span
 from medlingua.languages.tasks import Task, labels_of
+from medlingua.languages.words import words
 from medlingua.recipes import machine
 from medlingua.recipes.cells import Cell, digest_of_model, digest_of_task, keep, name_of, read
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.finetune import TaskModel, fit
 from medlingua.recipes.settings import Eval
+from medlingua.recipes.tasks import nearest
 from medlingua.recipes.tasks.answers import Answers
 from medlingua.recipes.tasks.choice import Choice
 from medlingua.recipes.tasks.labels import Labels
-from medlingua.recipes.tasks.ner import Ner
+from medlingua.recipes.tasks.ner import Ner, all_scores, tallies_of
 from medlingua.recipes.tasks.pairs import Pairs
+from medlingua.reports.bootstrap import Tally
 from medlingua.reports.read import append_row, read_scores, write_whole
 from medlingua.reports.rows import Score
 
@@ -62,12 +65,10 @@ def score_models(
             model = _task_model(task, encoder, spacy)
             if settings.body == "frozen":
                 model.protocol += ", frozen body"
-            if (BASELINE, task.spec.name, None) not in done and (
-                UPPER_BOUND,
-                task.spec.name,
-                None,
-            ) not in done:
+            if not {(BASELINE, task.spec.name, None), (UPPER_BOUND, task.spec.name, None)} & done:
                 append_row(results, *_bounds(model))
+            if settings.body == "frozen" and isinstance(model, Ner):
+                append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
             digests = (digest_of_model(encoder), digest_of_task(task)) if cells is not None else None
             for seed in missing:
                 cell, kept = None, ""
@@ -121,7 +122,46 @@ def _bounds(model: TaskModel) -> Iterator[Score]:
                 yield _score(model, PRIOR, metric, value, None, note)
 
 
-def _score(model: TaskModel, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:
+def _by_neighbours(model: Ner, name: str, done: set[tuple[str, str, int | None]]) -> Iterator[Score]:
+    if (name, model.task.spec.name, None) in done:
+        return
+    known = nearest.read(model.encoder, model.task.train, model.read("train"), model.spacy)
+    wanted = nearest.read(model.encoder, model.task.test, model.read("test"), model.spacy)
+    said = nearest.tag(wanted, known, model.read("test"))
+    for metric, value in model.score("test", said).items():
+        yield _score(model, name, metric, value, None, "tags of the nearest words of train, nothing trained")
+
+
+def keep_answers(folder: Path, name: str, task: Task, spacy: str, spans: list[tuple[Span, ...]], note: str) -> None:
+    """Score spans of a NER task's test documents that came from elsewhere, beside what results.jsonl holds already.
+
+    They count as one seed: how another draw would come out is not known.
+    """
+    said = _FromElsewhere(task)
+    scores = all_scores(task.test, spans, [words(example.document.text, spacy) for example in task.test])
+    plain = [[_plain(span) for span in of] for of in spans]
+    tallies = tallies_of(task.test, spans).astype(float).tolist()
+    _write_predictions(folder / "predictions", name, said, 0, Cell(0, {}, {}, scores, plain, tallies))
+    append_row(
+        folder / "results.jsonl", *(_score(said, name, metric, value, 0, note) for metric, value in scores.items())
+    )
+
+
+class _Scored(Protocol):
+    """What a score says of how it came about."""
+
+    protocol: str
+    main_metric: str
+    tally: Tally
+    task: Task
+
+
+class _FromElsewhere:
+    def __init__(self, task: Task) -> None:
+        self.task, self.protocol, self.main_metric, self.tally = task, Ner.protocol, Ner.main_metric, Ner.tally
+
+
+def _score(model: _Scored, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:
     task = model.task
     return Score(
         model=name,
@@ -143,7 +183,7 @@ def _items(gold: Any) -> Iterable[Any]:
     return labels_of(gold) if isinstance(gold, str) else gold
 
 
-def _write_predictions(folder: Path, name: str, model: TaskModel, seed: int, cell: Cell) -> None:
+def _write_predictions(folder: Path, name: str, model: _Scored, seed: int, cell: Cell) -> None:
     """predictions/<task>-<model>-<seed>.jsonl: what was said of each test document, with dev's choices first."""
     folder.mkdir(exist_ok=True)
     head = {

@@ -53,6 +53,11 @@ def find(dictionary: Dictionary, text: str, spacy: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+def surface(text: str, spacy: str) -> Surface:
+    """A text as an entry of a dictionary."""
+    return tuple(_read(text, spacy)[1])
+
+
 def _read(text: str, spacy: str) -> tuple[list[tuple[int, int]], list[str]]:
     found = words(text, spacy)
     return found, [text[a:b].lower() for a, b in found]

@@ -48,7 +48,7 @@ class Ner:
     tally: Tally = "micro-F1"
 
     def __init__(self, task: Task, encoder: Encoder, spacy: str) -> None:
-        self.task, self._encoder, self._spacy = task, encoder, spacy
+        self.task, self.encoder, self.spacy = task, encoder, spacy
         self.tags = ("O", *(f"{prefix}-{label}" for label in task.labels for prefix in ("B", "I")))
         self._ids = {tag: i for i, tag in enumerate(self.tags)}
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.tags))
@@ -61,7 +61,7 @@ class Ner:
 
     def _tagged(self, example: Example) -> Tagged:
         text = example.document.text
-        document, found = read_whole(self._encoder, text), words(text, self._spacy)
+        document, found = read_whole(self.encoder, text), words(text, self.spacy)
         # A piece may begin before its word (with the space) and one piece may hold several signs.
         ends = document.offsets[:, 1]
         firsts = np.array([np.searchsorted(ends, start, "right") for start, _ in found], dtype=np.int64)
@@ -94,44 +94,16 @@ class Ner:
         return predicted
 
     def score(self, part: str, decided: Sequence[tuple[Span, ...]]) -> dict[str, float]:
-        examples: tuple[Example, ...] = getattr(self.task, part)
-        gold = [spans_of(example) for example in examples]
-        precision, recall, f1 = strict_scores(gold, decided)
-        tags = [
-            (encode_tags(g, read.words), encode_tags(d, read.words))
-            for g, d, read in zip(gold, decided, self.read(part), strict=True)
-        ]
-        true, said = ([t for pair in tags for t in pair[side]] for side in (0, 1))
-        entity = sorted(set(true) - {"O"})
-        return {
-            "strict entity micro-F1": f1,
-            "strict entity precision": precision,
-            "strict entity recall": recall,
-            # As some papers count; under their own names, never ranked with the strict score.
-            "overlapping entity micro-F1": overlapping_f1(gold, decided),
-            "word tags entity micro-F1": self._of_tags(part, gold, decided),
-            "token weighted F1 with O": _weighted(true, said, None),
-            "token weighted F1 without O": _weighted(true, said, entity) if entity else 0.0,
-        }
+        return all_scores(getattr(self.task, part), decided, [read.words for read in self.read(part)])
 
     def tallies(self, part: str, decided: Sequence[Sequence[Span]]) -> np.ndarray:
-        gold = [set(spans_of(example)) for example in getattr(self.task, part)]
-        said = [set(spans) for spans in decided]
-        return np.array([(len(g & d), len(d), len(g)) for g, d in zip(gold, said, strict=True)])
-
-    def _of_tags(self, part: str, gold: Sequence[Sequence[Span]], decided: Sequence[Sequence[Span]]) -> float:
-        """What seqeval reads in the tags: gold that flat tags cannot hold is gone, flattering nested sets (V4)."""
-        held = [
-            [decode_tags(encode_tags(spans, read.words), read.words) for spans in (g, d)]
-            for g, d, read in zip(gold, decided, self.read(part), strict=True)
-        ]
-        return strict_scores([g for g, _ in held], [d for _, d in held])[2]
+        return tallies_of(getattr(self.task, part), decided)
 
     def by_dictionary(self, part: str) -> dict[str, float]:
         """All metrics of the mentions of train, found again without a model."""
-        learnt = dictionary.learn(self.task.train, self._spacy)
+        learnt = dictionary.learn(self.task.train, self.spacy)
         examples: tuple[Example, ...] = getattr(self.task, part)
-        return self.score(part, [dictionary.find(learnt, e.document.text, self._spacy) for e in examples])
+        return self.score(part, [dictionary.find(learnt, e.document.text, self.spacy) for e in examples])
 
     def upper_bound(self, part: str) -> float:
         """Strict micro-F1 of the gold itself after a way through flat tags."""
@@ -177,6 +149,35 @@ def decode_tags(tags: Sequence[str], found: Sequence[tuple[int, int]]) -> tuple[
     if open_label:
         spans.append(Span.of(begin, end, open_label))
     return tuple(spans)
+
+
+def all_scores(
+    examples: Sequence[Example], decided: Sequence[Sequence[Span]], found: Sequence[Sequence[tuple[int, int]]]
+) -> dict[str, float]:
+    """All metrics of the protocol. decided: spans an example. found: its words (`languages.words`)."""
+    gold = [spans_of(example) for example in examples]
+    precision, recall, f1 = strict_scores(gold, decided)
+    tags = [(encode_tags(g, of), encode_tags(d, of)) for g, d, of in zip(gold, decided, found, strict=True)]
+    true, said = ([t for pair in tags for t in pair[side]] for side in (0, 1))
+    entity = sorted(set(true) - {"O"})
+    # What seqeval reads in the tags: gold that flat tags cannot hold is gone, flattering nested sets (V4).
+    held = [[decode_tags(side, of) for side in pair] for pair, of in zip(tags, found, strict=True)]
+    return {
+        "strict entity micro-F1": f1,
+        "strict entity precision": precision,
+        "strict entity recall": recall,
+        # As some papers count; under their own names, never ranked with the strict score.
+        "overlapping entity micro-F1": overlapping_f1(gold, decided),
+        "word tags entity micro-F1": strict_scores([g for g, _ in held], [d for _, d in held])[2],
+        "token weighted F1 with O": _weighted(true, said, None),
+        "token weighted F1 without O": _weighted(true, said, entity) if entity else 0.0,
+    }
+
+
+def tallies_of(examples: Sequence[Example], decided: Sequence[Sequence[Span]]) -> np.ndarray:
+    """(documents, 3): right, said and true spans of each."""
+    pairs = [({*spans_of(e)}, {*spans}) for e, spans in zip(examples, decided, strict=True)]
+    return np.array([(len(g & d), len(d), len(g)) for g, d in pairs])
 
 
 def strict_scores(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> tuple[float, float, float]:
