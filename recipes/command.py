@@ -177,6 +177,33 @@ def vocabulary(
 
 
 @app.command()
+def select(
+    lang: _Lang = None,
+    data: _Data = None,
+    corpus: _Corpus = None,
+    text_field: _TextField = None,
+    paragraphs: Annotated[bool, typer.Option("--paragraphs", help="Score paragraphs, not documents.")] = False,
+    near: Annotated[
+        float, typer.Option("--near", help="Near-duplicates share so much of their words in runs.")
+    ] = 0.8,
+    seed_set: Annotated[
+        Path | None, typer.Option("--seed-set", help="Labelled text: columns text and label.")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="The model whose states spread the labels.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scored corpora.")] = Path("scored"),
+    allow: _Allow = None,
+) -> None:
+    """Score text for training: terms, form, near-duplicates, labels; columns that mixtures filter by."""
+    if lang is None:
+        raise InputError("--lang is needed: the language whose text is scored")
+    from medlingua.recipes.selection import select_text
+    from medlingua.recipes.settings import permissions
+
+    known = permissions(allow or [])
+    print(select_text(lang, data, tuple(corpus or ()), text_field, paragraphs, near, seed_set, base, known, out))
+
+
+@app.command()
 def study(
     file: Annotated[Path, typer.Argument(help="STUDY.toml: arms of equal budgets.")],
     lang: _Lang = None,

@@ -1,7 +1,7 @@
 """NER without a model: the mentions of train, found again word by word. What any model has to beat."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from medlingua.languages.annotations import Example, Span
@@ -51,6 +51,12 @@ def find(dictionary: Dictionary, text: str, spacy: str) -> tuple[Span, ...]:
             spans.append(Span.of(found[first][0], found[last - 1][1], dictionary.labels[part]))
             free = last
     return tuple(spans)
+
+
+def of(mentions: Iterable[str], spacy: str, label: str = "") -> Dictionary:
+    """A dictionary of one label. Mentions longer than twelve words are left out."""
+    labels = {part: label for mention in mentions if 0 < len(part := surface(mention, spacy)) <= _LONGEST}
+    return Dictionary(labels, max(map(len, labels), default=0))
 
 
 def surface(text: str, spacy: str) -> Surface:
