@@ -20,8 +20,9 @@ from medlingua.recipes.tasks import nearest
 from medlingua.recipes.tasks.answers import Answers
 from medlingua.recipes.tasks.choice import Choice
 from medlingua.recipes.tasks.labels import Labels
-from medlingua.recipes.tasks.ner import Ner, all_scores, tallies_of
+from medlingua.recipes.tasks.ner import Ner, all_scores, spans_of, tallies_of
 from medlingua.recipes.tasks.pairs import Pairs
+from medlingua.recipes.tasks.spans import SpanNer
 from medlingua.reports.bootstrap import Tally
 from medlingua.reports.read import append_row, read_scores, write_whole
 from medlingua.reports.rows import Score
@@ -30,6 +31,7 @@ BASELINE = "majority"
 PRIOR = "label shares"
 DICTIONARY = "dictionary"
 UPPER_BOUND = "flat tags, upper bound"
+SPAN_BOUND = "span head, upper bound"
 
 
 def score_models(
@@ -55,6 +57,8 @@ def score_models(
         if task.unseen:
             counted = ", ".join(f"{label} ({n})" for label, n in task.unseen.items())
             say(f"task {task.spec.name}: labels that only test has, all missed: {counted}")
+        if task.spec.kind == "ner" and (broken := sum(s.discontinuous for e in task.test for s in spans_of(e))):
+            say(f"task {task.spec.name}: {broken:,} discontinuous entities in test, all missed by every head")
         for name, where in models.items():
             done = {(s.model, s.task, s.seed) for s in read_scores(results)}
             missing = [seed for seed in range(settings.seeds) if (name, task.spec.name, seed) not in done]
@@ -62,10 +66,10 @@ def score_models(
                 continue
             encoder = encoders.load(where, allow=allow)
             encoder.model.to(machine.device())
-            model = _task_model(task, encoder, spacy)
+            model = _task_model(task, encoder, spacy, settings)
             if settings.body == "frozen":
                 model.protocol += ", frozen body"
-            if not {(BASELINE, task.spec.name, None), (UPPER_BOUND, task.spec.name, None)} & done:
+            if not {(bound, task.spec.name, None) for bound in (BASELINE, UPPER_BOUND, SPAN_BOUND)} & done:
                 append_row(results, *_bounds(model))
             if settings.body == "frozen" and isinstance(model, Ner):
                 append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
@@ -88,10 +92,10 @@ def score_models(
                 append_row(results, *(_score(model, name, metric, v, seed, note) for metric, v in cell.test.items()))
 
 
-def _task_model(task: Task, encoder: Encoder, spacy: str) -> Ner | Labels | Pairs | Choice | Answers:
+def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Ner | Labels | Pairs | Choice | Answers:
     match task.spec.kind:
         case "ner":
-            return Ner(task, encoder, spacy)
+            return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
         case "pairs":
             return Pairs(task, encoder)
         case "answers":
@@ -110,7 +114,8 @@ def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], An
 def _bounds(model: TaskModel) -> Iterator[Score]:
     """What needs no training: the majority answer, or what flat tags can reach at best."""
     if isinstance(model, Ner):
-        yield _score(model, UPPER_BOUND, model.main_metric, model.upper_bound("test"), None, "")
+        bound = SPAN_BOUND if isinstance(model, SpanNer) else UPPER_BOUND
+        yield _score(model, bound, model.main_metric, model.upper_bound("test"), None, "")
         for metric, value in model.by_dictionary("test").items():
             yield _score(model, DICTIONARY, metric, value, None, "train's mentions found again, word by word")
     elif isinstance(model, Labels | Pairs | Choice):

@@ -121,6 +121,7 @@ class Eval(Settings):
     min_steps: int = Field(default=200, ge=0)  # a small task gets more epochs, until so many steps
     lr: float = Field(default=5e-5, gt=0)  # for models of base size; small ones want three to six times as much
     head_lr: float | None = Field(default=None, gt=0)  # of the task's fresh head; None: lr, 1e-3 on a frozen body
+    ner_head: Literal["tags", "spans"] = "tags"  # spans: entities inside entities too, under a protocol of its own
     # frozen: a linear head on states that stay, under a protocol of its own
     body: Literal["trained", "frozen"] = "trained"
     batch_tokens: int = Field(default=4_096, gt=0)  # of one step, at most; a longer document goes alone

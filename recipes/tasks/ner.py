@@ -74,11 +74,11 @@ class Ner:
 
     def loss(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, int]:
         gold = torch.from_numpy(np.concatenate([e.tags[e.tagged] for e in examples])).to(states.device)
-        logits = self.head(states[_firsts(examples).to(states.device)])
+        logits = self.head(states[firsts_of(examples).to(states.device)])
         return nn.functional.cross_entropy(logits.float(), gold, reduction="sum"), len(gold)
 
     def predict(self, states: Tensor, examples: Sequence[Tagged]) -> list[tuple[Span, ...]]:
-        best = self.head(states[_firsts(examples).to(states.device)]).argmax(dim=-1).cpu().numpy()
+        best = self.head(states[firsts_of(examples).to(states.device)]).argmax(dim=-1).cpu().numpy()
         found, start = [], 0
         for example in examples:
             tags = np.zeros(len(example.words), dtype=np.int64)
@@ -211,6 +211,6 @@ def _weighted(true: list[str], said: list[str], labels: list[str] | None) -> flo
     return float(f1_score(true, said, labels=labels, average="weighted", zero_division=0))
 
 
-def _firsts(examples: Sequence[Tagged]) -> Tensor:
+def firsts_of(examples: Sequence[Tagged]) -> Tensor:
     starts = np.concatenate([[0], np.cumsum([len(e.document.offsets) for e in examples])])
     return torch.from_numpy(np.concatenate([s + e.firsts for s, e in zip(starts, examples, strict=False)]))
