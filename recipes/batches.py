@@ -15,10 +15,12 @@ from medlingua.recipes.corpus import Shard, mixture_of
 from medlingua.recipes.objective import Masker
 from medlingua.recipes.settings import Phase
 
+_STRETCH = 4  # contexts that a long document is read in one go, at least
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a phase's stream stands: the next chunk of the next document of a pass."""
+    """Where a phase's stream stands: the next chunk of the next document, or stretch of one, of a pass."""
 
     passed: int = 0
     document: int = 0
@@ -61,6 +63,29 @@ def cut_points(ids: np.ndarray, frame: Frame) -> list[int]:
     return [*ends, len(ids)]
 
 
+def stretches(lengths: np.ndarray, context: int) -> np.ndarray:
+    """How many stretches documents of so many tokens are read in, each at its own place of a pass.
+
+    A statute or a book is longer than a thousand steps of a run; read in one go it would be all that the optimizer
+    sees for as long. What fits into eight contexts stays whole.
+    """
+    counts: np.ndarray = np.maximum(1, lengths // (_STRETCH * context))
+    return counts
+
+
+def stretch_of(ids: np.ndarray, number: int, frame: Frame) -> tuple[int, int]:
+    """(start, end) of one of the stretches, whose borders lie after a sentence where one ends in the last third of a
+    context before the even share. ids: of the whole document, as it lies in the shard."""
+    count = int(stretches(np.array(len(ids)), frame.context))
+    ends = []
+    for k in (number, number + 1):
+        even = len(ids) * k // count
+        look = (frame.context - 2) // 3 if 0 < k < count else 0
+        sentence = np.flatnonzero(frame.sentence_ends[ids[even - look : even]])
+        ends.append(even - look + int(sentence[-1]) + 1 if len(sentence) else even)
+    return ends[0], ends[1]
+
+
 class Stream:
     """Chunks of one phase, from any place on, without end."""
 
@@ -97,14 +122,18 @@ class Stream:
         return [(w or 0.0) / total * whole / max(1, n) for w, n in zip(weights, tokens, strict=True)]
 
     def order(self, passed: int) -> np.ndarray:
-        """(n, 2) int64: (part, document) in the order of a pass, repeats included."""
+        """(n, 3) int64: (part, document, stretch) in the order of a pass, repeats included."""
         if self._order is None or self._order[0] != passed:
             rng = np.random.default_rng([self._seed, self._number, passed])
             rows = []
             for part, (members, repeat) in enumerate(zip(self._members, self._repeats, strict=True)):
                 times = int(repeat) + (rng.random(len(members)) < repeat % 1)
                 chosen = np.repeat(members, times)
-                rows.append(np.stack([np.full(len(chosen), part), chosen], axis=1))
+                lengths = np.diff(self._parts[part][0].starts)[chosen]
+                counts = stretches(lengths, self._frame.context)
+                first = np.repeat(np.cumsum(counts) - counts, counts)
+                numbers = np.arange(counts.sum()) - first
+                rows.append(np.stack([np.full(len(numbers), part), np.repeat(chosen, counts), numbers], axis=1))
             listed = np.concatenate(rows)
             self._order = (passed, listed[rng.permutation(len(listed))])
         return self._order[1]
@@ -117,13 +146,15 @@ class Stream:
             place = Place(place.passed + 1)
 
     def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
-        part, document = order[at].tolist()
+        part, document, number = order[at].tolist()
         shard = self._parts[part][0]
         begin, finish = shard.starts[document], shard.starts[document + 1]
+        start, end = stretch_of(shard.tokens[begin:finish], number, self._frame)
+        begin, finish = begin + start, begin + end
         ids = shard.tokens[begin:finish].astype(np.int64)
         starts = None if shard.word_starts is None else shard.word_starts[begin:finish]
         # Made from what names the document, at a third of default_rng's cost, which shows on short documents.
-        # `at` too: a document that a pass repeats gets other masks each time.
+        # `at` too: a document that a pass repeats gets other masks each time, and so does each stretch of one.
         place, key = (0, self._number, passed, at), (self._seed, int(shard.keys[document]))
         rng = np.random.Generator(np.random.Philox(counter=place, key=key))
         shown, masked = self._masker(ids, starts, rng)

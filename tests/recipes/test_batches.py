@@ -1,7 +1,7 @@
 """The stream: every token once a pass, in an order and with masks that the seed alone decides."""
 
 import itertools
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
-from medlingua.recipes.batches import Chunk, Frame, Place, Stream, batches, cut_points, frame_of
+from medlingua.recipes.batches import Chunk, Frame, Place, Stream, batches, cut_points, frame_of, stretch_of
 from medlingua.recipes.corpus import Shard
 from medlingua.recipes.objective import Masker, masker
 from medlingua.recipes.settings import Mixture, Phase
@@ -85,16 +85,35 @@ def equal(left: Chunk, right: Chunk) -> bool:
 )
 def test_O7_no_token_is_lost_or_doubled_in_a_pass(lengths: list[int], context: int, seed: int) -> None:
     documents = documents_of(lengths, seed)
-    whole, found = [], []
-    for chunk in a_pass(stream_of(shard(documents), context=context, seed=seed)):
+    stream = stream_of(shard(documents), context=context, seed=seed)
+    at, found = 0, defaultdict(list)
+    for chunk in a_pass(stream):
         assert len(chunk.ids) <= context
         assert chunk.ids[0] == FIRST
         assert chunk.ids[-1] == LAST
-        whole.append(truth(chunk))
-        if chunk.after.chunk == 0:
-            found.append(tuple(np.concatenate(whole).tolist()))
-            whole = []
-    assert Counter(found) == Counter(tuple(d.tolist()) for d in documents)
+        _, document, stretch = stream.order(0)[at].tolist()
+        found[document, stretch].append(truth(chunk))
+        at += chunk.after.chunk == 0
+    for number, document in enumerate(documents):
+        read = [np.concatenate(found[key]) for key in sorted(found) if key[0] == number]
+        assert np.array_equal(np.concatenate(read), document)
+        assert len(read) == max(1, len(document) // (4 * context))
+
+
+def test_a_book_among_notes_is_read_here_and_there() -> None:
+    """In stretches of four to eight contexts, cut after sentences, between which other documents come."""
+    documents = documents_of([20_000, *[60] * 300])
+    book = documents[0]
+    book[9::10] = END
+    stream = stream_of(shard(documents), context=32)
+    runs = [key == 0 for key in stream.order(0)[:, 1].tolist()]
+    longest = max(sum(1 for _ in group) for is_book, group in itertools.groupby(runs) if is_book)
+    assert longest < 15
+    assert sum(runs) == 20_000 // 128
+    borders = [stretch_of(book, number, frame(32)) for number in range(sum(runs))]
+    assert [start for start, _ in borders[1:]] == [end for _, end in borders[:-1]]
+    assert all(book[end - 1] == END for _, end in borders[:-1])
+    assert all(128 - 11 <= end - start < 256 for start, end in borders)
 
 
 @settings(max_examples=30, deadline=None)
@@ -176,7 +195,7 @@ def test_O6_a_repeated_document_gets_other_masks() -> None:
 def test_half_a_repeat_takes_half_the_documents_others_each_pass() -> None:
     notes = shard(documents_of([5] * 1_000))
     stream = stream_of(notes, mixture=(Mixture(corpus="notes", repeat=0.5),))
-    first, second = ({int(d) for _, d in stream.order(passed)} for passed in (0, 1))
+    first, second = ({int(d) for _, d, _ in stream.order(passed)} for passed in (0, 1))
     assert 420 < len(first) < 580
     assert first != second
 
