@@ -197,7 +197,8 @@ def _write_predictions(folder: Path, name: str, model: _Scored, seed: int, cell:
     }  # fmt: skip
     lines = [json.dumps({**head, "epoch": cell.epoch, "chosen": cell.chosen, "dev": cell.dev})]
     for example, said, tally in zip(model.task.test, cell.predicted, cell.tallies, strict=True):
-        lines.append(json.dumps({"id": example.id, "predicted": said, "tally": tally}, ensure_ascii=False))
+        row = {"id": example.id, "words": len(example.document.text.split()), "predicted": said, "tally": tally}
+        lines.append(json.dumps(row, ensure_ascii=False))
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
     write_whole(folder / f"{model.task.spec.name}-{safe}-{seed}.jsonl", "\n".join(lines) + "\n")
 

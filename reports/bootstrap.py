@@ -78,10 +78,14 @@ def against(tally: Tally, best: Mapping[int, np.ndarray], other: Mapping[int, np
 
 @dataclass(frozen=True, slots=True)
 class Tallies:
-    """What each test document adds to the main metric of a task: by model and seed, (documents, k) float64."""
+    """What each test document adds to the main metric of a task: by model and seed, (documents, k) float64.
+
+    words: (documents,) int64, their lengths; None in older files.
+    """
 
     kind: Tally
     by_model: dict[str, dict[int, np.ndarray]]
+    words: np.ndarray | None = None
 
 
 def read_tallies(folder: Path) -> dict[tuple[str, str, str, str], Tallies]:
@@ -94,7 +98,8 @@ def read_tallies(folder: Path) -> dict[tuple[str, str, str, str], Tallies]:
         if "tally" not in head:
             continue
         key = (head["protocol"], head["task"], head["language"], head["metric"])
-        of_task = found.setdefault(key, Tallies(head["tally"], {}))
+        words = np.array([row["words"] for row in rows]) if all("words" in row for row in rows) else None
+        of_task = found.setdefault(key, Tallies(head["tally"], {}, words))
         tallies = np.array([row["tally"] for row in rows], dtype=np.float64)
         of_task.by_model.setdefault(head["model"], {})[head["seed"]] = tallies
     return found

@@ -5,10 +5,12 @@ from pathlib import Path
 from medlingua.languages.errors import InputError
 
 from . import figures, tables
-from .bootstrap import read_tallies
+from .bootstrap import Tallies, read_tallies
+from .overall import Key, Overall, by_length, overall
 from .page import templates
 from .quantities import count
 from .read import half_written, read_arms, read_scores, write_whole
+from .rows import ArmsRow
 from .scores import Comparison, by_protocol
 
 CAPTION = (
@@ -25,12 +27,18 @@ def write_comparison(folder: Path) -> Path:
     tallies = read_tallies(folder)
     if not groups:
         raise InputError(f"{results}: no scores to compare; score some models first (adapt evaluate)")
+    arms = read_arms(folder)
+    rows = overall(_main(groups, tallies), tallies)
+    lengths, costs = _lengths(tallies), _costs(arms, rows)
     view = {
         "name": folder.resolve().name,
         "caption": CAPTION,
         "incomplete": half_written(results),
-        "arms": tables.arms_table(arms.arms) if (arms := read_arms(folder)) else None,
+        "arms": tables.arms_table(arms.arms) if arms else None,
         "synthetic": any(comparison.synthetic for group in groups.values() for comparison in group),
+        "overall": tables.overall_table(rows) if rows else None,
+        "lengths": figures.length_figure(lengths) if lengths else None,
+        "cost": figures.cost_figure(costs) if costs else None,
         "protocols": [
             (
                 protocol,
@@ -45,7 +53,29 @@ def write_comparison(folder: Path) -> Path:
     return write_whole(folder / "report.html", templates(escape=True).get_template(page).render(view))
 
 
-def _key(comparison: Comparison) -> tuple[str, str, str, str]:
+def _main(groups: dict[str, list[Comparison]], tallies: dict[Key, Tallies]) -> dict[Key, Comparison]:
+    """The main measure of each task: the one whose tallies are kept."""
+    return {_key(c): c for group in groups.values() for c in group if _key(c) in tallies}
+
+
+def _lengths(tallies: dict[Key, Tallies]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By task: score by length of the documents, where there is something to see."""
+    found = {f"{key[1]}, {key[3]}": by_length(of) for key, of in tallies.items()}
+    return {title: curves for title, curves in found.items() if curves}
+
+
+def _costs(arms: ArmsRow | None, rows: list[Overall]) -> list[tuple[str, float, float]]:
+    """(arm, seconds of training, mean of the short and the long mean) of the arms that trained."""
+    seconds = {arm.name: arm.seconds for arm in arms.arms} if arms else {}
+    found = []
+    for row in rows:
+        if (cost := seconds.get(row.model)) is not None:
+            means = [mean for mean in (row.short, row.long) if mean is not None]
+            found.append((row.model, cost, sum(means) / len(means)))
+    return found
+
+
+def _key(comparison: Comparison) -> Key:
     measure = comparison.measure
     return measure.protocol, measure.task, measure.language, measure.metric
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import StringIO
-from itertools import pairwise
+from itertools import cycle, pairwise
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # of page.css, so a figure is right alone and takes the page's colours inside it.
 INK, SOFT, RULE = "#1c1f23", "#5c636b", "#dfe2e6"
 BEFORE, AFTER, ACCENT = "#6b7280", "#0072b2", "#d55e00"
+_LINES = ((AFTER, "o-"), (ACCENT, "s--"), (BEFORE, "D:"), (AFTER, "^:"), (ACCENT, "v-"), (BEFORE, "x--"))
 _VARIABLES = {INK: "ink", SOFT: "soft", RULE: "rule", BEFORE: "before", AFTER: "after", ACCENT: "accent"}
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -166,6 +167,37 @@ def score_figure(comparisons: Sequence[Comparison]) -> str:
 
     protocols = ", ".join(dict.fromkeys(comparison.measure.protocol for comparison in comparisons))
     return _svg(draw, 0.33 * sum(heights), f"Scores under protocol {protocols}")
+
+
+def length_figure(tasks: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> str:
+    """One panel a task: the main metric of the shortest, middle and longest third of the test documents."""
+
+    def draw(figure: Figure) -> None:
+        grid = figure.subplots(len(tasks), 1, squeeze=False)
+        for axes, (title, curves) in zip(grid[:, 0], tasks.items(), strict=True):
+            for (model, points), (color, line) in zip(curves.items(), cycle(_LINES), strict=False):
+                words, values = zip(*points, strict=True)
+                axes.plot(words, values, line, color=color, markersize=5, linewidth=1.4, label=middle_cut(model))
+            axes.set_title(title)
+            axes.set_xlabel("median words of a third of the documents")
+            axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+
+    return _svg(draw, 2.9 * len(tasks), "Scores by length of the documents")
+
+
+def cost_figure(points: Sequence[tuple[str, float, float]]) -> str:
+    """Mean score over training time, a dot an arm."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        for model, seconds, value in points:
+            axes.plot(seconds / 60, value, "o", markersize=6, color=AFTER)
+            axes.annotate(middle_cut(model), (seconds / 60, value), (6, 3), textcoords="offset points", fontsize=8)
+        axes.set_xlabel("minutes of training")
+        axes.set_title("Mean score over cost")
+        axes.margins(x=0.25, y=0.2)
+
+    return _svg(draw, 2.8, "Mean score over minutes of training")
 
 
 def corpora_figure(corpora: Sequence[CorpusRow]) -> str:

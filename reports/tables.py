@@ -11,6 +11,7 @@ from medlingua.languages.lineage import Lineage
 
 from .bootstrap import Difference, Tallies, against, holm
 from .intervals import Estimate, paired_difference
+from .overall import Overall
 from .quantities import count, duration, memory, percent, place, signed
 from .rows import ArmRow, CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
 from .scores import Comparison, Result, change, ranked, verdict
@@ -56,6 +57,22 @@ def ranking_table(comparison: Comparison, tallies: Tallies | None = None) -> Dat
                     f"p {corrected[result.model]:.3f}"
                 )
     return _frame(columns)
+
+
+def overall_table(rows: Sequence[Overall]) -> DataFrame:
+    """The models over all tasks, best mean rank first."""
+    return _frame(
+        [
+            {
+                "Model": row.model,
+                "Mean rank": f"{row.rank:.2f}",
+                "Win probability": f"{row.wins:.2f}",
+                "Short tasks": NOTHING if row.short is None else f"{row.short:.3f}",
+                "Long tasks": NOTHING if row.long is None else f"{row.long:.3f}",
+            }
+            for row in rows
+        ]
+    )
 
 
 def _over_documents(best: Result, results: Sequence[Result], tallies: Tallies) -> dict[str, Difference]:
