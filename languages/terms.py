@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .documents import read_rows
 from .errors import InputError
+from .hierarchy import Hierarchy, read_hierarchy
 from .pack import Pack, Terms
 
 _ONTOLOGY = Path("terms/doid/HumanDO.tsv.gz")  # Human Disease Ontology: id, label, label of the parent
@@ -50,6 +51,11 @@ def read_terms(pack: Pack, root: Path) -> list[Term]:
         Term(text, english, branches.get(english.lower(), OTHER), letters.get(english.lower(), ""))
         for text, english in pairs
     ]
+
+
+def hierarchy_of_terms(root: Path) -> Hierarchy | None:
+    """The Disease Ontology under a data root, by English label; None where it is not there."""
+    return read_hierarchy(root / _ONTOLOGY) if (root / _ONTOLOGY).exists() else None
 
 
 def read_dictionary(file: Path, code: str) -> list[tuple[str, str]]:

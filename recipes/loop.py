@@ -26,7 +26,7 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.objective import Distilled, MaskedLM, masker
 from medlingua.recipes.replaced_tokens import Beside, ReplacedTokens
 from medlingua.recipes.settings import Phase, Run, Train
-from medlingua.recipes.term_stream import Concept, TermStream
+from medlingua.recipes.term_stream import Concept, Kin, TermStream
 from medlingua.recipes.terms import Terms
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
@@ -58,13 +58,15 @@ def train(
     source: Encoder | None = None,
     new_rows: torch.Tensor | None = None,
     concepts: Sequence[Concept] = (),
+    kin: Kin = (),
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
     Writes metrics.jsonl and checkpoints/ in `folder`. Raises Interrupted after saving, and InputError on a
     loss that is not finite. The encoder's model is trained in place, in fp32 master weights. source: the model
     before a conversion, for the phases that learn from it and for positions that change gradually. new_rows: ids of
-    the pieces that the base did not have, for phases that train their rows alone. concepts: for phases of kind terms.
+    the pieces that the base did not have, for phases that train their rows alone. concepts, kin: for phases of
+    kind terms.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
@@ -113,8 +115,8 @@ def train(
                 objective = Distilled(encoder, source)
             stream: Stream | TermStream
             if phase.kind == "terms":
-                objective = Terms(encoder)
-                stream = TermStream(concepts, encoder.tokenizer, context, number, run.train.seed)
+                objective = Terms(encoder, kin, run.objective.hierarchy_steps)
+                stream = TermStream(concepts, encoder.tokenizer, context, number, run.train.seed, kin)
             else:
                 stream = Stream(
                     shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),

@@ -86,6 +86,8 @@ class Objective(Settings):
     # alone. terms: names of one thing brought together, from the pack's term lists under data.root.
     kind: Literal["mlm", "distil", "rtd", "terms"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
+    # Of kind terms: names so many steps apart in the hierarchy of the lists are kept near too, less than synonyms.
+    hierarchy_steps: int = Field(default=0, ge=0, le=3)
     compounds: Literal["whole", "parts"] = "whole"  # what a word is where compounds are written as one (German)
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
 

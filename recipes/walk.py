@@ -20,9 +20,10 @@ from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.adapters.longformer import copy_global_projections, global_ids
 from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
+from medlingua.languages.hierarchy import Hierarchy
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.languages.terms import read_terms
+from medlingua.languages.terms import hierarchy_of_terms, read_terms
 from medlingua.recipes import convert, held_out, machine, scratch, terms, vocabulary
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
@@ -35,7 +36,7 @@ from medlingua.recipes.plan import decide, measured_seconds, told
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
 from medlingua.recipes.tasks_at_hand import AtHand, find
-from medlingua.recipes.term_stream import Concept, concepts_of
+from medlingua.recipes.term_stream import Concept, Kin, concepts_of, kin_of
 from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report
@@ -80,6 +81,8 @@ def adapt(run: Run, folder: Path) -> Path:
 
 def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Path:
     began, joules = time.perf_counter(), machine.energy_joules()
+    learnt, asked, hierarchy = _concepts(run, pack)  # first: what they lack is told before anything is done
+    kin = _kin(run, learnt, hierarchy)
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_trained_head(run, base_name, folder / "head"))
     encoder = _start(run, base_name, pack, selection, at_hand, folder)
@@ -121,8 +124,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     rows = None
     if base_name and any(phase.parameters == "rows" for phase in run.phases):
         rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
-    learnt, asked = _concepts(run, pack)
-    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt)
+    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt, kin)
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
         _settle_global_projections(encoder)
     if run.strategy == "convert" and run.tokens:
@@ -132,7 +134,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
         append_row(folder / "metrics.jsonl", last)
     _save(run, encoder, prepared, folder)
     if learnt:
-        _score_terms(run, base_name, encoder, learnt, asked, pack, folder)
+        _score_terms(run, base_name, encoder, learnt, asked, hierarchy, pack, folder)
     models = {"base": base_name} if base_name else {}
     models["trained"] = str(folder / "model")
     score_models(models, at_hand.tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision)
@@ -372,19 +374,34 @@ def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
     partial.rename(folder / "model")
 
 
-def _concepts(run: Run, pack: Pack) -> tuple[list[Concept], list[Concept]]:
-    """The things of the pack's terms, to learn and held out; none where no phase learns them."""
+def _concepts(run: Run, pack: Pack) -> tuple[list[Concept], list[Concept], Hierarchy | None]:
+    """The things of the pack's terms, to learn and held out, and their hierarchy; none where no phase learns them."""
     if all(phase.kind != "terms" for phase in run.phases):
-        return [], []
+        return [], [], None
     if run.data.root is None:
         raise InputError("objective.kind terms reads the pack's term lists: say where they lie with --data ROOT")
-    return concepts_of(read_terms(pack, Path(run.data.root)))
+    return *concepts_of(read_terms(pack, Path(run.data.root))), hierarchy_of_terms(Path(run.data.root))
+
+
+def _kin(run: Run, learnt: list[Concept], hierarchy: Hierarchy | None) -> Kin:
+    if not learnt or not run.objective.hierarchy_steps:
+        return ()
+    if hierarchy is None:
+        raise InputError("objective.hierarchy_steps: the Disease Ontology is not under data.root (terms/doid)")
+    return kin_of(learnt, hierarchy, run.objective.hierarchy_steps)
 
 
 def _score_terms(
-    run: Run, base: str, encoder: Encoder, learnt: list[Concept], asked: list[Concept], pack: Pack, folder: Path
+    run: Run,
+    base: str,
+    encoder: Encoder,
+    learnt: list[Concept],
+    asked: list[Concept],
+    hierarchy: Hierarchy | None,
+    pack: Pack,
+    folder: Path,
 ) -> None:
-    """Retrieval across languages by the base and by what was trained, once."""
+    """Retrieval across languages, and what names say of the hierarchy, by the base and by what was trained, once."""
     task = f"terms_{pack.code}"
     if any(score.task == task for score in read_run(folder).scores):
         return
@@ -392,15 +409,20 @@ def _score_terms(
     for name in ("base", "trained") if base else ("trained",):
         model = encoder if name == "trained" else _unchanged(run, base)
         model.model.eval().to(machine.device())
-        for metric, value in terms.retrieval(model, learnt, asked, name).items():
-            queries = sum(len(concept.names) - 1 for concept in asked)
-            rows.append(
-                Score(
-                    model=name, task=task, language=pack.code, split="test", metric=metric, protocol=terms.PROTOCOL,
-                    value=value, seed=None, examples=queries, gold=queries,
-                    note=f"among the English names of {len(learnt) + len(asked):,} things",
-                )
-            )  # fmt: skip
+        queries = sum(len(concept.names) - 1 for concept in asked)
+        note = f"among the English names of {len(learnt) + len(asked):,} things"
+        found = [(terms.PROTOCOL, queries, note, terms.retrieval(model, learnt, asked, name))]
+        if hierarchy is not None:
+            related, things = terms.hierarchy_scores(model, learnt, asked, hierarchy, name)
+            found.append((terms.HIERARCHY_PROTOCOL, things, "English names in the Disease Ontology", related))
+        rows += [
+            Score(
+                model=name, task=task, language=pack.code, split="test", metric=metric, protocol=protocol,
+                value=value, seed=None, examples=count, gold=count, note=note,
+            )
+            for protocol, count, note, values in found
+            for metric, value in values.items()
+        ]  # fmt: skip
     append_row(folder / "results.jsonl", *rows)
 
 

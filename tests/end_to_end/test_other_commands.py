@@ -218,3 +218,16 @@ def test_a_run_trains_term_embeddings_and_scores_their_retrieval(
     assert {s["protocol"] for s in scores} == {"terms-retrieval/1"}
     assert ranks["trained", "MRR"] > ranks["base", "MRR"]
     assert "terms_fr" in (out / "report.html").read_text(encoding="utf-8")
+    line += ["--set", "objective.hierarchy_steps=2", "--data", str(tmp_path / "root")]
+    assert call(monkeypatch, [*line, "--out", str(tmp_path / "none")]) == 2
+    assert "the Disease Ontology is not under data.root" in capsys.readouterr().err
+    edges = [f"{en} {i}\t{en} 0" for en in signs for i in range(1, 20)] + [f"{en} 0\tdisease" for en in signs]
+    tree = "\n".join(["id\tlabel\tsubClassOf", *(f"{n}\t{edge}" for n, edge in enumerate(edges))]) + "\n"
+    (terms / "doid").mkdir()
+    (terms / "doid" / "HumanDO.tsv.gz").write_bytes(gzip.compress(tree.encode()))
+    out = tmp_path / "graded"
+    assert call(monkeypatch, [*line, "--out", str(out)]) == 0
+    scores = [json.loads(row) for row in (out / "results.jsonl").read_text().splitlines()]
+    related = {(s["model"], s["metric"]): s["value"] for s in scores if s["protocol"] == "terms-hierarchy/1"}
+    assert related["trained", "relatedness Spearman"] > related["base", "relatedness Spearman"]
+    assert ("trained", "parent MRR") in related

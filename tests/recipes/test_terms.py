@@ -8,10 +8,11 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import pack
 from medlingua.languages.errors import InputError
+from medlingua.languages.hierarchy import hierarchy_of
 from medlingua.languages.terms import Term
 from medlingua.recipes.batches import Place, batches
-from medlingua.recipes.term_stream import TermStream, concepts_of, encoded
-from medlingua.recipes.terms import Terms, embedded, multi_similarity, retrieval
+from medlingua.recipes.term_stream import TermStream, concepts_of, encoded, kin_of
+from medlingua.recipes.terms import Terms, distances, embedded, hierarchy_scores, multi_similarity, retrieval
 
 PLACES = ["foie", "rein", "coeur", "poumon", "thorax", "jambe"]
 SIGNS = {"pain": "douleur", "fever": "fièvre", "cough": "toux", "bleeding": "saignement"}
@@ -65,12 +66,16 @@ def plain(vectors: torch.Tensor, labels: list[int]) -> float:
     return float(np.mean(losses))
 
 
+def same(labels: list[int]) -> torch.Tensor:
+    return torch.tensor([[a == b for b in labels] for a in labels])
+
+
 def test_the_loss_is_the_plain_one() -> None:
     torch.manual_seed(0)
     labels = [0, 0, 1, 1, 1, 2, 3, 3]
     vectors = torch.nn.functional.normalize(torch.randn(8, 5), dim=-1)
-    assert float(multi_similarity(vectors, torch.tensor(labels))) == pytest.approx(plain(vectors, labels), rel=1e-5)
-    assert float(multi_similarity(torch.eye(4)[[0, 0, 1, 1]], torch.tensor([0, 0, 1, 1]))) == 0  # all pairs are easy
+    assert float(multi_similarity(vectors, same(labels))) == pytest.approx(plain(vectors, labels), rel=1e-5)
+    assert float(multi_similarity(torch.eye(4)[[0, 0, 1, 1]], same([0, 0, 1, 1]))) == 0  # all pairs are easy
 
 
 def test_a_name_has_the_same_vector_in_any_batch(encoder: Encoder) -> None:
@@ -106,3 +111,85 @@ def test_a_model_that_gives_every_name_one_vector_finds_nothing(encoder: Encoder
         for parameter in encoder.model.base_model.parameters():
             parameter.zero_()
     assert retrieval(encoder, learn, held, "zero")["accuracy@5"] == 0
+
+
+TREE = hierarchy_of(
+    [(f"{sign} of {place} {i}", f"{sign} of {place}") for sign in SIGNS for place in PLACES for i in range(3)]
+    + [(f"{sign} of {place}", sign) for sign in SIGNS for place in PLACES]
+    + [(sign, "") for sign in SIGNS],
+    "toy",
+)
+
+
+def general_terms() -> list[Term]:
+    return [*terms(), *[Term(f"{SIGNS[s]} du {p}", f"{s} of {p}", "", "") for s in SIGNS for p in PLACES]]
+
+
+def test_kin_are_the_learnt_things_nearby() -> None:
+    learn, _ = concepts_of(general_terms())
+    kin = kin_of(learn, TREE, 2)
+    names = [concept.english for concept in learn]
+    for number, related in enumerate(kin):
+        expected = {n: d for n, d in TREE.within(names[number], 2).items() if n in names and n != names[number]}
+        assert {names[other]: distance for other, distance in related.items()} == expected
+    with pytest.raises(InputError, match="no two of the terms are related"):
+        kin_of(learn, hierarchy_of([("a", "b")], "toy"), 2)
+
+
+def test_distances_of_names_are_those_of_their_concepts() -> None:
+    apart = distances(torch.tensor([0, 0, 1, 2]), [{1: 1}, {0: 1, 2: 2}, {1: 2}])
+    assert apart.tolist() == [[0, 0, 1, 99], [0, 0, 1, 99], [1, 1, 0, 2], [99, 99, 2, 0]]
+    assert distances(torch.tensor([3, 4]), ()).tolist() == [[0, 99], [99, 0]]
+
+
+def test_a_graded_loss_is_the_mean_of_its_levels(encoder: Encoder) -> None:
+    learn, _ = concepts_of(general_terms())
+    kin = kin_of(learn, TREE, 2)
+    stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=0, kin=kin)
+    (batch,) = islice(batches(stream, Place(), 400, 400, encoder.first_position), 1)
+    packed = batch.micro[0]
+    with torch.no_grad():
+        graded = Terms(encoder, kin, 2)(packed) / len(packed.labels)
+        vectors, apart = embedded(encoder, packed), distances(packed.labels, kin)
+        levels = [float(multi_similarity(vectors, apart <= n, 0.5 - 0.1 * n)) for n in range(3)]
+        assert float(Terms(encoder)(packed)) == pytest.approx(levels[0] * len(packed.labels))
+    assert float(graded) == pytest.approx(sum(levels) / 3)
+
+
+def test_O16_a_stream_with_kin_goes_on_from_any_place(encoder: Encoder) -> None:
+    learn, _ = concepts_of(general_terms())
+    kin = kin_of(learn, TREE, 1)
+    stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=3, kin=kin)
+    whole = list(islice(stream.chunks(Place()), 40))
+    for start in (1, 2, 3, 4, 17):
+        rest = list(islice(stream.chunks(whole[start - 1].after), 6))
+        assert [c.ids.tolist() for c in rest] == [c.ids.tolist() for c in whole[start : start + 6]]
+    thirds = [
+        (int(a.labels[0]), int(c.labels[0])) for a, c in zip(whole, whole[2:], strict=False) if c.after.chunk == 0
+    ]
+    assert any(other in kin[own] for own, other in thirds)
+
+
+def test_the_hierarchy_is_scored_by_what_names_are_near(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors that are the hierarchy find every parent; vectors of noise do not."""
+    learn, held = concepts_of(general_terms())
+
+    def of_tree(_: Encoder, names: list[str], what: str) -> torch.Tensor:
+        branches = [{*n.lower().split()} for n in names]
+        words = sorted(set().union(*branches))
+        rows = torch.tensor([[float(w in b) / (3.0 if w.isdigit() else 1.0) for w in words] for b in branches])
+        return torch.nn.functional.normalize(rows, dim=-1)
+
+    def noise(_: Encoder, names: list[str], what: str) -> torch.Tensor:
+        return torch.nn.functional.normalize(
+            torch.randn(len(names), 16, generator=torch.Generator().manual_seed(0)), dim=-1
+        )
+
+    found = {}
+    for name, vectors in (("tree", of_tree), ("noise", noise)):
+        monkeypatch.setattr("medlingua.recipes.terms._vectors", vectors)
+        found[name], things = hierarchy_scores(encoder, learn, held, TREE, name)
+        assert 0 < things <= len(held)
+    assert found["tree"]["parent MRR"] == 1
+    assert found["noise"]["parent MRR"] < 0.5
+    assert found["tree"]["relatedness Spearman"] > 0.7 > 0.3 > abs(found["noise"]["relatedness Spearman"])
