@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
@@ -30,6 +31,7 @@ from medlingua.reports.rows import Score
 BASELINE = "majority"
 PRIOR = "label shares"
 DICTIONARY = "dictionary"
+_TRIALS = 1_000_003  # the seed of trials
 UPPER_BOUND = "flat tags, upper bound"
 SPAN_BOUND = "span head, upper bound"
 
@@ -69,26 +71,34 @@ def score_models(
             model = _task_model(task, encoder, spacy, settings)
             if settings.body == "frozen":
                 model.protocol += ", frozen body"
+            if settings.trials:
+                model.protocol += f", tuned in {settings.trials} trials"
             if not {(bound, task.spec.name, None) for bound in (BASELINE, UPPER_BOUND, SPAN_BOUND)} & done:
                 append_row(results, *_bounds(model))
             if settings.body == "frozen" and isinstance(model, Ner):
                 append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
             digests = (digest_of_model(encoder), digest_of_task(task)) if cells is not None else None
+            tuned: Eval | None = None
             for seed in missing:
                 cell, kept = None, ""
                 if cells is not None and digests is not None:
                     kept = name_of(*digests, model.protocol, settings, seed, precision.name)
                     cell = read(cells, kept)
                 if cell is None:
+                    autocast = _autocast(encoder, precision)
+                    tuned = tuned or _tuned(encoder, model, settings, autocast, f"{task.spec.name}, {name}")
                     with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
-                        fitted = fit(encoder, model, settings, seed, _autocast(encoder, precision), bar.update)
+                        fitted = fit(encoder, model, tuned, seed, autocast, bar.update)
                     said = [[_plain(item) for item in _ordered(items)] for items in fitted.decided]
                     tallies = model.tallies("test", fitted.decided).astype(float).tolist()
-                    cell = Cell(fitted.epoch, fitted.chosen, fitted.dev, fitted.test, said, tallies)
+                    chosen = {**fitted.chosen, **({"lr": tuned.lr} if settings.trials else {})}
+                    cell = Cell(fitted.epoch, chosen, fitted.dev, fitted.test, said, tallies)
                     if cells is not None:
                         keep(cells, kept, cell)
                 _write_predictions(folder / "predictions", name, model, seed, cell)
                 note = f"epoch {cell.epoch} by dev"
+                if settings.trials:
+                    note += f", lr {cell.chosen['lr']:.2g} by dev of {settings.trials} trials"
                 append_row(results, *(_score(model, name, metric, v, seed, note) for metric, v in cell.test.items()))
 
 
@@ -104,6 +114,26 @@ def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Ner
             return Choice(task, encoder)
         case _:
             return Labels(task, encoder)
+
+
+def trial_of(settings: Eval, number: int) -> Eval:
+    """The settings of a trial: those given first, then learning rates up to four times as small or large, of body and
+    head alike. They depend on the number alone, so every model gets the same."""
+    factor = 4.0 ** np.random.default_rng([_TRIALS, number]).uniform(-1, 1) if number else 1.0
+    head_lr = None if settings.head_lr is None else settings.head_lr * factor
+    return settings.model_copy(update={"lr": settings.lr * factor, "head_lr": head_lr})
+
+
+def _tuned(encoder: Encoder, model: TaskModel, settings: Eval, autocast: Callable[[], Any], what: str) -> Eval:
+    """The trial with the best dev score, the first of equals; one seed, which no score is of."""
+    best: tuple[float, Eval] | None = None
+    for number in range(settings.trials):
+        trial = trial_of(settings, number)
+        with progress(f"{what}, trial {number + 1} of {settings.trials}", 1.0) as bar:
+            value = fit(encoder, model, trial, _TRIALS, autocast, bar.update, last=False).dev[model.main_metric]
+        if best is None or value > best[0]:
+            best = value, trial
+    return best[1] if best else settings
 
 
 def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], Any]:

@@ -7,7 +7,7 @@ and nothing is counted twice (TRAPS V1, V5).
 import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -180,8 +180,10 @@ def fit(
     seed: int,
     autocast: Callable[[], Any],
     update: Callable[[float], None],
+    last: bool = True,
 ) -> Fitted:
-    """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once.
+    """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once; never where the fit is not the
+    `last`, but a trial.
 
     The encoder's weights are changed and put back. The seed draws the head, the order and the dropout. With a frozen
     body the head alone is learnt, on the states as they come, without dropout in the body.
@@ -239,8 +241,10 @@ def fit(
     predicted = _predict(encoder, model, "dev", settings, autocast)
     chosen = model.choose(predicted)
     dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
-    decided = [model.decide(p, chosen) for p in _predict(encoder, model, "test", settings, autocast)]
-    fitted = Fitted(best[1] + 1, chosen, dev, model.score("test", decided), decided)
+    fitted = Fitted(best[1] + 1, chosen, dev, {}, [])
+    if last:
+        decided = [model.decide(p, chosen) for p in _predict(encoder, model, "test", settings, autocast)]
+        fitted = replace(fitted, test=model.score("test", decided), decided=decided)
     encoder.model.load_state_dict(before)
     set_dropout(encoder.model, 0.0)
     return fitted

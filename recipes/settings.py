@@ -123,6 +123,8 @@ class Eval(Settings):
     min_steps: int = Field(default=200, ge=0)  # a small task gets more epochs, until so many steps
     lr: float = Field(default=5e-5, gt=0)  # for models of base size; small ones want three to six times as much
     head_lr: float | None = Field(default=None, gt=0)  # of the task's fresh head; None: lr, 1e-3 on a frozen body
+    # Learning rates tried on dev before the seeds are run, the same for every model; under a protocol of its own.
+    trials: int = Field(default=0, ge=0)
     ner_head: Literal["tags", "spans"] = "tags"  # spans: entities inside entities too, under a protocol of its own
     # frozen: a linear head on states that stay, under a protocol of its own
     body: Literal["trained", "frozen"] = "trained"

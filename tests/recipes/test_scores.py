@@ -20,7 +20,7 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
 from medlingua.recipes import evaluate, held_out
-from medlingua.recipes.evaluate import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND, score_models
+from medlingua.recipes.evaluate import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND, score_models, trial_of
 from medlingua.recipes.finetune import fit, read_whole, token_states
 from medlingua.recipes.held_out import Passage, passages
 from medlingua.recipes.machine import Precision
@@ -248,6 +248,37 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     score_models({"tiny": folder}, [task], how, "fr", tmp_path, precision=Precision("fp32", ""))
     protocols = {row.protocol for row in read_scores(tmp_path / "results.jsonl")}
     assert protocols == {"ner-strict/1" + (", frozen body" if body == "frozen" else "")}
+
+
+def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rate at which nothing is learnt is given up for one at which something is; test is read for scores alone."""
+    task, folder = ner_task(), str(tmp_path / "model")
+    how = Eval(seeds=2, epochs=1, min_steps=40, lr=1e-3, trials=4)
+    assert trial_of(how, 0) == how
+    rates = [trial_of(how, n).lr for n in range(50)]
+    assert all(2.5e-4 <= rate <= 4e-3 for rate in rates)
+    assert max(rates) > 3e-3
+    assert min(rates) < 4e-4
+    asked: list[str] = []
+    score = Ner.score
+    monkeypatch.setattr(Ner, "score", lambda self, part, decided: asked.append(part) or score(self, part, decided))
+    encoders.save(encoder, Path(folder))
+    score_models({"tiny": folder}, [task], how, "fr", tmp_path, precision=Precision("fp32", ""))
+    rows = [r for r in read_scores(tmp_path / "results.jsonl") if r.model == "tiny" and "micro-F1" in r.metric]
+    assert {r.protocol for r in rows} == {"ner-strict/1, tuned in 4 trials"}
+    assert all("of 4 trials" in r.note for r in rows)
+    assert asked.count("test") == 3  # the dictionary's, and one a seed
+    best = max(range(4), key=lambda n: (fitted_dev(encoder, task, trial_of(how, n)), -n))
+    assert f"lr {trial_of(how, best).lr:.2g} " in rows[0].note
+
+
+def fitted_dev(encoder: Encoder, task: Task, how: Eval) -> float:
+    model = Ner(task, encoder, "fr")
+    found = fit(encoder, model, how, evaluate._TRIALS, nullcontext, lambda share: None, last=False)
+    assert found.test == {}
+    return found.dev[model.main_metric]
 
 
 # --- labels -----------------------------------------------------------------------------------------
