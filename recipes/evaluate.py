@@ -73,7 +73,7 @@ def score_models(
                 model.protocol += ", frozen body"
             if settings.trials:
                 model.protocol += f", tuned in {settings.trials} trials"
-            if not {(bound, task.spec.name, None) for bound in (BASELINE, UPPER_BOUND, SPAN_BOUND)} & done:
+            if not any(of == task.spec.name and seed is None for _, of, seed in done):
                 append_row(results, *_bounds(model))
             if settings.body == "frozen" and isinstance(model, Ner):
                 append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
@@ -109,7 +109,7 @@ def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Ner
         case "pairs":
             return Pairs(task, encoder)
         case "answers":
-            return Answers(task, encoder)
+            return Answers(task, encoder, spacy)
         case "choice":
             return Choice(task, encoder)
         case _:
@@ -148,6 +148,11 @@ def _bounds(model: TaskModel) -> Iterator[Score]:
         yield _score(model, bound, model.main_metric, model.upper_bound("test"), None, "")
         for metric, value in model.by_dictionary("test").items():
             yield _score(model, DICTIONARY, metric, value, None, "train's mentions found again, word by word")
+    elif isinstance(model, Answers):
+        baselines = (("no answer", model.silent("test")), ("likest sentence", model.by_overlap("test")))
+        for name, values in baselines:
+            for metric, value in values.items():
+                yield _score(model, name, metric, value, None, "nothing trained")
     elif isinstance(model, Labels | Pairs | Choice):
         for metric, value in model.majority("test").items():
             yield _score(model, BASELINE, metric, value, None, "always train's most frequent label")

@@ -17,6 +17,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.tasks import Task
+from medlingua.languages.words import sentences
 from medlingua.recipes.finetune import Read, mean_of, read_whole
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
@@ -50,8 +51,8 @@ class Answers:
     main_metric = "F1"
     tally: Tally = "mean"
 
-    def __init__(self, task: Task, encoder: Encoder) -> None:
-        self.task, self._encoder = task, encoder
+    def __init__(self, task: Task, encoder: Encoder, spacy: str) -> None:
+        self.task, self._encoder, self._spacy = task, encoder, spacy
         width = encoder.model.config.hidden_size
         # Rows: first token, last token; and, of the question's mean, that there is no answer.
         self.head = nn.Linear(width, 3)
@@ -124,6 +125,22 @@ class Answers:
         if not said or said[0][0] < chosen["margin"]:
             return []
         return [Span.of(start, end, LABEL) for _, start, end in said[:_RANKED]]
+
+    def silent(self, part: str) -> dict[str, float]:
+        """All metrics of "no answer" to every question."""
+        return self.score(part, [[] for _ in getattr(self.task, part)])
+
+    def by_overlap(self, part: str) -> dict[str, float]:
+        """All metrics of the sentence that shares most words with the question, the first of equals."""
+        examples: tuple[Example, ...] = getattr(self.task, part)
+        return self.score(part, [[self._likest(example)] for example in examples])
+
+    def _likest(self, example: Example) -> Span:
+        text, language = example.document.text, self.task.language
+        wanted = {*normalised(example.question, language)}
+        borders = [(a, b) for a, b in sentences(text, self._spacy) if text[a:b].strip()] or [(0, len(text))]
+        shared = [len(wanted & {*normalised(text[a:b], language)}) for a, b in borders]
+        return Span.of(*borders[shared.index(max(shared))], LABEL)
 
     def score(self, part: str, decided: Sequence[Sequence[Span]]) -> dict[str, float]:
         means = self._rows(part, decided).mean(axis=0).tolist()

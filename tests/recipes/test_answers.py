@@ -54,7 +54,7 @@ def drug_questions(count: int, without: bool) -> list[tuple[str, str, tuple[Span
 
 @pytest.mark.parametrize("without", [False, True])
 def test_answers_are_found_and_so_is_that_there_is_none(without: bool, encoder: Encoder) -> None:
-    model = Answers(task(drug_questions(130, without), dev=30), encoder)
+    model = Answers(task(drug_questions(130, without), dev=30), encoder, "fr")
     settings = Eval(epochs=12, min_steps=0, lr=3e-3, batch_documents=16, seeds=1)
     fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
     assert fitted.test["F1"] > 0.8
@@ -68,7 +68,7 @@ def test_answers_are_found_and_so_is_that_there_is_none(without: bool, encoder: 
 def test_an_answer_in_the_last_window_of_a_long_text_is_right(encoder: Encoder) -> None:
     text = " ".join(cases(40, seed=2)) + " Il reçoit la morphine."
     gold = stated("morphine", text)
-    model = Answers(task([("Que reçoit-il ?", text, (gold,))] * 24), encoder)
+    model = Answers(task([("Que reçoit-il ?", text, (gold,))] * 24), encoder, "fr")
     (asked, *_) = model.read("test")
     assert len(asked.document.windows) > 2
     first, last = asked.bounds[0]
@@ -113,7 +113,7 @@ def test_articles_and_signs_of_a_language_do_not_count(language: str, gold: str,
 def test_ranks_count_and_the_best_gold_answer_does(encoder: Encoder) -> None:
     text = "Il reçoit aspirine, morphine, héparine et insuline."
     gold = (stated("morphine", text), stated("héparine", text))
-    model = Answers(task([("Que reçoit-il ?", text, gold)] * 24), encoder)
+    model = Answers(task([("Que reçoit-il ?", text, gold)] * 24), encoder, "fr")
     ranked = [stated(word, text) for word in ("aspirine", "insuline", "héparine")]
     scores = model.score("test", [ranked] * 8)
     assert scores == {"exact match": 0, "F1": 0, "lenient accuracy": 1, "MRR": pytest.approx(1 / 3)}
@@ -137,3 +137,16 @@ def test_a_squad_file_is_read_with_its_places_checked(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text("[]")
     with pytest.raises(InputError, match="SQuAD file"):
         list(read_squad(tmp_path / "d.json", source="s"))
+
+
+def test_baselines_need_no_training(encoder: Encoder) -> None:
+    text = "Le patient va bien. Il reçoit la morphine le soir. Rien d'autre."
+    asked = [("Que reçoit-il le soir ?", text, (stated("morphine", text),)), ("Et le matin ?", "Rien.", ())]
+    model = Answers(task([asked[0]] * 2 + asked, dev=1), encoder, "fr")
+    assert model.silent("test")["exact match"] == 1
+    assert model.silent("dev")["F1"] == 0
+    words = normalised("Il reçoit la morphine le soir", "fr")
+    found = model.by_overlap("dev")
+    assert found["F1"] == pytest.approx(2 / (1 + len(words)))
+    assert found["exact match"] == 0
+    assert model.by_overlap("test")["F1"] == 0
