@@ -1,5 +1,7 @@
 """Terms of medicine from the word lists of a pack: phenotypes and diseases, with their branch where one is known."""
 
+import re
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +15,28 @@ _ONTOLOGY = Path("terms/doid/HumanDO.tsv.gz")  # Human Disease Ontology: id, lab
 _CODES = Path("terms/doid/ICD10inDO.tsv.gz")
 _ROOT = "disease"
 OTHER = "no branch"
-# What the letters of ICD-10 stand for, in a word or two of our own.
+# The chapters of ICD-10 by their numbers, in a word or two of our own.
 CHAPTERS = {
-    "A": "infections", "B": "infections", "C": "tumours", "D": "tumours, blood", "E": "hormones, metabolism",
-    "F": "mind", "G": "nerves", "H": "eye, ear", "I": "heart, vessels", "J": "lungs", "K": "digestion", "L": "skin",
-    "M": "joints, muscles", "N": "kidney, genitals", "O": "pregnancy", "P": "newborns", "Q": "malformations",
-    "R": "signs", "S": "injuries", "T": "injuries, poisons", "Z": "contacts",
+    "I": "infections", "II": "tumours", "III": "blood, immunity", "IV": "hormones, metabolism", "V": "mind",
+    "VI": "nerves", "VII": "eye", "VIII": "ear", "IX": "heart, vessels", "X": "lungs", "XI": "digestion",
+    "XII": "skin", "XIII": "joints, muscles", "XIV": "kidney, genitals", "XV": "pregnancy", "XVI": "newborns",
+    "XVII": "malformations", "XVIII": "signs", "XIX": "injuries, poisons", "XX": "causes from outside",
+    "XXI": "contacts", "XXII": "provisional",
 }  # fmt: skip
+# The category that each begins with, in the order of the codes.
+_BEGINS = [
+    ("A00", "I"), ("C00", "II"), ("D50", "III"), ("E00", "IV"), ("F00", "V"), ("G00", "VI"), ("H00", "VII"),
+    ("H60", "VIII"), ("I00", "IX"), ("J00", "X"), ("K00", "XI"), ("L00", "XII"), ("M00", "XIII"), ("N00", "XIV"),
+    ("O00", "XV"), ("P00", "XVI"), ("Q00", "XVII"), ("R00", "XVIII"), ("S00", "XIX"), ("U00", "XXII"),
+    ("V00", "XX"), ("Z00", "XXI"),
+]  # fmt: skip
+_CODE = re.compile(r"[A-Z]\d[0-9A-Z]", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
     """text: the term in its language. english: what it translates. group: its branch of the Disease Ontology, by
-    its English label, or "no branch". icd10: the letter of its ICD-10 code, or ""."""
+    its English label, or "no branch". icd10: the chapter of its ICD-10 code, or ""."""
 
     text: str
     english: str
@@ -39,7 +50,7 @@ def read_terms(pack: Pack, root: Path) -> list[Term]:
     InputError for a list whose columns are not known, and where no list is there at all.
     """
     branches = _branches(root / _ONTOLOGY)
-    letters = _letters(root / _CODES)
+    chapters = _chapters(root / _CODES)
     pairs: dict[tuple[str, str], None] = {}
     for listed in pack.terms:
         if (root / listed.path).exists():
@@ -48,7 +59,7 @@ def read_terms(pack: Pack, root: Path) -> list[Term]:
         names = ", ".join(listed.path for listed in pack.terms) or "none is named in its pack"
         raise InputError(f"no terms of language {pack.code} under {root}: expected {names}")
     return [
-        Term(text, english, branches.get(english.lower(), OTHER), letters.get(english.lower(), ""))
+        Term(text, english, branches.get(english.lower(), OTHER), chapters.get(english.lower(), ""))
         for text, english in pairs
     ]
 
@@ -104,8 +115,21 @@ def _top(label: str, parents: Mapping[str, str]) -> str:
     return label
 
 
-def _letters(file: Path) -> dict[str, str]:
+def chapter_of(code: str) -> str:
+    """The chapter of an ICD-10 code by its number, "IX" of I10 or of I10-I16; "" for what is no code.
+
+    The American edition's D49 (tumours) and K95 (digestion) lie where they belong.
+    """
+    if not _CODE.match(code):
+        return ""
+    return _BEGINS[bisect_right(_BEGINS, code[:3].upper(), key=lambda entry: entry[0]) - 1][1]
+
+
+def _chapters(file: Path) -> dict[str, str]:
+    """English label -> the chapter of its code; the first of several."""
     if not file.exists():
         return {}
-    rows = read_rows(file, delimiter="\t")
-    return {row["label"].lower(): row["xrefs"].removeprefix("ICD10CM:")[:1] for _, row in rows}
+    found: dict[str, str] = {}
+    for _, row in read_rows(file, delimiter="\t"):
+        found.setdefault(row["label"].lower(), chapter_of(row["xrefs"].removeprefix("ICD10CM:")))
+    return found

@@ -107,7 +107,7 @@ def medical_words(
     """Distinct words of terms, one row a tokenizer and word: tokenizer, word, group, pieces (int), cut.
 
     Words of four letters and more; a word of several groups has a row for each. by: what `group` holds, the
-    branch or the letter of the ICD-10 code; terms without a letter are then left out.
+    branch or the chapter of the ICD-10 code; terms without a code are then left out.
     """
     pairs = dict.fromkeys(
         (term.text[a:b].lower(), group)

@@ -9,7 +9,7 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, Terms, load_pack
-from medlingua.languages.terms import OTHER, Term, read_terms
+from medlingua.languages.terms import CHAPTERS, OTHER, Term, chapter_of, read_terms
 from medlingua.languages.words import words
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
@@ -46,7 +46,7 @@ def test_a_corpus_without_words_is_named() -> None:
 
 
 def test_medical_words_by_group_and_the_longest_broken() -> None:
-    terms = [Term("Hypertension", "hypertension", "vessels", "I"), Term("douleur tension", "pain", "signs", "R")]
+    terms = [Term("Hypertension", "hypertension", "vessels", "IX"), Term("douleur tension", "pain", "signs", "XVIII")]
     frame = vocabulary.medical_words({"t": word_piece()}, terms, "fr")
     assert set(frame["word"]) == {"hypertension", "douleur", "tension"}
     share = vocabulary.one_piece_share(frame).iloc[0]
@@ -57,10 +57,10 @@ def test_medical_words_by_group_and_the_longest_broken() -> None:
     assert (broken["word"], broken["cut"]) == ("hypertension", "hyper|tension")
 
 
-def test_medical_words_by_the_letter_of_their_code() -> None:
-    terms = [Term("Hypertension", "hypertension", "vessels", "I"), Term("douleur tension", "pain", "signs", "")]
+def test_medical_words_by_the_chapter_of_their_code() -> None:
+    terms = [Term("Hypertension", "hypertension", "vessels", "IX"), Term("douleur tension", "pain", "signs", "")]
     frame = vocabulary.medical_words({"t": word_piece()}, terms, "fr", by="icd10")
-    assert list(zip(frame["word"], frame["group"], strict=True)) == [("hypertension", "I")]
+    assert list(zip(frame["word"], frame["group"], strict=True)) == [("hypertension", "IX")]
 
 
 def test_no_terms_give_frames_without_rows() -> None:
@@ -180,7 +180,20 @@ def test_terms_have_their_branch_and_their_chapter(tmp_path: Path) -> None:
     )
     write(tmp_path / "terms/doid/ICD10inDO.tsv.gz", "id\tlabel\txrefs\n1\tflu\tICD10CM:J11\n")
     found = read_terms(pack("d.tsv.gz", "b.tsv.gz", "not_there.tsv.gz"), tmp_path)
-    assert found == [Term("Grippe", "Flu", "infection", "J"), Term("Pâleur", "Pallor", OTHER, "")]
+    assert found == [Term("Grippe", "Flu", "infection", "X"), Term("Pâleur", "Pallor", OTHER, "")]
+
+
+@pytest.mark.parametrize(
+    ("codes", "chapter"),
+    [
+        (("A00", "B99.9"), "I"), (("C00", "D48.9", "D49"), "II"), (("D50", "D89.3"), "III"), (("H59.0",), "VII"),
+        (("H60", "H95"), "VIII"), (("I10-I16", "i99"), "IX"), (("S00", "T98.3"), "XIX"), (("V01", "Y98"), "XX"),
+        (("Z00",), "XXI"), (("U07.1",), "XXII"), (("O9A.21",), "XV"), (("", "QA0.0151", "1C00"), ""),
+    ],
+)  # fmt: skip
+def test_a_code_lies_in_its_chapter(codes: tuple[str, ...], chapter: str) -> None:
+    assert {chapter_of(code) for code in codes} == {chapter}
+    assert not chapter or chapter in CHAPTERS
 
 
 def test_a_dictionary_with_wrong_columns_says_which_it_has_and_needs(tmp_path: Path) -> None:
