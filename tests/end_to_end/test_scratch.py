@@ -131,8 +131,8 @@ def test_O16_an_electra_learns_by_detection_then_its_head_and_resumes_to_the_sam
 ) -> None:
     given = [*command]
     given[given.index("continue")] = "scratch"
-    settings = ["adapt.architecture=electra", "objective.kind=rtd", "train.tokens=30_000", "train.eval_tokens=1_000"]
-    settings += ["train.checkpoint_tokens=2_000", "adapt.size=tiny", "adapt.length=128", "train.batch_tokens=256"]
+    settings = ["adapt.architecture=electra", "objective.kind=rtd", "train.tokens=90_000", "train.eval_tokens=1_000"]
+    settings += ["train.checkpoint_tokens=6_000", "adapt.size=tiny", "adapt.length=128", "train.batch_tokens=256"]
     settings += ["train.lr=3e-3", "eval.tasks='none'"]
     for setting in settings:
         given += ["--set", setting]
