@@ -91,7 +91,7 @@ def main() -> None:
         if steps % TOLD == 0 or done >= given.tokens:
             print(f"{done:>9,} tokens, distance {np.mean(recent[-TOLD:]):.4f}", flush=True)
     student.save_pretrained(given.out)
-    new.save_pretrained(given.out)
+    AutoTokenizer.from_pretrained(start).save_pretrained(given.out)  # a tokenizer keeps the padding of its last call
 
 
 if __name__ == "__main__":
