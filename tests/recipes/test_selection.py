@@ -74,8 +74,8 @@ def test_a_threshold_that_is_no_share_is_refused(near: float) -> None:
 
 
 def seeds(path: Path, count: int = 12) -> Path:
-    rows = [{"text": f"Le patient a de la fièvre et une toux, cas {i}.", "label": "clinical"} for i in range(count)]
-    rows += [{"text": f"Article {i} : la loi fixe les conditions de vente.", "label": "law"} for i in range(count)]
+    rows = [{"text": text, "label": "clinical"} for text in cases(count, seed=9)]
+    rows += [{"text": f"Article {i} : la loi fixe les conditions. " * 10, "label": "law"} for i in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
