@@ -79,7 +79,7 @@ def load(
     _check_weight_files(base, allowed)
     torch.manual_seed(seed)
     model = _load_weights(base, config, architecture, head, revision, allowed)
-    tokenizer = _read(base, AutoTokenizer, revision, allowed)
+    tokenizer = read_tokenizer(base, revision, allowed)
     if architecture.family == "longformer":
         accelerate_longformer(model)
     encoder = Encoder(model, tokenizer, architecture, _read_lineage(base))
@@ -90,8 +90,20 @@ def load(
 
 
 def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission]) -> PreTrainedTokenizerFast:
-    """The tokenizer alone of what `load` would load."""
-    return _read(base, AutoTokenizer, revision, frozenset(allow))
+    """The tokenizer alone of what `load` would load, without the cutting and filling it may have been saved with.
+
+    A tokenizer.json keeps both from its last call, and whoever asks the pipeline itself gets them: texts cut at the
+    128 tokens of a sentence encoder, rows filled with padding. Who cuts a text decides its length, and says so.
+    """
+    tokenizer: PreTrainedTokenizerFast = _read(base, AutoTokenizer, revision, frozenset(allow))
+    if getattr(tokenizer, "is_fast", False):
+        _uncut(tokenizer)
+    return tokenizer
+
+
+def _uncut(tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer.backend_tokenizer.no_truncation()
+    tokenizer.backend_tokenizer.no_padding()
 
 
 def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
@@ -106,6 +118,7 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     model.save_pretrained(folder)
     model.config._attn_implementation = implementation
     tokenizer.model_max_length = encoder.length
+    _uncut(tokenizer)
     tokenizer.save_pretrained(folder)
     settings = folder / "tokenizer_config.json"
     described = json.loads(settings.read_text(encoding="utf-8"))

@@ -40,9 +40,12 @@ def read_tokenizer(path: str | Path) -> Tokenizer:
     if not file.is_file():
         raise InputError(f"{path}: no tokenizer.json here; give a model's folder or the file itself")
     try:
-        return Tokenizer.from_file(str(file))
+        read = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions
         raise InputError(f"{file}: not a tokenizer: {str(error)[:200]}") from error
+    read.no_truncation()  # a file keeps the cutting and filling of its last call: neither is the language's
+    read.no_padding()
+    return read
 
 
 def pieces_per_word(

@@ -380,6 +380,25 @@ def test_T17_real_models_keep_their_ids_when_saved(shared_model: Any, tmp_path: 
         assert [saved(line)["input_ids"] for line in sample] == [raw.encode(line).ids for line in sample]
 
 
+def test_texts_are_whole_whatever_length_the_tokenizer_was_saved_with(build: Any, tmp_path: Path) -> None:
+    """A sentence encoder's tokenizer.json cuts at its 128 tokens and fills up to them."""
+    folder = build("bert")
+    text = "patient admis pour fièvre " * 40
+    whole = load(str(folder)).tokenizer.backend_tokenizer.encode(text).ids
+    pipeline = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    pipeline.enable_truncation(12)
+    pipeline.enable_padding(length=12)
+    pipeline.save(str(folder / "tokenizer.json"))
+    encoder = load(str(folder))
+    assert encoder.tokenizer.backend_tokenizer.encode(text).ids == whole
+    assert len(encoder.tokenizer.backend_tokenizer.encode("toux").ids) < 12
+    encoder.tokenizer(["toux", text], padding=True, truncation=True, max_length=12)  # leaves both in the pipeline
+    save(encoder, tmp_path / "saved")
+    saved = Tokenizer.from_file(str(tmp_path / "saved" / "tokenizer.json"))
+    assert saved.encode(text).ids == whole
+    assert saved.padding is None
+
+
 def test_the_lineage_is_read_back(build: Any) -> None:
     folder = build("bert")
     encoder = load(str(folder))

@@ -40,6 +40,16 @@ def test_pieces_per_word_is_what_a_plain_count_gives() -> None:
     assert row["words_in_512"] == int(510 / 1.1)
 
 
+def test_a_tokenizer_is_read_without_the_length_it_was_saved_with(tmp_path: Path) -> None:
+    made = word_piece()
+    made.enable_truncation(3)
+    made.enable_padding(length=3)
+    made.save(str(tmp_path / "tokenizer.json"))
+    read = vocabulary.read_tokenizer(tmp_path)
+    assert read.encode("le patient a une douleur").tokens == ["le", "patient", "a", "une", "douleur"]
+    assert read.encode("le").tokens == ["le"]
+
+
 def test_a_corpus_without_words_is_named() -> None:
     with pytest.raises(InputError, match="corpus empty"):
         vocabulary.pieces_per_word({"t": word_piece()}, {"empty": [" "]}, "fr")
