@@ -41,12 +41,20 @@ def accelerate_longformer(model: nn.Module) -> None:
         module.__class__ = FastLongformerSelfAttention
 
 
-def packed_states(body: Any, ids: Tensor, positions: Tensor, row: Row) -> Tensor:
-    """Last hidden states (T, width) of a packed row through an accelerated LongformerModel; ids, positions (T,)."""
+def packed_states(body: Any, ids: Tensor, positions: Tensor, row: Row, rows: Tensor | None = None) -> Tensor:
+    """Last hidden states (T, width) of a packed row through an accelerated LongformerModel; ids, positions (T,).
+
+    rows: (M,) int64, the tokens whose states are wanted, (M, width); the last layer then does no more for the others
+    than being looked at.
+    """
     states = body.embeddings(input_ids=ids[None], position_ids=positions[None])
-    for layer in body.encoder.layer:
+    *below, last = body.encoder.layer
+    for layer in below:
         (states,) = layer(states, attention_mask=row)
-    return states[0]  # type: ignore[no-any-return]
+    (found,) = last.attention.self(states, attention_mask=row)
+    if rows is not None:
+        found, states = found[:, rows], states[:, rows]
+    return last.ff_chunk(last.attention.output(found, states))[0]  # type: ignore[no-any-return]
 
 
 class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc]

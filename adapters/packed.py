@@ -70,8 +70,7 @@ def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) 
     body, architecture = encoder.model.base_model, encoder.architecture
     if architecture.family == "longformer":
         row = Row(packed.cu_seqlens, packed.global_tokens)
-        states = packed_states(body, packed.ids, packed.positions, row)
-        return states if rows is None else states[rows]
+        return packed_states(body, packed.ids, packed.positions, row, rows)
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
     with _only(rows, body, architecture) as narrowed:
