@@ -54,7 +54,7 @@ def attend(
     value: Tensor,
     cu_seqlens: Tensor,
     *,
-    cu_seqlens_q: Tensor | None = None,
+    query_rows: Tensor | None = None,
     global_tokens: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
@@ -64,24 +64,25 @@ def attend(
     """Attention inside each packed document.
 
     query: (T, H, D) float; key, value: (T, G, D). cu_seqlens: (documents + 1,) int32, 0 first, T last.
-    cu_seqlens_q: borders of the queries where they are fewer than the keys, (M, H, D) with M last; then every
-    query sees its whole document, so neither reach nor causal may be given.
+    query_rows: (M,) int64, ascending rows of the tokens that ask, where not all do; query is (M, H, D) then. Not
+    with causal, nor with reach on the flash kernels, which find a query's place by counting.
     global_tokens: (n,) int64, ascending rows of tokens that all of their document see and that see it all,
-    whatever the reach; not with causal, nor with chosen queries.
+    whatever the reach; not with causal.
     reach: a token sees tokens at most this far away, each side (half of a window's width); None sees all.
     scale: factor on the scores, default D ** -0.5. causal: a token sees no later token.
-    backend: None takes choose_backend's. Returns (T, H, D), the dtype of query.
+    backend: None takes choose_backend's. Returns the shape and dtype of query.
     """
-    if cu_seqlens_q is None:
-        cu_seqlens_q = cu_seqlens
-    elif reach is not None or causal:
-        raise ValueError("chosen queries have no place: give neither reach nor causal")
+    if query_rows is not None and causal:
+        raise ValueError("chosen queries: not with causal")
     if global_tokens is not None:
-        _check_global(global_tokens, cu_seqlens, causal or cu_seqlens_q is not cu_seqlens)
+        _check_global(global_tokens, cu_seqlens, causal)
         if backend in ("varlen", "flash"):
             raise ValueError(f"backend {backend} knows no global token; flex does")
     name = backend or choose_backend(query.device, query.dtype, global_tokens is not None).name
     if name in ("varlen", "flash"):
+        if query_rows is not None and reach is not None:
+            raise ValueError(f"backend {name} takes no chosen queries with a window")
+        cu_seqlens_q = cu_seqlens if query_rows is None else _borders_among(query_rows, cu_seqlens)
         asked, longest = (int(borders.diff().max()) for borders in (cu_seqlens_q, cu_seqlens))
         window = (-1 if reach is None else reach, 0 if causal else (-1 if reach is None else reach))
         if name == "flash":
@@ -96,21 +97,25 @@ def attend(
     if name == "plain":
         return attend_plain(
             query, key, value, cu_seqlens,
-            cu_seqlens_q=cu_seqlens_q, global_tokens=global_tokens, reach=reach, scale=scale, causal=causal,
+            query_rows=query_rows, global_tokens=global_tokens, reach=reach, scale=scale, causal=causal,
         )  # fmt: skip
     if name == "flex":
-        if cu_seqlens_q is not cu_seqlens:
+        if query_rows is not None:
             raise ValueError("backend flex takes no chosen queries")
         return _attend_flex(query, key, value, cu_seqlens, global_tokens, reach, scale, causal)
-    asked_of, lengths = cu_seqlens_q.diff().tolist(), cu_seqlens.diff().tolist()
     places = [] if global_tokens is None else global_tokens.tolist()
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    return _attend_blockwise(query, key, value, asked_of, lengths, places, reach, factor, causal)
+    return _attend_blockwise(query, key, value, cu_seqlens, query_rows, places, reach, factor, causal)
 
 
-def _check_global(global_tokens: Tensor, cu_seqlens: Tensor, other: bool) -> None:
-    if other:
-        raise ValueError("global tokens see the whole document: not with causal, nor with chosen queries")
+def _borders_among(rows: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Documents' borders among some of the tokens."""
+    return torch.searchsorted(rows, cu_seqlens.to(rows)).to(torch.int32)
+
+
+def _check_global(global_tokens: Tensor, cu_seqlens: Tensor, causal: bool) -> None:
+    if causal:
+        raise ValueError("global tokens see the whole document: not with causal")
     outside = global_tokens[(global_tokens < 0) | (global_tokens >= int(cu_seqlens[-1]))]
     if len(outside):
         raise ValueError(f"global token {int(outside[0])} is outside the batch's {int(cu_seqlens[-1])} tokens")
@@ -122,25 +127,22 @@ def attend_plain(
     value: Tensor,
     cu_seqlens: Tensor,
     *,
-    cu_seqlens_q: Tensor | None = None,
+    query_rows: Tensor | None = None,
     global_tokens: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
     causal: bool = False,
 ) -> Tensor:
     """The reference twin of attend(): one softmax over all scores, masked by definition."""
-    asking, tokens = (torch.arange(len(x), device=query.device) for x in (query, key))
-    borders = cu_seqlens if cu_seqlens_q is None else cu_seqlens_q
-    asker, document = (
-        torch.bucketize(places, ends[1:].to(places), right=True)
-        for places, ends in ((asking, borders), (tokens, cu_seqlens))
-    )
+    tokens = torch.arange(len(key), device=query.device)
+    asking = tokens if query_rows is None else query_rows
+    asker, document = (torch.bucketize(places, cu_seqlens[1:].to(places), right=True) for places in (asking, tokens))
     seen = asker[:, None] == document[None, :]
     distance = asking[:, None] - tokens[None, :]
     if reach is not None:
         near = distance.abs() <= reach
         if global_tokens is not None:
-            near[global_tokens] = True
+            near[torch.isin(asking, global_tokens)] = True
             near[:, global_tokens] = True
         seen &= near
     if causal:
@@ -156,19 +158,23 @@ def _attend_blockwise(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    asked: list[int],
-    lengths: list[int],
+    cu_seqlens: Tensor,
+    query_rows: Tensor | None,
     global_tokens: list[int],
     reach: int | None,
     scale: float,
     causal: bool,
 ) -> Tensor:
+    lengths = cu_seqlens.diff().tolist()
+    asked = lengths if query_rows is None else _borders_among(query_rows, cu_seqlens).diff().tolist()
     # split, not slices: its gradient is one concatenation instead of a zero-filled copy a document.
     parts = (torch.split(x, sizes) for x, sizes in ((query, asked), (key, lengths), (value, lengths)))
+    rows = [None] * len(lengths) if query_rows is None else torch.split(query_rows, asked)
     outputs, start = [], 0
-    for q, k, v in zip(*parts, strict=True):
-        places = tuple(t - start for t in global_tokens if start <= t < start + len(k))
-        outputs.append(attend_document(q, k, v, reach, scale, causal, places))
+    for q, k, v, chosen in zip(*parts, rows, strict=True):
+        everywhere = tuple(t - start for t in global_tokens if start <= t < start + len(k))
+        places = None if chosen is None else chosen - start
+        outputs.append(attend_document(q, k, v, reach, scale, causal, everywhere, places))
         start += len(k)
     return torch.cat(outputs)
 
@@ -290,7 +296,6 @@ def _attention(
     if query_rows is None or reach is not None:
         out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
     else:
-        asked = torch.searchsorted(query_rows, cu_seq_lens_q.to(query_rows)).to(torch.int32)
-        some = attend(q[query_rows], k, v, cu_seq_lens_q, cu_seqlens_q=asked, scale=scaling)
+        some = attend(q[query_rows], k, v, cu_seq_lens_q, query_rows=query_rows, scale=scaling)
         out = some.new_zeros(q.shape[0], *some.shape[1:]).index_copy(0, query_rows, some)
     return out.reshape(batch, length, *out.shape[1:]), None

@@ -26,11 +26,15 @@ def attend_document(
     scale: float,
     causal: bool = False,
     global_places: tuple[int, ...] = (),
+    places: Tensor | None = None,
 ) -> Tensor:
-    """One document: query (Q, H, D), key and value (L, G, D) -> (Q, H, D). Q < L only without reach and causal.
+    """One document: query (Q, H, D), key and value (L, G, D) -> (Q, H, D).
 
     global_places: tokens that every token sees, and that see every token, whatever the reach; not with causal.
+    places: (Q,) int64 ascending, where the queries stand among the L; None: all of them ask. Not with causal.
     """
+    if not len(query):
+        return query
     grouped = query.shape[1] != key.shape[1]
     whole = reach is None or len(key) <= reach + 1 or len(global_places) == len(key)
     own = query.device.type == "cpu" and not grouped
@@ -40,16 +44,18 @@ def attend_document(
         return _scaled_dot_product(query, key, value, scale, None, causal)
     assert reach is not None
     if own:
-        out = _Banded.apply(query, key, value, scale, reach, causal, global_places)  # type: ignore[no-untyped-call]
+        out = _Banded.apply(query, key, value, scale, reach, causal, global_places, places)  # type: ignore[no-untyped-call]
     else:
         parts = []
-        for band in _bands(len(key), reach, global_places):
+        for band in _bands(len(query), len(key), reach, global_places, places):
             bias = _bias(band, reach, causal, query)
             seen = query[band.start : band.end], _seen(key, band), _seen(value, band)
             parts.append(_scaled_dot_product(*seen, scale, bias))
         out = torch.cat(parts)
-    if global_places:
-        rows = torch.tensor(global_places, device=query.device)
+    rows = torch.tensor(global_places, dtype=torch.int64, device=query.device)
+    if places is not None:
+        rows = torch.isin(places, rows).nonzero()[:, 0]
+    if len(rows):
         out = out.index_copy(0, rows, attend_document(query[rows], key, value, None, scale))
     return out  # type: ignore[no-any-return]
 
@@ -108,51 +114,53 @@ class _Banded(torch.autograd.Function):
         reach: int,
         causal: bool,
         global_places: tuple[int, ...],
+        places: Tensor | None,
     ) -> Tensor:
         with torch.autocast("cpu", enabled=False):
             q, k, v = _by_heads(query, key, value)
             q.mul_(scale)
-            n, places = len(global_places), torch.tensor(global_places, dtype=torch.int64)
-            far = torch.bmm(q, k[:, places].transpose(1, 2))  # scores of the global keys
+            n, everywhere = len(global_places), torch.tensor(global_places, dtype=torch.int64)
+            far = torch.bmm(q, k[:, everywhere].transpose(1, 2))  # scores of the global keys
             far_weights = torch.empty_like(far)
             out = torch.empty_like(q)
-            for band in _bands(len(key), reach, global_places):
+            for band in _bands(len(query), len(key), reach, global_places, places):
                 rows, keys = slice(band.start, band.end), slice(band.first, band.last)
                 weights = _band_weights(q[:, rows], k[:, keys], far[:, rows], _inside(band, reach, causal, q))
                 far_weights[:, rows] = weights[:, :, :n]
-                torch.bmm(weights[:, :, n:], v[:, keys], out=out[:, rows])
+                # Not with out=: the products of a batch that is not contiguous are made head by head.
+                out[:, rows] = torch.bmm(weights[:, :, n:], v[:, keys])
             if n:
-                out.baddbmm_(far_weights, v[:, places])
+                out.baddbmm_(far_weights, v[:, everywhere])
         out = out.transpose(0, 1)
-        ctx.save_for_backward(q, k, v, out, far, far_weights)
+        ctx.save_for_backward(q, k, v, out, far, far_weights, places)
         ctx.scale, ctx.reach, ctx.causal, ctx.global_places = scale, reach, causal, global_places
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, far, far_weights = ctx.saved_tensors
+        q, k, v, out, far, far_weights, places = ctx.saved_tensors
         inner = (grads[0] * out).sum(dim=-1).T[:, :, None]
         d_out = grads[0].transpose(0, 1).contiguous()
-        n, places = len(ctx.global_places), torch.tensor(ctx.global_places, dtype=torch.int64)
-        d_far = torch.bmm(d_out, v[:, places].transpose(1, 2)).sub_(inner).mul_(far_weights)
+        n, everywhere = len(ctx.global_places), torch.tensor(ctx.global_places, dtype=torch.int64)
+        d_far = torch.bmm(d_out, v[:, everywhere].transpose(1, 2)).sub_(inner).mul_(far_weights)
         d_q = torch.empty_like(q)
         # Neighbouring bands add to the same keys: in fp32, whatever the weights are in.
         d_k, d_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
-        for band in _bands(k.shape[1], ctx.reach, ctx.global_places):
+        for band in _bands(q.shape[1], k.shape[1], ctx.reach, ctx.global_places, places):
             rows, keys = slice(band.start, band.end), slice(band.first, band.last)
             weights = _band_weights(q[:, rows], k[:, keys], far[:, rows], _inside(band, ctx.reach, ctx.causal, q))
             near = weights[:, :, n:]
             d_scores = torch.bmm(d_out[:, rows], v[:, keys].transpose(1, 2)).sub_(inner[:, rows]).mul_(near)
-            torch.bmm(d_scores, k[:, keys], out=d_q[:, rows])
+            d_q[:, rows] = torch.bmm(d_scores, k[:, keys])
             _add_product(d_v[:, keys], near.transpose(1, 2), d_out[:, rows])
             _add_product(d_k[:, keys], d_scores.transpose(1, 2), q[:, rows])
         if n:
-            d_q.baddbmm_(d_far, k[:, places])
-            d_k.index_add_(1, places, torch.bmm(d_far.transpose(1, 2), q).to(d_k.dtype))
-            d_v.index_add_(1, places, torch.bmm(far_weights.transpose(1, 2), d_out).to(d_v.dtype))
+            d_q.baddbmm_(d_far, k[:, everywhere])
+            d_k.index_add_(1, everywhere, torch.bmm(d_far.transpose(1, 2), q).to(d_k.dtype))
+            d_v.index_add_(1, everywhere, torch.bmm(far_weights.transpose(1, 2), d_out).to(d_v.dtype))
         d_q.mul_(ctx.scale)
         d_k, d_v = d_k.to(k.dtype), d_v.to(v.dtype)
-        return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None
+        return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None, None
 
 
 def _band_weights(query: Tensor, key: Tensor, far: Tensor, bias: Tensor) -> Tensor:
@@ -179,19 +187,27 @@ def _by_heads(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 class _Band(NamedTuple):
-    """Queries start:end see keys first:last where the window lets them, and the global keys everywhere."""
+    """Queries start:end see keys first:last where the window lets them, and the global keys everywhere.
+
+    places: (end - start,) of chosen queries; None where query i stands at i.
+    """
 
     start: int
     end: int
     first: int
     last: int
     global_places: tuple[int, ...]
+    places: Tensor | None
 
 
-def _bands(length: int, reach: int, global_places: tuple[int, ...]) -> Iterator[_Band]:
-    for start in range(0, length, _BLOCK):
-        end = min(start + _BLOCK, length)
-        yield _Band(start, end, max(0, start - reach), min(length, end + reach), global_places)
+def _bands(
+    queries: int, length: int, reach: int, global_places: tuple[int, ...], places: Tensor | None
+) -> Iterator[_Band]:
+    stand = range(queries) if places is None else places.tolist()
+    for start in range(0, queries, _BLOCK):
+        end = min(start + _BLOCK, queries)
+        first, last = max(0, stand[start] - reach), min(length, stand[end - 1] + reach + 1)
+        yield _Band(start, end, first, last, global_places, None if places is None else places[start:end])
 
 
 def _seen(x: Tensor, band: _Band) -> Tensor:
@@ -210,9 +226,12 @@ def _bias(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
 
 def _inside(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
     """0 where a query sees a key of its window and -inf elsewhere; global keys, counted before it, included."""
-    window = _window_bias(
-        band.end - band.start, band.last - band.first, band.start - band.first, reach, causal, like.dtype, like.device
-    )
+    rows, columns = band.end - band.start, band.last - band.first
+    if band.places is None:
+        window = _window_bias(rows, columns, band.start - band.first, reach, causal, like.dtype, like.device)
+    else:
+        keys = torch.arange(band.first, band.last, device=like.device)
+        window = _bias_of(band.places[:, None] - keys, reach, causal, like.dtype)
     if not band.global_places:
         return window
     places = torch.tensor(band.global_places, device=like.device)
@@ -225,7 +244,12 @@ def _window_bias(
 ) -> Tensor:
     """Row i stands `shift` after column 0. All bands but the first and the last are alike."""
     distance = torch.arange(rows, device=device)[:, None] + shift - torch.arange(columns, device=device)
+    return _bias_of(distance, reach, causal, dtype)
+
+
+def _bias_of(distance: Tensor, reach: int, causal: bool, dtype: torch.dtype) -> Tensor:
+    """distance: of a query behind a key, (queries, keys)."""
     seen = distance.abs() <= reach
     if causal:
         seen &= distance >= 0
-    return torch.zeros(rows, columns, dtype=dtype, device=device).masked_fill(~seen, float("-inf"))
+    return torch.zeros(distance.shape, dtype=dtype, device=distance.device).masked_fill(~seen, float("-inf"))

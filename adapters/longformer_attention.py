@@ -6,7 +6,7 @@ projections of their own (Beltagy et al., arXiv 2004.05150): for a few of them t
 document are folded into the query and behind the weighted sum, which gives the same sums in another order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,11 +21,13 @@ from transformers.models.longformer.modeling_longformer import LongformerSelfAtt
 class Row:
     """What stands in for the attention mask when a packed row goes through the layers.
 
-    cu_seqlens: (documents + 1,) int32. global_tokens: (n,) int64, ascending; empty for none.
+    cu_seqlens: (documents + 1,) int32. global_tokens: (n,) int64, ascending; empty for none. wanted: (M,) int64,
+    ascending, the tokens whose states are asked for; None for all.
     """
 
     cu_seqlens: Tensor
     global_tokens: Tensor
+    wanted: Tensor | None = None
 
 
 def accelerate_longformer(model: nn.Module) -> None:
@@ -44,16 +46,15 @@ def accelerate_longformer(model: nn.Module) -> None:
 def packed_states(body: Any, ids: Tensor, positions: Tensor, row: Row, rows: Tensor | None = None) -> Tensor:
     """Last hidden states (T, width) of a packed row through an accelerated LongformerModel; ids, positions (T,).
 
-    rows: (M,) int64, the tokens whose states are wanted, (M, width); the last layer then does no more for the others
-    than being looked at.
+    rows: (M,) int64, ascending, the tokens whose states are wanted, (M, width): in the last layer the others are
+    looked at and no more.
     """
     states = body.embeddings(input_ids=ids[None], position_ids=positions[None])
     *below, last = body.encoder.layer
     for layer in below:
         (states,) = layer(states, attention_mask=row)
-    (found,) = last.attention.self(states, attention_mask=row)
-    if rows is not None:
-        found, states = found[:, rows], states[:, rows]
+    (found,) = last.attention.self(states, attention_mask=replace(row, wanted=rows))
+    states = states if rows is None else states[:, rows]
     return last.ff_chunk(last.attention.output(found, states))[0]  # type: ignore[no-any-return]
 
 
@@ -97,28 +98,37 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         return (found.new_zeros(*real.shape, found.shape[-1]).masked_scatter(real[:, :, None], found),)
 
     def _attend(self, states: Tensor, row: Row) -> Tensor:
-        """states (T, width) of packed documents -> (T, width)."""
-        query, key, value = (self._heads(f(states)) for f in (self.query, self.key, self.value))
+        """states (T, width) of packed documents -> (T, width), or of the wanted ones alone."""
+        wanted = row.wanted
+        if wanted is not None and states.device.type != "cpu":  # kernels elsewhere take windows of all queries alone
+            return self._attend(states, replace(row, wanted=None))[wanted]
+        query = self._heads(self.query(states if wanted is None else states[wanted]))
+        key, value = (self._heads(f(states)) for f in (self.key, self.value))
         few = row.global_tokens if len(row.global_tokens) else None
         out = attend(
-            query, key, value, row.cu_seqlens, global_tokens=few, reach=self.one_sided_attn_window_size
-        ).flatten(1)
-        if few is None:
+            query, key, value, row.cu_seqlens,
+            query_rows=wanted, global_tokens=few, reach=self.one_sided_attn_window_size,
+        ).flatten(1)  # fmt: skip
+        if wanted is not None and few is not None:
+            few = few[torch.isin(few, wanted)]
+            row = replace(row, global_tokens=few)
+        if few is None or not len(few):
             return out
         borders = torch.searchsorted(row.global_tokens, row.cu_seqlens.to(row.global_tokens)).tolist()
         tokens = torch.split(states, row.cu_seqlens.diff().tolist())
         asked = torch.split(self.query_global(states[few]), [b - a for a, b in pairwise(borders)])
         found = [self._ask(q, x) for q, x in zip(asked, tokens, strict=True) if len(q)]
-        return out.index_copy(0, few, torch.cat(found).to(out.dtype))
+        place = few if wanted is None else torch.searchsorted(wanted, few)
+        return out.index_copy(0, place, torch.cat(found).to(out.dtype))
 
     def _ask(self, query: Tensor, states: Tensor) -> Tensor:
         """Global queries (n, width) of one document, states (L, width) -> (n, width)."""
         n, width = query.shape
         if n * self.num_heads >= width:  # more rows than the projections have: folding would not pay
             q, k, v = (self._heads(x) for x in (query, self.key_global(states), self.value_global(states)))
-            one = torch.tensor([0, n], dtype=torch.int32), torch.tensor([0, len(states)], dtype=torch.int32)
-            ends = [x.to(states.device) for x in one]
-            return attend(q, k, v, ends[1], cu_seqlens_q=ends[0]).flatten(1)
+            borders = torch.tensor([0, len(states)], dtype=torch.int32, device=states.device)
+            # Each sees the whole document, wherever it stands: the first n places do.
+            return attend(q, k, v, borders, query_rows=torch.arange(n, device=states.device)).flatten(1)
         # q . (W x + b) = (W' q) . x + q . b, and sum_j p_j (W x_j + b) = W (sum_j p_j x_j) + b, as p sums to one.
         q = self._heads(query).transpose(0, 1) * self.head_dim**-0.5  # (H, n, D)
         key, value = (

@@ -61,9 +61,13 @@ def test_a_backend_that_cannot_do_what_is_asked_says_so() -> None:
     *qkv, borders = tensors([4, 5], 2, 2)
     with pytest.raises(ValueError, match="varlen knows no global token"):
         attend(*qkv, borders, reach=1, global_tokens=torch.tensor([0]), backend="varlen")
-    chosen = torch.tensor([0, 1, 2], dtype=torch.int32)
+    chosen = {"query_rows": torch.tensor([0, 5])}
     with pytest.raises(ValueError, match="flex takes no chosen queries"):
-        attend(qkv[0][:2], *qkv[1:], borders, cu_seqlens_q=chosen, backend="flex")
+        attend(qkv[0][:2], *qkv[1:], borders, **chosen, backend="flex")
+    with pytest.raises(ValueError, match="varlen takes no chosen queries with a window"):
+        attend(qkv[0][:2], *qkv[1:], borders, **chosen, reach=1, backend="varlen")
+    with pytest.raises(ValueError, match="not with causal"):
+        attend(qkv[0][:2], *qkv[1:], borders, **chosen, causal=True)
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -95,33 +99,30 @@ def test_O8_short_and_long_documents_of_one_row_both_equal_the_definition() -> N
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("some", [(), (0, 31, 300, 649)], ids=["no-global", "global"])
+@pytest.mark.parametrize("reach", [None, 2, 100])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["equal-heads", "grouped-heads"])
-def test_chosen_queries_get_what_they_get_among_all(heads: tuple[int, int]) -> None:
-    """Of one document none is asked for, of one the last, of one longer than 512 some."""
+def test_chosen_queries_get_what_they_get_among_all(
+    heads: tuple[int, int], reach: int | None, some: tuple[int, ...]
+) -> None:
+    """Of one document none is asked for, of one the last, of one longer than 512 many; global ones and others."""
     *qkv, borders = tensors([30, 20, 600, 7], *heads)
-    rows = torch.tensor([0, 3, 29, 50, 300, 649, 656])
-    asked = torch.searchsorted(rows, borders.long()).to(torch.int32)
-    assert asked.tolist() == [0, 3, 3, 6, 7]
+    rows = torch.tensor([0, 3, 29, 50, *range(90, 500, 3), 649, 656])
+    given = {"reach": reach, "global_tokens": torch.tensor(some) if some else None}
     toward = torch.randn(len(rows), *qkv[0].shape[1:], generator=torch.Generator().manual_seed(1))
     found = []
-    for some in (
-        lambda q, k, v: attend(q[rows], k, v, borders, cu_seqlens_q=asked),
-        lambda q, k, v: attend_plain(q[rows], k, v, borders, cu_seqlens_q=asked),
-        lambda q, k, v: attend_plain(q, k, v, borders)[rows],
+    for answers in (
+        lambda q, k, v: attend(q[rows], k, v, borders, query_rows=rows, **given),
+        lambda q, k, v: attend_plain(q[rows], k, v, borders, query_rows=rows, **given),
+        lambda q, k, v: attend_plain(q, k, v, borders, **given)[rows],
     ):
         leaves = [x.clone().requires_grad_() for x in qkv]
-        out = some(*leaves)
+        out = answers(*leaves)
         (out * toward).sum().backward()
         found.append([out.detach(), *(x.grad for x in leaves)])
     for ours, plain, among_all in zip(*found, strict=True):
         torch.testing.assert_close(ours, among_all, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(plain, among_all, atol=1e-5, rtol=1e-5)
-
-
-def test_chosen_queries_take_no_window() -> None:
-    *qkv, borders = tensors([8], 2, 2)
-    with pytest.raises(ValueError, match="neither reach nor causal"):
-        attend(*qkv, borders, cu_seqlens_q=borders, reach=2)
 
 
 @pytest.mark.parametrize("reach", [None, 100])

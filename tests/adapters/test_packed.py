@@ -136,6 +136,18 @@ def test_states_of_chosen_rows_are_those_of_the_whole(family: str, chosen: tuple
     assert hidden_states(encoder, packed).shape[0] == packed.ids.shape[0]
 
 
+def test_states_of_chosen_rows_where_some_are_global(build: Any) -> None:
+    """Global tokens among the chosen and beside them, few and many to a document."""
+    encoder = load(str(build("longformer")))
+    ids = documents(encoder)
+    every = (encoder.tokenizer.cls_token_id, encoder.tokenizer.sep_token_id, *range(30, 60))
+    packed = pack(ids, encoder.first_position, every)
+    rows = torch.tensor([0, 7, 39, 41, 42, 99, 120, 189])
+    assert 2 < len(packed.global_tokens) < len(packed.ids)
+    some, whole = hidden_states(encoder, packed, rows), hidden_states(encoder, packed)[rows]
+    torch.testing.assert_close(some, whole, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_C2_a_document_of_exactly_the_usable_length_works(family: str, build: Any) -> None:
     folder = build(family)
