@@ -142,6 +142,18 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> N
 
 
 @app.command()
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with scores: runs, evaluations, studies.")],
+    task: Annotated[str, typer.Option("--task", help="The task to rank by.")],
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: the task's main metric.")] = None,
+) -> None:
+    """Rank what several folders scored on one task; scores of two protocols are refused."""
+    from medlingua.reports.compare import ranking
+
+    print(ranking(folders, task, metric), end="")
+
+
+@app.command()
 def plan(
     strategy: _Strategy = None,
     lang: _Lang = None,

@@ -1,17 +1,19 @@
 """Several models side by side: one ranking a measure, from a folder's results.jsonl alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, nearest
 
 from . import figures, tables
 from .bootstrap import Tallies, read_tallies
 from .overall import Key, Overall, by_length, overall
 from .page import templates
+from .published import published_of
 from .quantities import count
 from .read import half_written, read_arms, read_scores, write_whole
 from .rows import ArmsRow
-from .scores import Comparison, by_protocol
+from .scores import Comparison, by_protocol, compare, rank
 
 CAPTION = (
     "Mean over seeds ± half of Student's 95 % interval, best first. Differences to the best are paired by "
@@ -30,6 +32,7 @@ def write_comparison(folder: Path) -> Path:
     arms = read_arms(folder)
     rows = overall(_main(groups, tallies), tallies)
     lengths, costs = _lengths(tallies), _costs(arms, rows)
+    published = published_of((c.measure.task, c.measure.language) for group in groups.values() for c in group)
     view = {
         "name": folder.resolve().name,
         "caption": CAPTION,
@@ -47,10 +50,39 @@ def write_comparison(folder: Path) -> Path:
             )
             for protocol, group in groups.items()
         ],
+        "meanings": tables.protocols_table(groups),
+        "published": tables.published_table(published) if published else None,
     }
     markdown, page = "comparison.md.jinja", "comparison.html.jinja"
     write_whole(folder / "report.md", templates(escape=False).get_template(markdown).render(view))
     return write_whole(folder / "report.html", templates(escape=True).get_template(page).render(view))
+
+
+def ranking(folders: Sequence[Path], task: str, metric: str | None = None) -> str:
+    """The models of several folders (runs, evaluations, studies) on one task, best first, as Markdown.
+
+    Scores of more than one folder are named after theirs. metric: None for the first that a folder holds.
+    InputError for a task or metric without scores, and for scores of two protocols.
+    """
+    found = []
+    for folder in folders:
+        scores = read_scores(folder / "results.jsonl")
+        if not scores:
+            raise InputError(f"{folder}: no scores in results.jsonl; score some models first (adapt evaluate)")
+        of_task = [score for score in scores if score.task == task]
+        if not of_task:
+            raise InputError(f"{folder}: no scores on '{task}'; {nearest(task, {s.task for s in scores})}")
+        wanted = metric or of_task[0].metric
+        chosen = [score for score in of_task if score.metric == wanted]
+        if not chosen:
+            raise InputError(f"{folder}: no {wanted} on {task}; {nearest(wanted, {s.metric for s in of_task})}")
+        name = folder.resolve().name
+        found += [s.model_copy(update={"model": f"{name}: {s.model}"}) if len(folders) > 1 else s for s in chosen]
+    rank(found)  # refuses what one ranking cannot hold
+    (comparison,) = compare(found)
+    return f"{_heading(comparison)}, protocol {comparison.measure.protocol}\n\n" + tables.markdown(
+        tables.ranking_table(comparison)
+    )
 
 
 def _main(groups: dict[str, list[Comparison]], tallies: dict[Key, Tallies]) -> dict[Key, Comparison]:

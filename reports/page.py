@@ -81,6 +81,7 @@ def _view(record: RunRecord) -> dict[str, Any]:
             for protocol, group in by_protocol(record.scores).items()
         ],
         "scores_caption": SCORES_CAPTION,
+        "meanings": tables.protocols_table(dict.fromkeys(score.protocol for score in record.scores)),
         "bits": tables.bits_per_byte_table(record.evaluations) if record.evaluations else None,
         "corpora": record.corpora,
         "licences_table": tables.licences_table(record.corpora) if record.corpora else None,

@@ -12,6 +12,8 @@ from medlingua.languages.lineage import Lineage
 from .bootstrap import Difference, Tallies, against, holm
 from .intervals import Estimate, paired_difference
 from .overall import Overall
+from .protocols import PARTS, protocol_of
+from .published import Published
 from .quantities import count, duration, memory, percent, place, signed
 from .rows import ArmRow, CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
 from .scores import Comparison, Result, change, ranked, verdict
@@ -57,6 +59,34 @@ def ranking_table(comparison: Comparison, tallies: Tallies | None = None) -> Dat
                     f"p {corrected[result.model]:.3f}"
                 )
     return _frame(columns)
+
+
+def protocols_table(identifiers: Iterable[str]) -> DataFrame:
+    """What protocols stand for: a row a part, a column a protocol."""
+    known = {identifier: protocol_of(identifier) for identifier in identifiers}
+    unknown = "not a protocol of this version"
+    return _frame(
+        {
+            "": part.capitalize(),
+            **{name: unknown if record is None else str(getattr(record, part)) for name, record in known.items()},
+        }
+        for part in PARTS
+    )
+
+
+def published_table(figures: Iterable[Published]) -> DataFrame:
+    """What others published on the tasks, each under its own protocol."""
+    return _frame(
+        {
+            "Task": figure.task,
+            "Model": figure.model,
+            "Value": f"{figure.value:.3f}" + (f" ± {figure.spread:.3f}" if figure.spread is not None else ""),
+            "Metric": figure.metric_name,
+            "Protocol, as far as known": figure.protocol,
+            "Source": figure.source,
+        }
+        for figure in figures
+    )
 
 
 def overall_table(rows: Sequence[Overall]) -> DataFrame:
