@@ -217,9 +217,14 @@ def select(
 
 @app.command()
 def study(
-    file: Annotated[Path, typer.Argument(help="STUDY.toml: arms of equal budgets.")],
+    file: Annotated[str, typer.Argument(help="STUDY.toml: arms of equal budgets; or a study by name: strategies.")],
     lang: _Lang = None,
+    bases: Annotated[
+        list[str] | None, typer.Option("--base", help="Model of the study's bases; NAME=MODEL for one of them.")
+    ] = None,
     data: _Data = None,
+    tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="Budget of every arm that trains.")] = None,
+    sets: _Sets = None,
     allow: _Allow = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the study.")] = Path("runs/study"),
 ) -> None:
@@ -227,9 +232,11 @@ def study(
     if lang is None:
         raise InputError("--lang is needed: the language of the study")
     from medlingua.recipes.settings import permissions
+    from medlingua.recipes.study import read_study
     from medlingua.recipes.study import study as run
 
-    print(run(file, lang, data, permissions(allow or []), out))
+    given = read_study(file, tuple(bases or ()), tokens, tuple(sets or ()))
+    print(run(given, lang, data, permissions(allow or []), out))
 
 
 @app.command()

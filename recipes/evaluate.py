@@ -66,7 +66,7 @@ def score_models(
             missing = [seed for seed in range(settings.seeds) if (name, task.spec.name, seed) not in done]
             if not missing:
                 continue
-            encoder = encoders.load(where, allow=allow)
+            encoder = encoders.load(where, head="fresh", allow=allow)  # a task needs no masked-LM head
             encoder.model.to(machine.device())
             model = _task_model(task, encoder, spacy, settings)
             if settings.body == "frozen":

@@ -215,12 +215,12 @@ def resolve(
         if not config.is_file():
             raise InputError(f"settings file {config} does not exist")
         layers.append((str(config), read_toml(config)))
-    layers += [(f"--set {item}", _setting(item)) for item in sets]
+    layers += [(f"--set {item}", setting(item)) for item in sets]
     layers.append(("command line", flags))
     merged: dict[str, Any] = {}
     for where, layer in layers:
-        _check_keys(layer, Run, where)
-        _merge(merged, layer)
+        check_keys(layer, Run, where)
+        merge(merged, layer)
     if preset is not None:
         merged["preset"] = preset
     for needed, flag in (("strategy", "--strategy"), ("lang", "--lang"), ("base", "--base")):
@@ -235,11 +235,11 @@ def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
     """The settings of an evaluation alone: eval.* keys of --set, then the flags."""
     merged: dict[str, Any] = {}
     for item in sets:
-        layer = _setting(item)
-        _check_keys(layer, Run, f"--set {item}")
+        layer = setting(item)
+        check_keys(layer, Run, f"--set {item}")
         if set(layer) != {"eval"}:
             raise InputError(f"--set {item}: only eval.* settings apply here")
-        _merge(merged, layer["eval"])
+        merge(merged, layer["eval"])
     whole = {"strategy": "continue", "lang": "-", "base": "-", "eval": {**merged, **flags}}
     return _validated(whole).eval
 
@@ -323,7 +323,8 @@ def _default_phases(run: Run) -> list[dict[str, Any]]:
     return [{}]
 
 
-def _setting(item: str) -> dict[str, Any]:
+def setting(item: str) -> dict[str, Any]:
+    """KEY=VALUE of --set, nested like a config file."""
     key, separator, value = item.partition("=")
     if not separator or not key.strip():
         raise InputError(f"--set {item}: write KEY=VALUE, for example --set train.lr=3e-4")
@@ -337,10 +338,11 @@ def _setting(item: str) -> dict[str, Any]:
     return nested  # type: ignore[no-any-return]
 
 
-def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    """Lay nested settings over others, in place."""
     for key, value in layer.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
+            merge(into[key], value)
         else:
             into[key] = value
 
@@ -355,7 +357,8 @@ def _model_of(annotation: Any) -> type[Settings] | None:
     return None
 
 
-def _check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix: str = "") -> None:
+def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix: str = "") -> None:
+    """InputError for a key that `model` does not have; `where` says whose it is."""
     for key, value in layer.items():
         field = model.model_fields.get(key)
         if field is None:
@@ -371,7 +374,7 @@ def _check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix
                     f"{where}: '{prefix}{key}' is a group; set one of "
                     + ", ".join(f"{prefix}{key}.{name}" for name in inner.model_fields)
                 )
-            _check_keys(entry, inner, where, f"{prefix}{key}.")
+            check_keys(entry, inner, where, f"{prefix}{key}.")
 
 
 def _validated(merged: dict[str, Any]) -> Run:

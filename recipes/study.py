@@ -12,55 +12,76 @@
     name = "base"
     model = "FOLDER"                 # a control, scored as it is
 
+Models may be named in a table [bases] and called "base:NAME", for --base to change them.
+
 Every arm is a run of its own below arms/, every score a cell below cells/: the same command goes on, and a second
 one trains nothing.
 """
 
+import copy
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from medlingua.adapters.encoder import read_tokenizer
+from medlingua.adapters.tokenizer import lost_distinctions
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import load_pack, read_toml
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluate import score_models
-from medlingua.recipes.settings import Eval, Run, Settings, resolve
+from medlingua.recipes.settings import Eval, Run, Settings, check_keys, merge, resolve, setting
 from medlingua.recipes.tasks_at_hand import find
-from medlingua.recipes.walk import adapt
+from medlingua.recipes.walk import adapt, located
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.read import read_run, write_whole
 from medlingua.reports.rows import ArmRow, ArmsRow
 from pydantic import Field, ValidationError
 
+STUDIES = Path(__file__).parent / "studies"
+
 
 class Arm(Settings):
+    """`unfit`: what is done where the base's tokenizer merges words of the language; None: it is an error."""
+
     name: str
     strategy: Literal["convert", "continue", "scratch"] | None = None
     base: str = ""
     model: str = ""
+    unfit: Literal["replace", "leave out"] | None = None
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class Study(Settings):
+    """`bases`: models by name, which arms call "base:NAME" and --base changes. `tasks`: of each language, where a
+    data root is given, and "synthetic" where none is; eval.tasks of the settings goes before them."""
+
     tokens: int = Field(gt=0)
+    bases: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     settings: dict[str, Any] = Field(default_factory=dict)
     arms: tuple[Arm, ...] = Field(min_length=2)
 
 
-def study(file: Path, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
+def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
     """Train what is not trained, score what is not scored. Returns the path of report.html."""
-    given = read_study(file)
     pack = load_pack(lang)
-    runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in given.arms if not arm.model}
+    arms = [fit for arm in given.arms if (fit := fitting(arm, pack.code, allow)) is not None]
+    given = given.model_copy(update={"arms": tuple(arms), "settings": _with_tasks(given, pack.code, data)})
+    runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
     settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
     at_hand = find(pack, Path(data) if data else None, settings.tasks, allow)
     for line in at_hand.left_out:
         say(line)
-    models, rows = {}, []
-    for arm in given.arms:
+    models: dict[str, str] = {}
+    rows = []
+    for arm in arms:
         if arm.model:
-            models[arm.name] = arm.model
+            where = located(arm.model)
+            if (same := next((name for name, model in models.items() if model == where), None)) is not None:
+                say(f"arm {arm.name}: the same model as {same}, scored once")
+                continue
+            models[arm.name] = where
             rows.append(ArmRow(name=arm.name, strategy="as it is", base=arm.model))
             continue
         run, place = runs[arm.name], folder / "arms" / _slug(arm.name)
@@ -78,27 +99,107 @@ def study(file: Path, lang: str, data: str | None, allow: tuple[Any, ...], folde
     return write_comparison(folder)
 
 
-def read_study(file: Path) -> Study:
-    """InputError for what is no study: unknown keys, arms of one name, a base that is no arm above."""
-    if not file.is_file():
-        raise InputError(f"study file {file} does not exist")
+def studies() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in STUDIES.glob("*.toml")))
+
+
+def read_study(
+    file: str, bases: tuple[str, ...] = (), tokens: int | None = None, sets: tuple[str, ...] = ()
+) -> Study:
+    """A study file, or one that comes with the package, by name. bases: of --base, MODEL or NAME=MODEL; tokens and
+    sets go before what the file says. InputError for what is no study: unknown keys, arms of one name, a base that is
+    no arm above."""
+    path = Path(file) if file.endswith(".toml") else STUDIES / f"{file}.toml"
+    if not path.is_file():
+        named = "" if file.endswith(".toml") else f" ({nearest(file, studies())}; or give a STUDY.toml)"
+        raise InputError(f"study {file} does not exist{named}")
+    value = read_toml(path)
     try:
-        made = Study.model_validate(read_toml(file))
+        made = Study.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{file}: {where}: {first['msg']}") from error
+        raise InputError(f"{path}: {_told(error)}") from error
+    settings = copy.deepcopy(made.settings)
+    check_keys(settings, Run, f"{path}, settings")
+    for item in sets:
+        layer = setting(item)
+        check_keys(layer, Run, f"--set {item}")
+        merge(settings, layer)
+    known = {**made.bases, **_bases(bases, made.bases, str(path))}
     seen: list[str] = []
+    arms = []
     for arm in made.arms:
+        where = f"{path}: arm '{arm.name}'"
+        check_keys(arm.settings, Run, where)
         if arm.name in seen:
-            raise InputError(f"{file}: two arms are called '{arm.name}'")
+            raise InputError(f"{path}: two arms are called '{arm.name}'")
         if bool(arm.model) == bool(arm.strategy):
-            raise InputError(f"{file}: arm '{arm.name}' needs a strategy to train by, or a model to score as it is")
+            raise InputError(f"{where} needs a strategy to train by, or a model to score as it is")
         above = arm.base.removeprefix("arm:")
         if arm.base.startswith("arm:") and above not in seen:
-            raise InputError(f"{file}: arm '{arm.name}' starts from '{above}' ({nearest(above, seen or ['none'])})")
+            raise InputError(f"{where} starts from '{above}' ({nearest(above, seen or ['none'])})")
         seen.append(arm.name)
-    return made
+        models = {key: _named(getattr(arm, key), known, where) for key in ("base", "model")}
+        arms.append(arm.model_copy(update=models))
+    return made.model_copy(update={"settings": settings, "arms": tuple(arms), "tokens": tokens or made.tokens})
+
+
+def _bases(given: tuple[str, ...], known: dict[str, str], where: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if given and not known:
+        raise InputError(f"{where}: the study names no bases for --base to change; write them into its arms")
+    for item in given:
+        name, separator, model = item.partition("=")
+        if not separator:
+            found |= dict.fromkeys(known, item)
+        elif name not in known:
+            raise InputError(f"--base {item}: the study has no base '{name}'; {nearest(name, known)}")
+        else:
+            found[name] = model
+    return found
+
+
+def _named(base: str, known: dict[str, str], where: str) -> str:
+    name = base.removeprefix("base:")
+    if base.startswith("base:") and name not in known:
+        raise InputError(f"{where}: no base '{name}'; {nearest(name, known)}")
+    return known[name] if base.startswith("base:") else base
+
+
+def _told(error: ValidationError) -> str:
+    """The first thing that is wrong, with the nearest known name."""
+    first = error.errors(include_url=False)[0]
+    place = [*first["loc"]]
+    where = ".".join(map(str, place))
+    if first["type"] == "extra_forbidden":
+        model = Arm if place[0] == "arms" else Study
+        return f"unknown key '{where}'; {nearest(str(place[-1]), model.model_fields)}"
+    if first["type"] == "literal_error":
+        known = [word.strip(" '") for word in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: unknown '{first['input']}'; {nearest(str(first['input']), known)}"
+    return f"{where}: {first['msg']}"
+
+
+def _with_tasks(given: Study, code: str, data: str | None) -> dict[str, Any]:
+    tasks = given.tasks.get("synthetic" if data is None else code)
+    said = given.settings.get("eval", {})
+    if tasks is None or "tasks" in said:
+        return given.settings
+    return {**given.settings, "eval": {**said, "tasks": list(tasks)}}
+
+
+def fitting(arm: Arm, code: str, allow: tuple[Any, ...]) -> Arm | None:
+    """The arm, with another vocabulary where its base's cannot write the language; None for one to leave out."""
+    if arm.unfit is None or code == "en":
+        return arm
+    lost = lost_distinctions(read_tokenizer(located(arm.base), None, allow))
+    if not lost:
+        return arm
+    reason = f"arm {arm.name}: the base's tokenizer loses {' and '.join(lost)}"
+    if arm.unfit == "leave out":
+        say(f"{reason}; it is left out")
+        return None
+    say(f"{reason}; its vocabulary is replaced")
+    return arm.model_copy(update={"settings": _merged(arm.settings, {"adapt": {"vocabulary": "replace"}})})
 
 
 def _run(given: Study, arm: Arm, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Run:

@@ -1,5 +1,6 @@
 """Which tasks a run scores and checks its text against: the pack's under the data root, or synthetic ones."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from medlingua.languages.tasks import Task, available, read_task
 _SEED = 7  # of the synthetic tasks: the same ones for every run
 _SIZES = (120, 30, 60)  # train, dev, test cases: what two cores fine-tune on in seconds
 _WORDS = (40, 120)
+_LONG = "synthetic_long_"
+_LONG_SIZES = (60, 20, 40)
+_LONG_WORDS = (450, 700)  # more tokens than short models read
 
 
 class AtHand(NamedTuple):
@@ -26,10 +30,9 @@ class AtHand(NamedTuple):
 def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...]) -> AtHand:
     """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
     names = wanted if isinstance(wanted, tuple) else ()
-    synthetic = (
-        {task.spec.name: task for task in synthetic_tasks(pack, _SEED, _SIZES, _WORDS)} if _has_cases(pack) else {}
-    )
-    known = [*synthetic, *(spec.name for spec in pack.tasks)]
+    synthetic = _synthetic(pack)
+    long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
+    known = [*synthetic, *long, *(spec.name for spec in pack.tasks)]
     for name in names:
         if name not in known:
             raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, known)})")
@@ -51,8 +54,8 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
                 chosen.append(task)
         chosen = chosen or list(synthetic.values())
     for name in names:
-        if name in synthetic:
-            chosen.append(synthetic[name])
+        if name in synthetic or name in long:
+            chosen.append({**synthetic, **long}[name])
         elif name in read:
             chosen.append(read[name])
         elif root is not None:
@@ -67,8 +70,19 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
     )
 
 
-def _has_cases(pack: Pack) -> bool:
-    return (pack.folder / "cases.toml").exists()
+def _synthetic(pack: Pack) -> dict[str, Task]:
+    if not (pack.folder / "cases.toml").exists():
+        return {}
+    return {task.spec.name: task for task in synthetic_tasks(pack, _SEED, _SIZES, _WORDS)}
+
+
+def _long(pack: Pack, short: dict[str, Task]) -> dict[str, Task]:
+    """The same tasks on long cases, scored where they are named."""
+    made = {}
+    for task in synthetic_tasks(pack, _SEED + 1, _LONG_SIZES, _LONG_WORDS) if short else ():
+        name = _LONG + task.spec.name.removeprefix("synthetic_")
+        made[name] = replace(task, spec=task.spec.model_copy(update={"name": name, "long": True}))
+    return made
 
 
 def _restriction(spec: TaskSpec, allow: tuple[str, ...]) -> str:

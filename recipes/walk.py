@@ -64,7 +64,7 @@ def adapt(run: Run, folder: Path) -> Path:
     pack = load_pack(run.lang)
     selection = select(run, pack)
     at_hand = find(pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow)
-    base_name = base_of(run)
+    base_name = located(run.base)
     claim(folder, run)
     with alone(folder):
         if (folder / "cost.json").exists():
@@ -173,23 +173,23 @@ def plan(run: Run) -> str:
     machine.keep_pages()
     if run.strategy == "scratch":
         raise InputError("adapt plan measures a model that exists; of --strategy scratch there is none yet")
-    encoder = encoders.load(base_of(run), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow)
+    encoder = encoders.load(located(run.base), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     seconds = measured_seconds(run, encoder, precision)
     return told(decide(run, encoder, precision, seconds))
 
 
-def base_of(run: Run) -> str:
+def located(base: str) -> str:
     """The base as a folder or hub id; `package:name/folder` is a folder inside an installed package."""
-    if not run.base.startswith("package:"):
-        return run.base
+    if not base.startswith("package:"):
+        return base
     from importlib.util import find_spec
 
-    name, _, inside = run.base.removeprefix("package:").partition("/")
+    name, _, inside = base.removeprefix("package:").partition("/")
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"base {run.base}: the package {name} is not installed; make demo installs it")
+        raise InputError(f"base {base}: the package {name} is not installed; make demo installs it")
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 

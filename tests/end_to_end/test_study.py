@@ -9,8 +9,9 @@ from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
 from medlingua.recipes import cells
 from medlingua.recipes.settings import Eval
+from medlingua.recipes.study import fitting, read_study
 
-from ..recipes.conftest import call
+from ..recipes.conftest import call, write_base
 
 SETTINGS = """
 tokens = 3_000
@@ -110,6 +111,11 @@ def test_a_cell_is_named_by_all_that_it_depends_on(base: Path) -> None:
         ("tokens = 3_000", "tokens = 0", "tokens"),
         ("batch_tokens = 256", "batch_tokns = 256", "did you mean 'train.batch_tokens'"),
         ("synthetic_outcome", "synthetic_outcom", "did you mean 'synthetic_outcome'"),
+        ("[settings]", "tokns = 1\n[settings]", "unknown key 'tokns'; known: arms"),
+        ('model = "', 'modl = "', "unknown key 'arms.2.modl'; known: base, model"),
+        ('strategy = "convert"', 'strategy = "konvert"', "did you mean 'convert'"),
+        ('model = "', 'model = "base:shrt', "no base 'shrt"),
+        ("adapt = {", "adapt = { lenght = 3, ", "arm 'long': unknown setting 'adapt.lenght'"),
     ],
 )
 def test_a_study_that_cannot_be_is_told_before_anything_is_trained(
@@ -118,5 +124,89 @@ def test_a_study_that_cannot_be_is_told_before_anything_is_trained(
 ) -> None:  # fmt: skip
     file.write_text(file.read_text().replace(before, after, 1))
     assert call(monkeypatch, ["study", str(file), "--lang", "fr", "--out", str(tmp_path / "study")]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "study").exists()
+
+
+TINY = [
+    "train.lr=3e-3",
+    "train.batch_tokens=256",
+    "train.micro_tokens=256",
+    "train.precision='fp32'",
+    "adapt.new_pieces=400",
+    "adapt.head_tokens=0",
+    "data.held_out=0.2",
+    "data.synthetic_documents=80",
+    "eval.seeds=1",
+    "eval.epochs=1",
+    "eval.min_steps=0",
+]
+
+
+def test_the_three_strategies_run_from_a_name_with_controls_on_short_and_long_tasks_and_once(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "study"
+    line = ["study", "strategies", "--lang", "fr", "--base", str(base), "--tokens", "2000", "--out", str(out)]
+    line += [word for item in TINY for word in ("--set", item)]
+    line += ["--set", 'eval.tasks=["synthetic_outcome", "synthetic_long_outcome"]']
+    assert call(monkeypatch, line) == 0
+    arms = {row["name"]: row for row in json.loads((out / "arms.json").read_text())["arms"]}
+    trained = {name: row["tokens"] for name, row in arms.items() if row["strategy"] != "as it is"}
+    assert {arms[name]["strategy"] for name in trained} == {"convert", "continue", "scratch"}
+    assert len(trained) == 4
+    assert all(2_000 <= tokens < 3_500 for tokens in trained.values())
+    # One model is given for both bases: it is scored once, and that is said.
+    assert len(arms) == 5
+    assert "the same model as short base as it is" in capsys.readouterr().err
+    page = (out / "report.html").read_text(encoding="utf-8")
+    overall = (out / "report.md").read_text().partition("Over all tasks")[2]
+    (row,) = [line for line in overall.splitlines() if line.startswith("| scratch |")][:1]
+    assert "Long tasks" in page
+    assert "–" not in row  # both a short and a long mean
+    scores = (out / "results.jsonl").read_text()
+
+    def never(*given: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("medlingua.recipes.evaluate.fit", never)
+    monkeypatch.setattr("medlingua.recipes.walk.train", never)
+    assert call(monkeypatch, line) == 0
+    assert (out / "results.jsonl").read_text() == scores
+
+
+def test_a_base_that_cannot_write_the_language_gets_its_vocabulary_or_leaves_its_control_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_base(tmp_path / "uncased")
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    settings["normalizer"] = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True,
+                              "strip_accents": True, "lowercase": True}  # fmt: skip
+    (folder / "tokenizer.json").write_text(json.dumps(settings))
+    given = read_study("strategies", (str(folder),))
+    by_name = {arm.name: arm for arm in given.arms}
+    converted = fitting(by_name["convert"], "fr", ())
+    assert converted is not None
+    assert converted.settings["adapt"]["vocabulary"] == "replace"
+    assert converted.settings["adapt"]["length"] == by_name["convert"].settings["adapt"]["length"]
+    assert fitting(by_name["continue, own vocabulary"], "fr", ()) is None
+    told = capsys.readouterr().err
+    assert "continue, own vocabulary: the base's tokenizer loses" in told
+    assert "it is left out" in told
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (["strategis"], "did you mean 'strategies'"),
+        (["nowhere.toml"], "nowhere.toml does not exist"),
+        (["strategies", "--base", "shrt=x"], "did you mean 'short'"),
+        (["strategies", "--set", "train.lrr=1"], "did you mean 'train.lr'"),
+    ],
+)
+def test_a_study_by_name_is_told_what_it_does_not_know(
+    line: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, ["study", *line, "--lang", "fr", "--out", str(tmp_path / "study")]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
