@@ -41,13 +41,13 @@ class Span:
         return " ".join(text[start:end] for start, end in self.fragments)
 
 
-Gold = tuple[Span, ...] | frozenset[str] | str
+Gold = tuple[Span, ...] | frozenset[str] | str | float
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A document with its gold: spans (ner), a set of labels (multilabel), one label (classification, pairs), or the
-    names of the right options (choice).
+    """A document with its gold: spans (ner), a set of labels (multilabel), one label (classification, pairs), the
+    names of the right options (choice), or a value (similarity).
 
     question: what is asked of the document, or the other text of a pair. options: (name, text) of a choice.
     """

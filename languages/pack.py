@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from .errors import InputError, nearest
 
 Access = Literal["open", "request", "gated", "local"]
-Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations"]
+Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
 Reader = Literal[
     "brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations"
 ]
@@ -95,6 +95,8 @@ class TaskSpec(Record):
     file: str | None = None  # of a hashed task: which file in `path`, where there are several
     group: str | None = None
     negative: str | None = None  # of relations: the label of a pair without one
+    positive: str | None = None  # of pairs whose test items are changed on purpose: the label whose F1 counts
+    scale: tuple[float, float] | None = None  # of similarity: the lowest and the highest value
     label_prefix: int | None = Field(default=None, gt=0)
     licence: str = ""
     licence_source: str = ""
@@ -110,6 +112,8 @@ class TaskSpec(Record):
             raise ValueError(f"a task with a path needs a reader: {', '.join(get_args(Reader))}")
         if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
             raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
+        if self.kind == "similarity" and (self.scale is None or self.scale[0] >= self.scale[1]):
+            raise ValueError("similarity needs scale, its lowest and its highest value: [0, 5]")
         return self
 
 

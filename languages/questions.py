@@ -13,15 +13,19 @@ from .errors import InputError
 def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
     """NLI4CT (Jullien et al. 2023): statements about one section of one or two trial records.
 
-    `path` is a split; the records lie beside it in CT_json/ or CT_json.zip. The question is the statement, the
-    document the section of each trial, one after the other. InputError for a trial that is not there, and for a
-    split without labels.
+    `path` is a split; the records lie beside it in CT_json/ or CT_json.zip, or, as SemEval-2024 Task 2 has them
+    (NLI4CT-P), in "training_data/CT json". The question is the statement, the document the section of each trial, one
+    after the other. A statement that was changed on purpose says so in its meta: change (what was done), effect
+    (Preserving or Altering the label), changed_from (the id of its source). InputError for a trial that is not there,
+    for a split without labels, and for a change that does not say these.
     """
     records = dict(_trials(path.parent))
     for name, row in _entries(path):
         place = f"{path}, {name}"
         if "Label" not in row:
-            raise InputError(f"{place}: no Label; this split has no gold, the labelled one is Gold_{path.name}")
+            raise InputError(
+                f"{place}: no Label; this split has no gold, the labelled one is Gold_{path.name} or gold_{path.name}"
+            )
         parts = []
         for role in ("Primary_id", "Secondary_id"):
             if role not in row:
@@ -30,13 +34,30 @@ def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
                 raise InputError(f"{place}: trial {row[role]} is neither in CT_json nor in CT_json.zip")
             section = "\n".join(line.strip() for line in records[row[role]][row["Section_id"]])
             parts.append(f"{role.removesuffix('_id')} trial, {row['Section_id']}\n{section}")
-        document = Document(name, "\n\n".join(parts), source, {"type": row["Type"], "section": row["Section_id"]})
+        meta = {"type": row["Type"], "section": row["Section_id"], **_change(row, place)}
+        document = Document(name, "\n\n".join(parts), source, meta)
         yield Example(name, document, str(row["Label"]), question=str(row["Statement"]))
 
 
+def _change(row: dict[str, Any], place: str) -> dict[str, str]:
+    if "Intervention" not in row and "Causal_type" not in row:
+        return {}
+    effect = row.get("Causal_type")
+    known = isinstance(effect, list) and len(effect) == 2 and effect[0] in ("Preserving", "Altering")
+    if not known or "Intervention" not in row:
+        raise InputError(
+            f"{place}: a changed statement needs Intervention, and Causal_type as [Preserving or Altering, id of its "
+            f"source]; it has {row.get('Intervention')!r} and {effect!r}"
+        )
+    assert isinstance(effect, list)
+    return {"change": str(row["Intervention"]), "effect": effect[0], "changed_from": str(effect[1])}
+
+
 def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
-    if (folder / "CT_json").is_dir():
-        found: Any = ((file.name, file.read_bytes()) for file in sorted((folder / "CT_json").glob("*.json")))
+    places = [within / name for within in (folder, folder / "training_data") for name in ("CT_json", "CT json")]
+    if records := next((place for place in places if place.is_dir()), None):
+        files = [file for file in sorted(records.glob("*.json")) if not file.name.startswith(".")]
+        found: Any = ((file.name, file.read_bytes()) for file in files)
     elif (folder / "CT_json.zip").is_file():
         found = read_archive(folder / "CT_json.zip", (".json",))
     else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ _GOLD: dict[Kind, type] = {
     "classification": str,
     "pairs": str,
     "relations": str,
+    "similarity": float,
 }
 
 
@@ -70,7 +72,9 @@ class Task:
 
 
 def labels_of(gold: Gold) -> tuple[str, ...]:
-    """The labels of one gold, one a span or set member."""
+    """The labels of one gold, one a span or set member; a value has none."""
+    if isinstance(gold, float):
+        return ()
     if isinstance(gold, str):
         return (gold,)
     return tuple(item if isinstance(item, str) else item.label for item in gold)
@@ -142,12 +146,29 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
 
 
 def _short(spec: TaskSpec, example: Example) -> Example:
+    if spec.kind == "similarity":
+        return replace(example, gold=_value(spec, example))
     if spec.label_prefix is None:
         return example
     if isinstance(example.gold, str):
         return replace(example, gold=example.gold[: spec.label_prefix])
     labels = frozenset(label[: spec.label_prefix] for label in labels_of(example.gold))
     return replace(example, gold=labels)
+
+
+def _value(spec: TaskSpec, example: Example) -> float:
+    assert spec.scale is not None
+    low, high = spec.scale
+    try:
+        value = float(str(example.gold).replace(",", "."))
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise InputError(
+            f"task {spec.name}: {example.id} has the value {example.gold!r}, which is no number from {low:g} to "
+            f"{high:g}; correct it, or the task's 'scale'"
+        )
+    return value
 
 
 def _check(task: Task, root: Path) -> None:
@@ -162,7 +183,7 @@ def _check(task: Task, root: Path) -> None:
                     f"{where}: {example.id} has {type(example.gold).__name__} gold, which is not "
                     f"{task.spec.kind}; correct 'kind', or 'label_separator' in the options"
                 )
-            if task.spec.kind in ("pairs", "answers") and not example.question:
+            if task.spec.kind in ("pairs", "answers", "similarity") and not example.question:
                 raise InputError(f"{where}: {example.id} has no question; name its column in the options")
             if task.spec.kind == "relations" and task.spec.negative not in task.labels:
                 raise InputError(
@@ -171,6 +192,15 @@ def _check(task: Task, root: Path) -> None:
                 )
             if task.spec.kind == "choice" and len(example.options) < 2:
                 raise InputError(f"{where}: {example.id} has {len(example.options)} options; a choice needs two")
+        ids_of = {example.id for example in examples}
+        for example in examples:
+            source = example.document.meta.get("changed_from", example.id)
+            if task.spec.positive is not None and source not in ids_of:
+                raise InputError(f"{where}: {example.id} is changed from {source}, which is not in {split}; add it")
+    if task.spec.positive is not None and task.spec.positive not in task.labels:
+        raise InputError(
+            f"{where}: no example has the label 'positive' names; {nearest(task.spec.positive, task.labels)}"
+        )
     ids = Counter(example.id for example in (*task.train, *task.dev, *task.test))
     if double := [name for name, n in ids.items() if n > 1]:
         raise InputError(f"{where}: {len(double)} ids occur more than once, first '{double[0]}'; rename them")

@@ -193,7 +193,7 @@ def entity_splits(tokenizers: Mapping[str, Tokenizer], examples: Iterable[Exampl
     surfaces = [
         (span.label, span.surface(example.document.text))
         for example in examples
-        if not isinstance(example.gold, (str, frozenset))
+        if isinstance(example.gold, tuple)
         for span in example.gold
     ]
     rows = []

@@ -10,7 +10,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Span
-from medlingua.languages.tasks import Task, labels_of
+from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
 from medlingua.recipes import machine
 from medlingua.recipes.cells import Cell, digest_of_model, digest_of_task, keep, name_of, read
@@ -23,12 +23,15 @@ from medlingua.recipes.tasks.choice import Choice
 from medlingua.recipes.tasks.labels import Labels
 from medlingua.recipes.tasks.ner import Ner, all_scores, spans_of, tallies_of
 from medlingua.recipes.tasks.pairs import Pairs
+from medlingua.recipes.tasks.perturbed import Perturbed
+from medlingua.recipes.tasks.similarity import Similarity
 from medlingua.recipes.tasks.spans import SpanNer
 from medlingua.reports.bootstrap import Tally
 from medlingua.reports.read import append_row, read_scores, write_whole
 from medlingua.reports.rows import Score
 
 BASELINE = "majority"
+MEAN = "train's mean"
 PRIOR = "label shares"
 DICTIONARY = "dictionary"
 _TRIALS = 1_000_003  # the seed of trials
@@ -102,12 +105,14 @@ def score_models(
                 append_row(results, *(_score(model, name, metric, v, seed, note) for metric, v in cell.test.items()))
 
 
-def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Ner | Labels | Pairs | Choice | Answers:
+def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
     match task.spec.kind:
         case "ner":
             return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
         case "pairs":
-            return Pairs(task, encoder)
+            return Perturbed(task, encoder) if task.spec.positive is not None else Pairs(task, encoder)
+        case "similarity":
+            return Similarity(task, encoder)
         case "answers":
             return Answers(task, encoder, spacy)
         case "choice":
@@ -153,6 +158,9 @@ def _bounds(model: TaskModel) -> Iterator[Score]:
         for name, values in baselines:
             for metric, value in values.items():
                 yield _score(model, name, metric, value, None, "nothing trained")
+    elif isinstance(model, Similarity):
+        for metric, value in model.constant("test").items():
+            yield _score(model, MEAN, metric, value, None, "train's mean value for every pair")
     elif isinstance(model, Labels | Pairs | Choice):
         for metric, value in model.majority("test").items():
             yield _score(model, BASELINE, metric, value, None, "always train's most frequent label")
@@ -220,7 +228,7 @@ def _score(model: _Scored, name: str, metric: str, value: float, seed: int | Non
 
 
 def _items(gold: Any) -> Iterable[Any]:
-    return labels_of(gold) if isinstance(gold, str) else gold
+    return [gold] if isinstance(gold, str | float) else gold
 
 
 def _write_predictions(folder: Path, name: str, model: _Scored, seed: int, cell: Cell) -> None:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 # What a document adds. "micro-F1": right, said, gold. "macro-F1": these three for each label. "mean": its value.
-Tally = Literal["micro-F1", "macro-F1", "mean"]
+# "correlation": x, y, x², y² and xy, of ranks within the whole test set for Spearman's.
+Tally = Literal["micro-F1", "macro-F1", "mean", "correlation"]
 DRAWS = 2_000
 
 
@@ -41,6 +42,10 @@ def metric_of(tally: Tally, totals: np.ndarray, documents: int) -> np.ndarray:
 
     if tally == "mean":
         return totals[..., 0] / documents
+    if tally == "correlation":
+        x, y, xx, yy, xy = np.moveaxis(totals.astype(np.float64) / documents, -1, 0)
+        spread = np.sqrt(np.maximum(0, (xx - x * x) * (yy - y * y)))
+        return np.divide(xy - x * y, spread, out=np.zeros_like(x), where=spread > 1e-9)  # type: ignore[no-any-return]
     right, said, gold = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, 3).astype(np.float64), -1, 0)
     f1 = np.divide(2 * right, said + gold, out=np.zeros_like(right), where=said + gold > 0)
     return f1[..., 0] if tally == "micro-F1" else f1.mean(axis=-1)  # type: ignore[no-any-return]

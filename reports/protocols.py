@@ -61,6 +61,17 @@ _RECORDS = (
         _WINDOWS + "; the first text opens every window of the second", _SEEDS,
     ),
     Protocol(
+        "pairs-perturbed", 1, "F1 of the positive label; faithfulness and consistency beside",
+        "the one label equal; of changed items, against the prediction or the gold of their source",
+        "over the control set, which nobody changed", _SPLITS, _EPOCH,
+        _WINDOWS + "; the first text opens every window of the second", _SEEDS,
+    ),
+    Protocol(
+        "similarity", 1, "Spearman's correlation; EDRM beside", "values on the task's scale, cut to it",
+        "over the pairs of test", _SPLITS, _EPOCH, _WINDOWS + "; the first text opens every window of the second",
+        _SEEDS,
+    ),
+    Protocol(
         "choice", 1, "exact match", "the set of right options and no other", "mean over questions", _SPLITS,
         _EPOCH + "; one threshold, best on dev", _WINDOWS + "; the question opens every window of an option", _SEEDS,
     ),

@@ -43,6 +43,9 @@ def shared_texts(task: Task) -> set[str]:
     return {text for text, n in seen.items() if n > 1}
 
 
+BROUGHT = {"nli4ct_p"}  # its files are described by the pack and brought by whoever scores it
+
+
 def labels(examples: tuple[Example, ...]) -> int:
     return sum(len(labels_of(example.gold)) for example in examples)
 
@@ -51,7 +54,7 @@ def labels(examples: tuple[Example, ...]) -> int:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_V2_local_tasks_match_their_counts_and_their_text(code: str, data: Path) -> None:
     for spec in load_pack(code).tasks:
-        if spec.path is None:
+        if spec.path is None or spec.name in BROUGHT:
             continue
         assert available(spec, data), spec.name
         task = read_task(spec, data, code)
