@@ -49,7 +49,7 @@ _RECORDS = (
         _WINDOWS + "; tokens averaged", _SEEDS,
     ),
     Protocol(
-        "labels-multi", 1, "F1 of labels", "each label of a document equal", "micro, over all labels",
+        "labels-multi", 1, "F1 of labels; MAP beside", "each label of a document equal", "micro, over all labels",
         _SPLITS, _EPOCH + "; one threshold for all labels, best on dev", _WINDOWS + "; tokens averaged", _SEEDS,
     ),
     Protocol(

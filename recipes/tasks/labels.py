@@ -1,12 +1,14 @@
 """Document classification: one label (classification) or any number of them (multilabel).
 
 Protocols labels-single/1 and labels-multi/1; relations/1 for one label a marked pair of mentions, scored without the
-label of no relation. The document's tokens are averaged over all its windows, so the
-last word counts as the first. Multi-label decides by one threshold, chosen on dev before test is read.
+label of no relation. The document's tokens are averaged over all its windows, so the last word counts as the first.
+Multi-label decides by one threshold, chosen on dev before test is read. It also ranks all labels of a document by
+their scores: MAP, CodiEsp's measure (Miranda-Escalada et al. 2020), is the average precision of that ranking, the
+mean over documents with gold.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +31,17 @@ class Labelled:
 
     document: Read
     target: np.ndarray
+
+
+class Coded(frozenset[str]):
+    """The labels said of a document. ranking: all labels that can be said, the best first."""
+
+    ranking: tuple[str, ...]
+
+    def __new__(cls, labels: Iterable[str], ranking: tuple[str, ...]) -> "Coded":
+        made = super().__new__(cls, labels)
+        made.ranking = ranking
+        return made
 
 
 class Labels:
@@ -84,13 +97,18 @@ class Labels:
     def decide(self, predicted: np.ndarray, chosen: dict[str, float]) -> frozenset[str]:
         if not self.multi:
             return frozenset({self.labels[int(predicted.argmax())]})
-        return frozenset(self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
+        said = (self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
+        return Coded(said, tuple(self.labels[i] for i in np.argsort(-predicted, kind="stable")))
 
     def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
         gold = [labels_of(e) for e in getattr(self.task, part)]
         if self.negative is not None:
             return relation_scores(gold, decided, self.negative)
-        return label_scores(gold, decided, self.multi)
+        scores = label_scores(gold, decided, self.multi)
+        rankings = [said.ranking for said in decided if isinstance(said, Coded)]
+        if self.multi and len(rankings) == len(gold):
+            scores["MAP"] = mean_average_precision(gold, rankings)
+        return scores
 
     def tallies(self, part: str, decided: Sequence[frozenset[str]]) -> np.ndarray:
         gold = [labels_of(e) for e in getattr(self.task, part)]
@@ -102,7 +120,8 @@ class Labels:
 
     def majority(self, part: str) -> dict[str, float]:
         """The scores of always saying what train says most: its most frequent label."""
-        return self.score(part, [majority(self.task)] * len(getattr(self.task, part)))
+        label = majority(self.task)
+        return self.score(part, [Coded(label, tuple(label))] * len(getattr(self.task, part)))
 
     def prior(self, part: str) -> dict[str, float]:
         """The scores of a model that reads nothing: train's label shares for every document, by dev's threshold.
@@ -134,6 +153,17 @@ def micro_f1(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) 
     right = sum(len(g & d) for g, d in zip(gold, decided, strict=True))
     size = sum(len(g) + len(d) for g, d in zip(gold, decided, strict=True))
     return 2 * right / size if size else 0.0
+
+
+def mean_average_precision(gold: Sequence[frozenset[str]], rankings: Sequence[Sequence[str]]) -> float:
+    """Over documents with gold: precision at the rank of each gold label, summed, over their number; a gold label
+    that is not ranked adds nothing."""
+    found = []
+    for labels, ranking in zip(gold, rankings, strict=True):
+        if labels:
+            ranks = [rank for rank, label in enumerate(ranking, 1) if label in labels]
+            found.append(sum(right / rank for right, rank in enumerate(ranks, 1)) / len(labels))
+    return float(np.mean(found)) if found else 0.0
 
 
 def tallies_by_label(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) -> np.ndarray:
