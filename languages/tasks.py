@@ -50,7 +50,10 @@ _GOLD: dict[Kind, type] = {
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Examples to learn from (train), to choose by (dev) and to score once (test)."""
+    """Examples to learn from (train), to choose by (dev) and to score once (test).
+
+    folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
+    """
 
     spec: TaskSpec
     language: str
@@ -58,10 +61,13 @@ class Task:
     dev: tuple[Example, ...]
     test: tuple[Example, ...]
     synthetic: bool = False
+    folds: tuple["Task", ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels of train and dev, sorted: what a model can learn. See `unseen` for the rest."""
+        if self.folds:
+            return tuple(sorted({label for fold in self.folds for label in fold.labels}))
         return tuple(sorted(_count((*self.train, *self.dev))))
 
     @property
@@ -135,6 +141,8 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
         split: tuple(_short(spec, example) for example in reader(place, source=f"task {spec.name}", **spec.options))
         for split, place in _places(spec, root).items()
     }
+    if spec.folds is not None:
+        return _folded(spec, language, parts["hash"], root)
     if "hash" in parts:
         bounds = (("train", 70), ("dev", 80), ("test", 100))
         parts = _divide(parts["hash"], spec.group, bounds, ranked=spec.splits == "ranked")
@@ -201,9 +209,41 @@ def _check(task: Task, root: Path) -> None:
         raise InputError(
             f"{where}: no example has the label 'positive' names; {nearest(task.spec.positive, task.labels)}"
         )
+    _check_ids(task, where)
+
+
+def _check_ids(task: Task, where: str) -> None:
     ids = Counter(example.id for example in (*task.train, *task.dev, *task.test))
     if double := [name for name, n in ids.items() if n > 1]:
         raise InputError(f"{where}: {len(double)} ids occur more than once, first '{double[0]}'; rename them")
+
+
+def _folded(spec: TaskSpec, language: str, examples: tuple[Example, ...], root: Path) -> Task:
+    """Groups in the order of their hashes, dealt to the folds in turn."""
+    assert spec.folds is not None
+    keys = _keys(examples, spec.group)
+    order = {key: i for i, key in enumerate(sorted(set(keys), key=_place))}
+    if len(order) < spec.folds:
+        raise InputError(
+            f"task {spec.name}: {len(order)} documents or groups make no {spec.folds} folds; name fewer in 'folds'"
+        )
+    parts: list[list[Example]] = [[] for _ in range(spec.folds)]
+    for example, key in zip(examples, keys, strict=True):
+        parts[order[key] % spec.folds].append(example)
+    folds = []
+    for number, test in enumerate(parts):
+        dev = (number + 1) % spec.folds
+        train = [e for other, part in enumerate(parts) if other not in (number, dev) for e in part]
+        folds.append(Task(spec, language, tuple(train), tuple(parts[dev]), tuple(test)))
+        _check(folds[-1], root)
+    task = Task(spec, language, (), (), tuple(e for part in parts for e in part), folds=tuple(folds))
+    _check_ids(task, f"task {spec.name} ({root / (spec.path or '')})")
+    return task
+
+
+def _place(key: str) -> int:
+    """Where a key stands, in no order that anybody chose: 64 bits of its hash."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
 
 
 def _divide(
@@ -213,7 +253,7 @@ def _divide(
     range, or (`ranked`) of the groups in the order of their hashes."""
     parts: dict[str, list[Example]] = {name: [] for name, _ in bounds}
     keys = _keys(examples, group)
-    places = {key: int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") for key in keys}
+    places = {key: _place(key) for key in keys}
     percent = {key: place / 2**64 * 100 for key, place in places.items()}
     if ranked:
         percent = {key: (i + 0.5) / len(places) * 100 for i, key in enumerate(sorted(places, key=places.__getitem__))}

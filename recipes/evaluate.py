@@ -1,8 +1,9 @@
 """Scores: every model, every task, every seed, by the same code; cell by cell, so a stopped run goes on."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +16,7 @@ from medlingua.languages.words import words
 from medlingua.recipes import machine
 from medlingua.recipes.cells import Cell, digest_of_model, digest_of_task, keep, name_of, read
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.finetune import TaskModel, fit
+from medlingua.recipes.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks import nearest
 from medlingua.recipes.tasks.answers import Answers
@@ -59,9 +60,11 @@ def score_models(
     if cells is not None:
         results.unlink(missing_ok=True)
     for task in tasks:
-        if task.unseen:
-            counted = ", ".join(f"{label} ({n})" for label, n in task.unseen.items())
-            say(f"task {task.spec.name}: labels that only test has, all missed: {counted}")
+        for number, tested in enumerate(task.folds or (task,), 1):
+            if tested.unseen:
+                counted = ", ".join(f"{label} ({n})" for label, n in tested.unseen.items())
+                fold = f", fold {number}" if task.folds else ""
+                say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
         if task.spec.kind == "ner" and (broken := sum(s.discontinuous for e in task.test for s in spans_of(e))):
             say(f"task {task.spec.name}: {broken:,} discontinuous entities in test, all missed by every head")
         for name, where in models.items():
@@ -72,16 +75,19 @@ def score_models(
             encoder = encoders.load(where, head="fresh", allow=allow)  # a task needs no masked-LM head
             encoder.model.to(machine.device())
             model = _task_model(task, encoder, spacy, settings)
+            folds = [_task_model(fold, encoder, spacy, settings) for fold in task.folds]
+            if folds:
+                model.protocol += f", {len(folds)} folds"
             if settings.body == "frozen":
                 model.protocol += ", frozen body"
             if settings.trials:
                 model.protocol += f", tuned in {settings.trials} trials"
             if not any(of == task.spec.name and seed is None for _, of, seed in done):
-                append_row(results, *_bounds(model))
+                append_row(results, *(_bounds_of_folds(model, folds) if folds else _bounds(model)))
             if settings.body == "frozen" and isinstance(model, Ner):
                 append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
             digests = (digest_of_model(encoder), digest_of_task(task)) if cells is not None else None
-            tuned: Eval | None = None
+            tuned: dict[int, Eval] = {}
             for seed in missing:
                 cell, kept = None, ""
                 if cells is not None and digests is not None:
@@ -89,20 +95,44 @@ def score_models(
                     cell = read(cells, kept)
                 if cell is None:
                     autocast = _autocast(encoder, precision)
-                    tuned = tuned or _tuned(encoder, model, settings, autocast, f"{task.spec.name}, {name}")
-                    with progress(f"{task.spec.name}, {name}, seed {seed}", 1.0) as bar:
-                        fitted = fit(encoder, model, tuned, seed, autocast, bar.update)
+                    what = f"{task.spec.name}, {name}"
+                    found = []
+                    for number, part in enumerate(folds or [model]):
+                        of = f"{what}, fold {number + 1} of {len(folds)}" if folds else what
+                        if number not in tuned:
+                            tuned[number] = _tuned(encoder, part, settings, autocast, of)
+                        with progress(f"{of}, seed {seed}", 1.0) as bar:
+                            found.append(fit(encoder, part, tuned[number], seed, autocast, bar.update))
+                    fitted = pooled(model, found) if folds else found[0]
                     said = [[_plain(item) for item in _ordered(items)] for items in fitted.decided]
                     tallies = model.tallies("test", fitted.decided).astype(float).tolist()
-                    chosen = {**fitted.chosen, **({"lr": tuned.lr} if settings.trials else {})}
+                    chosen = {**fitted.chosen, **({"lr": tuned[0].lr} if settings.trials and not folds else {})}
                     cell = Cell(fitted.epoch, chosen, fitted.dev, fitted.test, said, tallies)
                     if cells is not None:
                         keep(cells, kept, cell)
                 _write_predictions(folder / "predictions", name, model, seed, cell)
-                note = f"epoch {cell.epoch} by dev"
-                if settings.trials:
+                note = f"epoch {cell.epoch} by dev" + (", median of the folds" if folds else "")
+                if settings.trials and not folds:
                     note += f", lr {cell.chosen['lr']:.2g} by dev of {settings.trials} trials"
                 append_row(results, *(_score(model, name, metric, v, seed, note) for metric, v in cell.test.items()))
+
+
+def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
+    """The folds as one: every document was tested in one of them, and all are scored at once. model: of the whole
+    task. Epoch and dev are told as median and mean."""
+    decided = [said for fold in folds for said in fold.decided]
+    dev = {metric: fmean(fold.dev[metric] for fold in folds) for metric in folds[0].dev}
+    return Fitted(int(median(f.epoch for f in folds)), {}, dev, model.score("test", decided), decided)
+
+
+def _bounds_of_folds(model: TaskModel, folds: Sequence[TaskModel]) -> Iterator[Score]:
+    """What each fold's train set gives without training, the mean over folds."""
+    found: dict[tuple[str, str], list[Score]] = {}
+    for fold in folds:
+        for score in _bounds(fold):
+            found.setdefault((score.model, score.metric), []).append(score)
+    for (name, metric), scores in found.items():
+        yield _score(model, name, metric, fmean(s.value for s in scores), None, f"{scores[0].note}; mean over folds")
 
 
 def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:

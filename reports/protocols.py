@@ -106,10 +106,16 @@ def _span_head(record: Protocol, match: re.Match[str]) -> Protocol:
     return replace(record, training=record.training + "; a span head, which may say entities inside entities")
 
 
+def _folds(record: Protocol, match: re.Match[str]) -> Protocol:
+    told = f"{match[1]} folds by a hash of the document or its group: each is tested once, the next one is dev"
+    return replace(record, splits=told, averaging=record.averaging + "; all folds at once")
+
+
 _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Protocol]], ...] = (
     (re.compile(r"frozen body"), _frozen),
     (re.compile(r"tuned in (\d+) trials"), _tuned),
     (re.compile(r"span head"), _span_head),
+    (re.compile(r"(\d+) folds"), _folds),
 )
 
 
