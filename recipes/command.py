@@ -240,6 +240,37 @@ def study(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="SWEEP.toml: a space of settings and an objective.")],
+    lang: _Lang = None,
+    data: _Data = None,
+    allow: _Allow = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the sweep; its workers share it.")] = Path(
+        "runs/sweep"
+    ),
+    status: Annotated[bool, typer.Option("--status", help="Show the trials, and start none.")] = False,
+    best: Annotated[bool, typer.Option("--best", help="Write the best settings; show the full run.")] = False,
+) -> None:
+    """Try settings with Optuna. The same command again is one more worker, and takes up what was stopped."""
+    from medlingua.recipes import sweep as sweeps
+    from medlingua.reports.sweep import trials_table
+    from medlingua.reports.tables import markdown
+
+    flags = {"lang": lang, "data": {"root": data} if data else None, "allow": allow or None}
+    given = {key: value for key, value in flags.items() if value is not None}
+    if not status and not best:
+        sweeps.sweep(file, out, given)
+        print(out / "report.html")
+        return
+    made, study = sweeps.opened(file, out, given)
+    if status:
+        print(markdown(trials_table(sweeps.rows(study, out), made.objective)), end="")
+    if best:
+        for line in sweeps.best(made, study, out):
+            print(line)
+
+
+@app.command()
 def doctor(data: _Data = None) -> None:
     """What is installed and reachable, what lies in the data root, what this machine will use and why."""
     from medlingua.recipes.doctor import examine

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -76,12 +76,6 @@ def score_models(
             encoder.model.to(machine.device())
             model = _task_model(task, encoder, spacy, settings)
             folds = [_task_model(fold, encoder, spacy, settings) for fold in task.folds]
-            if folds:
-                model.protocol += f", {len(folds)} folds"
-            if settings.body == "frozen":
-                model.protocol += ", frozen body"
-            if settings.trials:
-                model.protocol += f", tuned in {settings.trials} trials"
             if not any(of == task.spec.name and seed is None for _, of, seed in done):
                 append_row(results, *(_bounds_of_folds(model, folds) if folds else _bounds(model)))
             if settings.body == "frozen" and isinstance(model, Ner):
@@ -135,7 +129,56 @@ def _bounds_of_folds(model: TaskModel, folds: Sequence[TaskModel]) -> Iterator[S
         yield _score(model, name, metric, fmean(s.value for s in scores), None, f"{scores[0].note}; mean over folds")
 
 
+def score_dev(
+    where: str,
+    tasks: Iterable[Task],
+    settings: Eval,
+    spacy: str,
+    folder: Path,
+    *,
+    allow: Iterable[Permission] = (),
+    precision: machine.Precision,
+) -> list[Score]:
+    """Fine-tune the model in `where` on each task with each seed and score it on dev, into results.jsonl of `folder`.
+
+    Test is never looked at: this is what settings are chosen by (TRAPS V6). Returns all dev scores of the folder;
+    those that it holds already are not computed again.
+    """
+    results = folder / "results.jsonl"
+    done = {(s.task, s.seed) for s in read_scores(results) if s.split == "dev"}
+    for task in tasks:
+        missing = [seed for seed in range(settings.seeds) if (task.spec.name, seed) not in done]
+        if not missing:
+            continue
+        encoder = encoders.load(where, allow=allow)
+        encoder.model.to(machine.device())
+        model = _task_model(task, encoder, spacy, settings)
+        parts = [_task_model(fold, encoder, spacy, settings) for fold in task.folds] or [model]
+        autocast = _autocast(encoder, precision)
+        tuned = [_tuned(encoder, part, settings, autocast, task.spec.name) for part in parts]
+        for seed in missing:
+            found = []
+            for part, how in zip(parts, tuned, strict=True):
+                with progress(f"{task.spec.name} on dev, seed {seed}", 1.0) as bar:
+                    found.append(fit(encoder, part, how, seed, autocast, bar.update, last=False))
+            note = f"epoch {found[0].epoch} by dev" if len(found) == 1 else f"mean over dev of {len(found)} folds"
+            means = {metric: fmean(one.dev[metric] for one in found) for metric in found[0].dev}
+            append_row(results, *(_score(model, "trained", m, v, seed, note, "dev") for m, v in means.items()))
+    return [s for s in read_scores(results) if s.split == "dev"]
+
+
 def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
+    model = _of_kind(task, encoder, spacy, settings)
+    if task.folds:
+        model.protocol += f", {len(task.folds)} folds"
+    if settings.body == "frozen":
+        model.protocol += ", frozen body"
+    if settings.trials:
+        model.protocol += f", tuned in {settings.trials} trials"
+    return model
+
+
+def _of_kind(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
     match task.spec.kind:
         case "ner":
             return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
@@ -239,19 +282,28 @@ class _FromElsewhere:
         self.task, self.protocol, self.main_metric, self.tally = task, Ner.protocol, Ner.main_metric, Ner.tally
 
 
-def _score(model: _Scored, name: str, metric: str, value: float, seed: int | None, note: str) -> Score:
+def _score(
+    model: _Scored,
+    name: str,
+    metric: str,
+    value: float,
+    seed: int | None,
+    note: str,
+    split: Literal["dev", "test"] = "test",
+) -> Score:
     task = model.task
+    examples = task.dev if split == "dev" else task.test
     return Score(
         model=name,
         task=task.spec.name,
         language=task.language,
-        split="test",
+        split=split,
         metric=metric,
         protocol=model.protocol,
         value=value,
         seed=seed,
-        examples=len(task.test),
-        gold=sum(len(set(_items(e.gold))) for e in task.test),
+        examples=len(examples),
+        gold=sum(len(set(_items(e.gold))) for e in examples),
         synthetic=task.synthetic,
         note=note,
     )

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Run, read_run
@@ -36,19 +37,32 @@ def alone(folder: Path) -> Iterator[None]:
 
     A lock on run.toml, which ends with the process, however that ends. Not on Windows, which has no such lock.
     """
-    if sys.platform == "win32":
+    held = lock(folder / "run.toml")
+    if held is None:
+        raise InputError(f"another process is at work in {folder}: wait for it or stop it, or give another --out")
+    with held:
         yield
-        return
+
+
+def lock(path: Path, wait: bool = False) -> IO[bytes] | None:
+    """The file, open and locked until it is closed or its process ends; None where another process has it.
+
+    Windows has no such lock, and there everybody gets the file.
+    """
+    try:
+        file: IO[bytes] = path.open("ab")  # NFS locks what may be written
+    except OSError:
+        file = path.open("rb")
+    if sys.platform == "win32":
+        return file
     import fcntl
 
-    with (folder / "run.toml").open(encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"another process is at work in {folder}: wait for it or stop it, or give another --out"
-            ) from error
-        yield
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
 
 
 def release(folder: Path) -> None:

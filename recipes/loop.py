@@ -59,6 +59,7 @@ def train(
     new_rows: torch.Tensor | None = None,
     concepts: Sequence[Concept] = (),
     kin: Kin = (),
+    watch: Callable[[EvalRow], None] | None = None,
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
@@ -66,7 +67,7 @@ def train(
     loss that is not finite. The encoder's model is trained in place, in fp32 master weights. source: the model
     before a conversion, for the phases that learn from it and for positions that change gradually. new_rows: ids of
     the pieces that the base did not have, for phases that train their rows alone. concepts, kin: for phases of
-    kind terms.
+    kind terms. watch: shown each look's row once it is written; what it raises ends the training.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
@@ -159,7 +160,7 @@ def train(
                 # Detection trains no masked-LM head: there is nothing to look at yet.
                 looks = phase.kind != "rtd" and not _ends(phase, state)
                 if looks and _crossed(before.tokens, state.tokens, run.train.eval_tokens):
-                    _look(encoder, evaluate, state, folder)
+                    _look(encoder, evaluate, state, folder, watch)
                 if _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens) or stop.is_set():
                     checkpoint.save(folder / "checkpoints", state, trained, optimizer)
                 if stop.is_set():
@@ -260,12 +261,20 @@ def schedule(phase: Phase, tokens: int) -> float:
     return 1 - share if phase.schedule == "linear" else 1 - math.sqrt(share)
 
 
-def _look(encoder: Encoder, evaluate: Evaluate, state: Checkpoint, folder: Path) -> None:
+def _look(
+    encoder: Encoder,
+    evaluate: Evaluate,
+    state: Checkpoint,
+    folder: Path,
+    watch: Callable[[EvalRow], None] | None,
+) -> None:
     encoder.model.eval()
     row = evaluate(encoder, state)
     encoder.model.train()
     if row is not None:
         append_row(folder / "metrics.jsonl", row)
+        if watch is not None:
+            watch(row)
 
 
 def _ends(phase: Phase, state: Checkpoint) -> bool:

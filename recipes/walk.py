@@ -8,7 +8,7 @@ Every part leaves its result in the run's folder, so the same command goes on wh
 import datetime
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -43,12 +43,15 @@ from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import CostRow, EvalRow, Score
 
+Watch = Callable[[EvalRow], None]
+
 _HEAD_LR = 1e-3  # of a fresh masked-LM head trained alone: nothing learnt can be spoilt
 
 
-def adapt(run: Run, folder: Path) -> Path:
+def adapt(run: Run, folder: Path, watch: Watch | None = None) -> Path:
     """Do a run, or what is left of it, in `folder`. Returns the path of report.html.
 
+    watch: shown each look at held-out text while training goes on; what it raises ends the run.
     Raises InputError for what cannot be used, Interrupted when it was asked to stop and has saved.
     """
     if any(phase.kind == "distil" for phase in run.phases) and not run.new_rotations:
@@ -73,13 +76,15 @@ def adapt(run: Run, folder: Path) -> Path:
         for line in (*selection.left_out, *at_hand.left_out):
             say(line)
         try:
-            return _walk(run, base_name, pack, selection, at_hand, folder)
+            return _walk(run, base_name, pack, selection, at_hand, folder, watch)
         except InputError:
             release(folder)
             raise
 
 
-def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Path:
+def _walk(
+    run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path, watch: Watch | None
+) -> Path:
     began, joules = time.perf_counter(), machine.energy_joules()
     learnt, asked, hierarchy = _concepts(run, pack)  # first: what they lack is told before anything is done
     kin = _kin(run, learnt, hierarchy)
@@ -124,7 +129,7 @@ def _walk(run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: A
     rows = None
     if base_name and any(phase.parameters == "rows" for phase in run.phases):
         rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
-    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt, kin)
+    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt, kin, watch)
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
         _settle_global_projections(encoder)
     if run.strategy == "convert" and run.tokens:

@@ -299,7 +299,11 @@ def _svg(draw: Callable[[Figure], None], height: float, label: str) -> str:
         text = StringIO()
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(text, format="svg", transparent=True, metadata=nothing)
-    svg = text.getvalue()
+    return as_page_svg(text.getvalue(), label)
+
+
+def as_page_svg(svg: str, label: str) -> str:
+    """Matplotlib's SVG for the inside of a page: no XML head, no names of groups, the page's font and colours."""
     svg = svg[svg.index("<svg") :]  # the XML head and its DTD's address have no place inside a page
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # names of groups, the same in every figure
     svg = re.sub(r"(font: [^;']*?px) [^;\"]*", r"\1 system-ui, 'Liberation Sans', sans-serif", svg)

@@ -163,6 +163,19 @@ class ArmsRow(Row):
     arms: tuple[ArmRow, ...]
 
 
+class TrialRow(Row):
+    """One trial of a sweep: its settings, what it reached and what its training cost."""
+
+    number: int
+    state: str  # Optuna's: complete, pruned, fail, running, waiting
+    values: tuple[float, ...]  # by the sweep's objectives; empty unless complete
+    parameters: dict[str, str | int | float | bool | None]
+    tokens: int  # trained
+    seconds: float  # of training
+    looks: tuple[tuple[int, float, float], ...]  # (tokens, seconds, bits per byte) of each look at held-out text
+    note: str = ""
+
+
 class CheckRow(Row):
     """One property that a conversion had to keep; value and limit in the unit that the name says."""
 

@@ -1,0 +1,299 @@
+"""A sweep as its file says it: the settings that vary and how, the fixed ones, the objective, sampler and pruner.
+
+trials = 20
+objective = "bits_per_byte"      # or a task's dev score: "synthetic_ner"; or a list of them
+sampler = "TPESampler"           # Optuna's names; { name = "TPESampler", n_startup_trials = 5 } with arguments
+pruner = "MedianPruner"
+full_tokens = 5_000_000          # of the run that --best tells
+[settings]                       # of every trial, like a run's own file
+strategy = "continue"
+lang = "fr"
+base = "FOLDER"
+train = { tokens = 200_000 }
+[space]
+train.lr = { low = 1e-4, high = 1e-2, log = true }
+objective.unit = { choices = ["piece", "word", "span"] }
+adapt.vocabulary = { choices = ["keep", "extend"] }
+adapt.new_pieces = { low = 500, high = 8_000, log = true, when = { adapt.vocabulary = "extend" } }
+"""
+
+import inspect
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import optuna
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.pack import read_toml
+from medlingua.recipes.settings import Run, Settings, resolve
+from pydantic import Field, ValidationError, model_validator
+
+BITS = "bits_per_byte"
+# What decides how long a trial is or what it is measured on: trials that differ in it cannot be compared.
+_FIXED = {
+    "train.tokens": "trials are compared at equal tokens",
+    "lang": "trials are measured on the same text",
+    "data.root": "trials are measured on the same text",
+    "data.held_out": "trials are measured on the same text",
+    "data.held_out_documents": "trials are measured on the same text",
+    "eval.tasks": "the objective names the tasks",
+    "eval.seeds": "trials are scored alike",
+}
+# A sampler that remembers by its seed what it has drawn keeps one; the others get one a trial.
+_ONE_SEED = {"QMCSampler", "GridSampler", "BruteForceSampler"}
+
+
+class Parameter(Settings):
+    """One setting that varies: between low and high, or among choices; `when` others have a value, or always."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    step: int | float | None = Field(default=None, gt=0)
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+    when: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Parameter":
+        if self.choices:
+            if self.low is not None or self.high is not None or self.log or self.step:
+                raise ValueError("give choices, or low and high, not both")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("give choices, or low and high")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"a log scale has no place for low {self.low}")
+        if self.log and self.step:
+            raise ValueError("a log scale takes no step")
+        return self
+
+    @property
+    def extremes(self) -> tuple[Any, ...]:
+        return self.choices or (self.low, self.high)
+
+    def suggest(self, trial: optuna.trial.BaseTrial, name: str, whole: bool) -> Any:
+        if self.choices:
+            # Optuna keeps scalars alone; lists and tables go by what they are called in JSON.
+            by_name: dict[Any, Any] = {
+                c if isinstance(c, str | int | float | bool) else json.dumps(c): c for c in self.choices
+            }
+            return by_name[trial.suggest_categorical(name, list(by_name))]
+        assert self.low is not None
+        assert self.high is not None
+        if whole:
+            step = {} if self.step is None else {"step": int(self.step)}
+            return trial.suggest_int(name, int(self.low), int(self.high), log=self.log, **step)
+        return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
+
+class Named(Settings):
+    """A class of Optuna's by its name, with its arguments."""
+
+    name: str
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            return {"name": given}
+        if isinstance(given, dict) and "arguments" not in given:
+            return {"name": given.get("name"), "arguments": {k: v for k, v in given.items() if k != "name"}}
+        return given
+
+    def made(self, of: ModuleType, suffix: str, **more: Any) -> Any:
+        """The object; `more` are arguments that it gets where it takes them. InputError for an unknown name."""
+        kind = getattr(of, self.name, None)
+        if not isinstance(kind, type) or not self.name.endswith(suffix):
+            known = [n for n in of.__all__ if n.endswith(suffix) and not n.startswith("Base")]
+            raise InputError(f"unknown {suffix.lower()} '{self.name}' ({nearest(self.name, known)})")
+        takes = inspect.signature(kind).parameters
+        arguments = {**{k: v for k, v in more.items() if k in takes}, **self.arguments}
+        try:
+            return kind(**arguments)
+        except (TypeError, ValueError, ImportError) as error:
+            raise InputError(f"{suffix.lower()} {self.name}: {error}") from error
+
+
+class Sweep(Settings):
+    trials: int = Field(gt=0)
+    objective: tuple[str, ...] = Field(default=(BITS,), min_length=1)
+    sampler: Named = Named(name="TPESampler")
+    pruner: Named | None = None  # None: MedianPruner; no pruning with several objectives, which Optuna cannot
+    seed: int = Field(default=0, ge=0)
+    storage: str = ""  # a URL of Optuna's; empty: a journal file in the sweep's folder
+    full_tokens: int | None = Field(default=None, gt=0)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, Parameter] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        made = {**given}
+        if isinstance(made.get("objective"), str):
+            made["objective"] = (made["objective"],)
+        if isinstance(made.get("space"), dict):
+            made["space"] = flat(made["space"])
+            for entry in made["space"].values():
+                if isinstance(entry, dict) and isinstance(entry.get("when"), dict):
+                    entry["when"] = flat(entry["when"])
+        return made
+
+    @property
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
+        return ["minimize" if name == BITS else "maximize" for name in self.objective]
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks whose dev scores are objectives."""
+        return tuple(dict.fromkeys(name.partition(".")[0] for name in self.objective if name != BITS))
+
+    def sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
+        """Of one trial: its draws depend on the seed, the trial's number and what is known, not on who draws."""
+        seed = self.seed if self.sampler.name in _ONE_SEED else self.seed * 1_000_003 + number
+        made: optuna.samplers.BaseSampler = self.sampler.made(optuna.samplers, "Sampler", seed=seed)
+        return made
+
+    def pruner_of(self) -> optuna.pruners.BasePruner:
+        default = Named(name="MedianPruner" if len(self.objective) == 1 else "NopPruner")
+        made: optuna.pruners.BasePruner = (self.pruner or default).made(optuna.pruners, "Pruner")
+        if len(self.objective) > 1 and not isinstance(made, optuna.pruners.NopPruner):
+            raise InputError("pruner: Optuna prunes trials of one objective; with several, leave it out")
+        return made
+
+    def values(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
+        """The settings of a trial, drawn in the order of the space; absent where a condition does not hold."""
+        drawn: dict[str, Any] = {}
+        for name, parameter in self.space.items():
+            if all(other in drawn and drawn[other] in _listed(v) for other, v in parameter.when.items()):
+                drawn[name] = parameter.suggest(trial, name, _whole(name, parameter))
+        return drawn
+
+    def first_run(self) -> Run:
+        """The run of the first value of each setting."""
+        return self.run(_first(self, {}))
+
+    def run(self, values: Mapping[str, Any]) -> Run:
+        """The run of these values. InputError where there can be none."""
+        merged = self.merged(values)
+        preset = merged.pop("preset", None)
+        try:
+            return resolve(merged, preset=preset)
+        except InputError as error:
+            raise InputError(str(error).removeprefix("command line: ")) from error
+
+    def merged(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The fixed settings with these values among them, nested as in a run's own file."""
+        merged = json.loads(json.dumps(self.settings))
+        for name, value in values.items():
+            *groups, key = name.split(".")
+            inner = merged
+            for group in groups:
+                inner = inner.setdefault(group, {})
+            inner[key] = value
+        return merged  # type: ignore[no-any-return]
+
+
+def read_sweep(given: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Sweep:
+    """A sweep from its file, or from the same as a mapping; flags: settings that the command line adds.
+
+    InputError for what is no sweep, for a test score as objective, and for a value of the space that a run refuses.
+    """
+    where = str(given) if isinstance(given, Path) else "sweep"
+    if isinstance(given, Path) and not given.is_file():
+        raise InputError(f"sweep file {given} does not exist")
+    content = read_toml(given) if isinstance(given, Path) else json.loads(json.dumps(dict(given)))
+    if unknown := [key for key in content if key not in Sweep.model_fields]:
+        raise InputError(f"{where}: unknown key '{unknown[0]}' ({nearest(unknown[0], Sweep.model_fields)})")
+    if not content.get("space"):
+        raise InputError(f"{where}: the space is empty: give [space] a setting, e.g. train.lr = {{ low, high }}")
+    settings = content.setdefault("settings", {})
+    for key, value in flags.items():
+        settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
+    try:
+        made = Sweep.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        message = first["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {message}") from error
+    _check(made, where)
+    return made
+
+
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"train": {"lr": {...}}} -> {"train.lr": {...}}, down to what says how a setting varies."""
+    found: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict) and not set(value) & set(Parameter.model_fields):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _check(made: Sweep, where: str) -> None:
+    for name in made.objective:
+        if "test" in re.split(r"[\W_]+", name.lower()):
+            raise InputError(
+                f"{where}: objective '{name}': a score on test is no objective, it would be fitted to. "
+                f"Name a task (its dev score), or {BITS}"
+            )
+    for name, why in _FIXED.items():
+        if name in made.space:
+            raise InputError(f"{where}: space.{name}: {why}, so it cannot vary; put it in [settings]")
+    above: list[str] = []
+    for name, parameter in made.space.items():
+        for other in parameter.when:
+            if other not in above:
+                raise InputError(
+                    f"{where}: space.{name}: 'when' names '{other}', which is no setting above it in the space "
+                    f"({nearest(other, above)})"
+                )
+        above.append(name)
+    made.sampler_for(0)
+    made.pruner_of()
+    for name, parameter in made.space.items():
+        for value in parameter.extremes:
+            values = {**_conditions(made, name), name: value}
+            try:
+                made.run(_first(made, values))
+            except InputError as error:
+                raise InputError(f"{where}: space.{name} = {value!r}: {error}") from error
+
+
+def _conditions(made: Sweep, name: str) -> dict[str, Any]:
+    """The values under which a setting exists."""
+    needed: dict[str, Any] = {}
+    for other, value in made.space[name].when.items():
+        needed |= {**_conditions(made, other), other: _listed(value)[0]}
+    return needed
+
+
+def _first(made: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
+    """These values, and the first of each other setting that exists beside them."""
+    drawn: dict[str, Any] = {}
+    for name, parameter in made.space.items():
+        if name in values or all(o in drawn and drawn[o] in _listed(v) for o, v in parameter.when.items()):
+            drawn[name] = values.get(name, parameter.extremes[0])
+    return drawn
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _whole(name: str, parameter: Parameter) -> bool:
+    """Whether a setting takes whole numbers alone: both bounds are, and so is its kind."""
+    kind: Any = Run
+    for part in name.split("."):
+        field = kind.model_fields.get(part)
+        kind = field.annotation if field is not None else object
+    kinds = getattr(kind, "__args__", (kind,))
+    return isinstance(parameter.low, int) and isinstance(parameter.high, int) and float not in kinds
