@@ -70,6 +70,13 @@ def test_a_backend_that_cannot_do_what_is_asked_says_so() -> None:
         attend(qkv[0][:2], *qkv[1:], borders, **chosen, causal=True)
 
 
+@pytest.mark.parametrize("place", [-1, 9])
+def test_a_global_token_outside_the_documents_is_named(place: int) -> None:
+    *qkv, borders = tensors([4, 5], 2, 2)
+    with pytest.raises(ValueError, match=f"global token {place} is outside the batch's 9 tokens"):
+        attend(*qkv, borders, reach=1, global_tokens=torch.tensor([place]))
+
+
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("reach", [None, 2, 8])
 @pytest.mark.parametrize("heads", [(4, 4), (4, 2)], ids=["equal-heads", "grouped-heads"])

@@ -136,6 +136,11 @@ def test_states_of_chosen_rows_are_those_of_the_whole(family: str, chosen: tuple
     assert hidden_states(encoder, packed).shape[0] == packed.ids.shape[0]
 
 
+def test_a_document_without_a_token_is_named() -> None:
+    with pytest.raises(ValueError, match="document 1 of the batch has no token"):
+        pack([np.array([2, 3]), np.array([], dtype=np.int64)], 0)
+
+
 def test_states_of_chosen_rows_where_some_are_global(build: Any) -> None:
     """Global tokens among the chosen and beside them, few and many to a document."""
     encoder = load(str(build("longformer")))
