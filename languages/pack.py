@@ -95,6 +95,8 @@ class TaskSpec(Record):
     file: str | None = None  # of a hashed task: which file in `path`, where there are several
     group: str | None = None
     negative: str | None = None  # of relations: the label of a pair without one
+    # Another language's task, parallel case by case, whose train and dev are learnt from: "en/casimedicos_en".
+    learn_from: str | None = Field(default=None, pattern=r"^[^/]+/[^/]+$")
     folds: int | None = Field(default=None, ge=3)  # instead of a division: each part is tested once, the next is dev
     positive: str | None = None  # of pairs whose test items are changed on purpose: the label whose F1 counts
     scale: tuple[float, float] | None = None  # of similarity: the lowest and the highest value
@@ -113,7 +115,9 @@ class TaskSpec(Record):
             raise ValueError(f"a task with a path needs a reader: {', '.join(get_args(Reader))}")
         if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
             raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
-        if self.folds and (isinstance(self.splits, dict) or self.kind in ("ner", "choice", "answers")):
+        if self.folds and (
+            isinstance(self.splits, dict) or self.learn_from or self.kind in ("ner", "choice", "answers")
+        ):
             raise ValueError(
                 "folds are for sets without a division of their own, of kind classification, multilabel, pairs, "
                 "relations or similarity; take 'folds' out, or 'splits'"

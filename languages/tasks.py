@@ -18,7 +18,7 @@ from .annotations import (
     read_table,
 )
 from .errors import InputError, nearest
-from .pack import Kind, TaskSpec
+from .pack import Kind, TaskSpec, load_pack
 from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
 from .relations import read_e3c_relations
 
@@ -53,6 +53,7 @@ class Task:
     """Examples to learn from (train), to choose by (dev) and to score once (test).
 
     folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
+    learnt_on: the language of train and dev, where it is another one; left_out: cases of them that are in test.
     """
 
     spec: TaskSpec
@@ -62,6 +63,8 @@ class Task:
     test: tuple[Example, ...]
     synthetic: bool = False
     folds: tuple["Task", ...] = ()
+    learnt_on: str = ""
+    left_out: int = 0
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -92,7 +95,18 @@ def _count(examples: Iterable[Example]) -> Counter[str]:
 
 def available(spec: TaskSpec, root: Path) -> bool:
     """Whether every file or folder that the task names is under `root`."""
-    return spec.path is not None and not _missing(spec, root)
+    if spec.path is None or _missing(spec, root):
+        return False
+    return spec.learn_from is None or available(_source(spec), root)
+
+
+def _source(spec: TaskSpec) -> TaskSpec:
+    """The task of another language that this one learns from."""
+    language, _, name = str(spec.learn_from).partition("/")
+    known = {task.name: task for task in load_pack(language).tasks}
+    if name not in known:
+        raise InputError(f"task {spec.name}: learn_from names '{name}' of {language}; {nearest(name, known)}")
+    return known[name]
 
 
 def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
@@ -150,7 +164,11 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
     task = Task(spec, language, parts["train"], parts["dev"], parts["test"])
     _check(task, root)
-    return task
+    if spec.learn_from is None:
+        return task
+    from .parallel import learnt_on  # which knows tasks
+
+    return learnt_on(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
 
 
 def _short(spec: TaskSpec, example: Example) -> Example:

@@ -65,6 +65,11 @@ def score_models(
                 counted = ", ".join(f"{label} ({n})" for label, n in tested.unseen.items())
                 fold = f", fold {number}" if task.folds else ""
                 say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
+        if task.learnt_on:
+            say(
+                f"task {task.spec.name}: learnt on {task.learnt_on}; {task.left_out:,} cases of train and dev are "
+                "left out, which test has too"
+            )
         if task.spec.kind == "ner" and (broken := sum(s.discontinuous for e in task.test for s in spans_of(e))):
             say(f"task {task.spec.name}: {broken:,} discontinuous entities in test, all missed by every head")
         for name, where in models.items():
@@ -171,6 +176,8 @@ def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Tas
     model = _of_kind(task, encoder, spacy, settings)
     if task.folds:
         model.protocol += f", {len(task.folds)} folds"
+    if task.learnt_on:
+        model.protocol += f", learnt on {task.learnt_on}"
     if settings.body == "frozen":
         model.protocol += ", frozen body"
     if settings.trials:

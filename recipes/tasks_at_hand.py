@@ -40,7 +40,9 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
     for name in names:
         if name in specs and root is None:
             raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
-    at_hand = {s.name: s for s in pack.tasks if root is not None and available(s, root)}
+    # A task that is learnt in another language tests on the same documents: read where it is named.
+    listed = [spec for spec in pack.tasks if spec.learn_from is None or spec.name in names]
+    at_hand = {s.name: s for s in listed if root is not None and available(s, root)}
     read = {name: read_task(spec, root, pack.code) for name, spec in at_hand.items() if root is not None}
     left_out = []
     chosen: list[Task] = []
@@ -65,7 +67,7 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
     return AtHand(
         tuple(chosen),
         {name: [example.document.text for example in task.test] for name, task in checked.items()},
-        tuple(spec.name for spec in pack.tasks if spec.name not in at_hand),
+        tuple(spec.name for spec in listed if spec.name not in at_hand),
         tuple(left_out),
     )
 

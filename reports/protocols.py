@@ -111,11 +111,19 @@ def _folds(record: Protocol, match: re.Match[str]) -> Protocol:
     return replace(record, splits=told, averaging=record.averaging + "; all folds at once")
 
 
+def _elsewhere(record: Protocol, match: re.Match[str]) -> Protocol:
+    told = (
+        f"train and dev in {match[1]}, test in the task's language; no case of test is learnt from, in any language"
+    )
+    return replace(record, splits=f"{record.splits}; {told}")
+
+
 _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Protocol]], ...] = (
     (re.compile(r"frozen body"), _frozen),
     (re.compile(r"tuned in (\d+) trials"), _tuned),
     (re.compile(r"span head"), _span_head),
     (re.compile(r"(\d+) folds"), _folds),
+    (re.compile(r"learnt on (\w+)"), _elsewhere),
 )
 
 

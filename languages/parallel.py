@@ -1,0 +1,54 @@
+"""Tasks learnt in one language and tested in another, on texts that are parallel case by case."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .annotations import Example
+from .errors import InputError
+from .tasks import Task
+
+RUN = 13  # words in a row that two texts share only where they tell the same case
+_WORD = re.compile(r"\w+")
+
+
+def learnt_on(own: Task, other: Task) -> Task:
+    """`own` with train and dev of `other`, its parallel in another language; test stays.
+
+    The n-th case of a part is the same case in both. Cases whose text shares a run of 13 words with a test text,
+    in either language, are left out of train and dev, and counted: a translation of what is tested teaches it.
+    InputError where the parts have other lengths, so that cases are not parallel, or another label set.
+    """
+    where = f"task {own.spec.name}"
+    tested, elsewhere = (runs(example.document.text for example in task.test) for task in (own, other))
+    kept: dict[str, tuple[Example, ...]] = {}
+    for part in ("train", "dev"):
+        ours: tuple[Example, ...] = getattr(own, part)
+        theirs: tuple[Example, ...] = getattr(other, part)
+        if len(ours) != len(theirs):
+            raise InputError(
+                f"{where}: {len(ours)} cases in {part} and {len(theirs)} in {other.spec.name}; tasks learnt in "
+                "another language are parallel case by case, so give files of one edition"
+            )
+        kept[part] = tuple(
+            replace(there, id=f"{other.language}:{there.id}")
+            for here, there in zip(ours, theirs, strict=True)
+            if tested.isdisjoint(runs([here.document.text])) and elsewhere.isdisjoint(runs([there.document.text]))
+        )
+        if not kept[part]:
+            raise InputError(f"{where}: every case of {part} shares text with test; nothing is left to learn from")
+    if other.labels != own.labels:
+        raise InputError(
+            f"{where}: the labels are {', '.join(own.labels)}, in {other.spec.name} {', '.join(other.labels)}"
+        )
+    left_out = len(own.train) + len(own.dev) - sum(map(len, kept.values()))
+    return replace(own, train=kept["train"], dev=kept["dev"], learnt_on=other.language, left_out=left_out)
+
+
+def runs(texts: Iterable[str]) -> set[tuple[str, ...]]:
+    """All runs of 13 words of the texts, small letters, punctuation apart."""
+    found = set()
+    for text in texts:
+        words = _WORD.findall(text.lower())
+        found |= {tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
+    return found

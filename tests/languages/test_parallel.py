@@ -1,0 +1,84 @@
+"""Learnt in one language, tested in another: never on the same case."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from medlingua.languages.annotations import Example, Span
+from medlingua.languages.documents import Document
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import TaskSpec, load_pack
+from medlingua.languages.parallel import RUN, learnt_on, runs
+from medlingua.languages.tasks import Task, read_task
+
+from .conftest import needs_data
+
+SPEC = TaskSpec(name="t", kind="ner")
+LONG = " ".join(f"mot{i}" for i in range(RUN + 3))
+
+
+def case(name: str, text: str, label: str = "DIS") -> Example:
+    return Example(name, Document(name, text, "s"), (Span.of(0, 3, label),))
+
+
+def task(language: str, train: Sequence[str], test: Sequence[str], label: str = "DIS") -> Task:
+    made = [case(f"{language}{i}", text, label) for i, text in enumerate([*train, "dev " * 20, *test])]
+    n = len(train)
+    return Task(SPEC, language, tuple(made[:n]), (made[n],), tuple(made[n + 1 :]))
+
+
+def test_a_case_whose_parallel_is_tested_is_left_out_and_counted() -> None:
+    own = task("fr", ["un cas", f"La même histoire {LONG}.", "autre cas"], [f"{LONG.upper()}, vue ailleurs"])
+    other = task("en", ["a case", "the same story in other words", "another case"], ["tested in English"])
+    made = learnt_on(own, other)
+    assert [example.document.text for example in made.train] == ["a case", "another case"]
+    assert (made.learnt_on, made.left_out, made.language) == ("en", 1, "fr")
+    assert made.test == own.test
+
+
+def test_runs_are_thirteen_words() -> None:
+    assert not runs([" ".join(LONG.split()[: RUN - 1])])
+    assert len(runs([LONG])) == 4
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (task("en", ["a", "b"], ["c"]), "1 cases in train and 2 in t; tasks learnt in another language are parallel"),
+        (task("en", ["a"], ["c"], "SYMPTOM"), "the labels are DIS, in t SYMPTOM"),
+    ],
+)
+def test_what_is_not_parallel_is_told(other: Task, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        learnt_on(task("fr", ["un"], ["cas"]), other)
+
+
+def test_nothing_left_is_told() -> None:
+    with pytest.raises(InputError, match="every case of train shares text with test"):
+        learnt_on(task("fr", [LONG], [LONG]), task("en", ["a"], ["b"]))
+
+
+def test_a_source_that_is_not_in_the_pack_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "test.tsv").write_text("Le O\nfoie B-X\n\nUn O\nrein B-X\n")
+    spec = TaskSpec.model_validate(
+        {"name": "t", "kind": "ner", "path": ".", "reader": "conll", "learn_from": "en/casimedicos_em",
+         "splits": {"train": "test.tsv", "dev": "test.tsv", "test": "test.tsv"}}
+    )  # fmt: skip
+    with pytest.raises(InputError, match=r"did you mean 'casimedicos_en'|occur more than once"):
+        read_task(spec, tmp_path, "fr")
+
+
+@needs_data
+@pytest.mark.parametrize(("code", "other"), [("fr", "en"), ("es", "fr")])
+def test_casimedicos_tests_no_case_that_was_learnt_in_either_language(code: str, other: str, data: Path) -> None:
+    spec = next(task for task in load_pack(code).tasks if task.name == f"casimedicos_{code}_from_{other}")
+    plain = next(task for task in load_pack(code).tasks if task.name == f"casimedicos_{code}")
+    made, own = read_task(spec, data, code), read_task(plain, data, code)
+    assert [(e.id, e.document.text, e.gold) for e in made.test] == [(e.id, e.document.text, e.gold) for e in own.test]
+    # The authors' parts share cases: those are what is left out.
+    assert made.left_out == len(own.train) + len(own.dev) - len(made.train) - len(made.dev) > 0
+    source = load_pack(other)
+    theirs = read_task(next(t for t in source.tasks if t.name == f"casimedicos_{other}"), data, other)
+    tested = runs(example.document.text for example in theirs.test)
+    learnt = [e for part in (made.train, made.dev) for e in part]
+    assert all(tested.isdisjoint(runs([example.document.text])) for example in learnt)
