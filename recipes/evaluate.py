@@ -1,5 +1,6 @@
 """Scores: every model, every task, every seed, by the same code; cell by cell, so a stopped run goes on."""
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Span
+from medlingua.languages.errors import InputError
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
 from medlingua.recipes import machine
@@ -27,6 +29,7 @@ from medlingua.recipes.tasks.pairs import Pairs
 from medlingua.recipes.tasks.perturbed import Perturbed
 from medlingua.recipes.tasks.similarity import Similarity
 from medlingua.recipes.tasks.spans import SpanNer
+from medlingua.recipes.warm_start import warm, without_tested
 from medlingua.reports.bootstrap import Tally
 from medlingua.reports.read import append_row, read_scores, write_whole
 from medlingua.reports.rows import Score
@@ -50,12 +53,16 @@ def score_models(
     allow: Iterable[Permission] = (),
     precision: machine.Precision,
     cells: Path | None = None,
+    first: Task | None = None,
 ) -> None:
     """Fine-tune and score each model (name -> folder or hub id), into results.jsonl and predictions/.
 
     Scores that results.jsonl holds already are not computed again. cells: a folder of cells kept by content, which
-    decide instead: results.jsonl is written anew from them, and what they lack is computed.
+    decide instead: results.jsonl is written anew from them, and what they lack is computed. first: the task of
+    settings.warm_start, learnt before each other one.
     """
+    if first is not None and settings.body == "frozen":
+        raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     results = folder / "results.jsonl"
     if cells is not None:
         results.unlink(missing_ok=True)
@@ -81,11 +88,18 @@ def score_models(
             encoder.model.to(machine.device())
             model = _task_model(task, encoder, spacy, settings)
             folds = [_task_model(fold, encoder, spacy, settings) for fold in task.folds]
+            before = None
+            if first is not None and first.spec.name != task.spec.name:
+                before = _task_model(without_tested(first, task), encoder, spacy, settings)
+                model.protocol += f", after {first.spec.name}"
             if not any(of == task.spec.name and seed is None for _, of, seed in done):
                 append_row(results, *(_bounds_of_folds(model, folds) if folds else _bounds(model)))
             if settings.body == "frozen" and isinstance(model, Ner):
                 append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
-            digests = (digest_of_model(encoder), digest_of_task(task)) if cells is not None else None
+            digests = None
+            if cells is not None:
+                read_first = digest_of_task(before.task) if before is not None else ""
+                digests = digest_of_model(encoder), digest_of_task(task) + read_first
             tuned: dict[int, Eval] = {}
             for seed in missing:
                 cell, kept = None, ""
@@ -99,9 +113,13 @@ def score_models(
                     for number, part in enumerate(folds or [model]):
                         of = f"{what}, fold {number + 1} of {len(folds)}" if folds else what
                         if number not in tuned:
-                            tuned[number] = _tuned(encoder, part, settings, autocast, of)
-                        with progress(f"{of}, seed {seed}", 1.0) as bar:
-                            found.append(fit(encoder, part, tuned[number], seed, autocast, bar.update))
+                            tuned[number] = _tuned(encoder, part, before, settings, autocast, of)
+                        with (
+                            warm(encoder, part, before, settings, seed, autocast, of) as fresh,
+                            progress(f"{of}, seed {seed}", 1.0) as bar,
+                        ):
+                            fitted = fit(encoder, part, tuned[number], seed, autocast, bar.update, fresh_head=fresh)
+                            found.append(fitted)
                     fitted = pooled(model, found) if folds else found[0]
                     said = [[_plain(item) for item in _ordered(items)] for items in fitted.decided]
                     tallies = model.tallies("test", fitted.decided).astype(float).tolist()
@@ -209,15 +227,28 @@ def trial_of(settings: Eval, number: int) -> Eval:
     return settings.model_copy(update={"lr": settings.lr * factor, "head_lr": head_lr})
 
 
-def _tuned(encoder: Encoder, model: TaskModel, settings: Eval, autocast: Callable[[], Any], what: str) -> Eval:
+def _tuned(
+    encoder: Encoder,
+    model: TaskModel,
+    first: TaskModel | None,
+    settings: Eval,
+    autocast: Callable[[], Any],
+    what: str,
+) -> Eval:
     """The trial with the best dev score, the first of equals; one seed, which no score is of."""
+    if not settings.trials:
+        return settings
     best: tuple[float, Eval] | None = None
-    for number in range(settings.trials):
-        trial = trial_of(settings, number)
-        with progress(f"{what}, trial {number + 1} of {settings.trials}", 1.0) as bar:
-            value = fit(encoder, model, trial, _TRIALS, autocast, bar.update, last=False).dev[model.main_metric]
-        if best is None or value > best[0]:
-            best = value, trial
+    with warm(encoder, model, first, settings, _TRIALS, autocast, what) as fresh:
+        head = copy.deepcopy(model.head.state_dict())
+        for number in range(settings.trials):
+            trial = trial_of(settings, number)
+            model.head.load_state_dict(head)
+            with progress(f"{what}, trial {number + 1} of {settings.trials}", 1.0) as bar:
+                fitted = fit(encoder, model, trial, _TRIALS, autocast, bar.update, last=False, fresh_head=fresh)
+            value = fitted.dev[model.main_metric]
+            if best is None or value > best[0]:
+                best = value, trial
     return best[1] if best else settings
 
 

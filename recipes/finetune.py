@@ -181,18 +181,21 @@ def fit(
     autocast: Callable[[], Any],
     update: Callable[[float], None],
     last: bool = True,
+    fresh_head: bool = True,
+    restore: bool = True,
 ) -> Fitted:
     """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once; never where the fit is not the
     `last`, but a trial.
 
-    The encoder's weights are changed and put back. The seed draws the head, the order and the dropout. With a frozen
+    The encoder's weights are changed and put back, unless `restore` is False: then they are those of the
+    best epoch, as are the head's. The seed draws the head, the order and the dropout. With a frozen
     body the head alone is learnt, on the states as they come, without dropout in the body.
     """
     frozen = settings.body == "frozen"
     body = [] if frozen else list(encoder.model.base_model.parameters())
     before = copy.deepcopy(encoder.model.state_dict())
     torch.manual_seed(seed)
-    for module in model.head.modules():
+    for module in model.head.modules() if fresh_head else ():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
@@ -245,7 +248,8 @@ def fit(
     if last:
         decided = [model.decide(p, chosen) for p in _predict(encoder, model, "test", settings, autocast)]
         fitted = replace(fitted, test=model.score("test", decided), decided=decided)
-    encoder.model.load_state_dict(before)
+    if restore:
+        encoder.model.load_state_dict(before)
     set_dropout(encoder.model, 0.0)
     return fitted
 

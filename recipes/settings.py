@@ -125,9 +125,9 @@ class Eval(Settings):
     head_lr: float | None = Field(default=None, gt=0)  # of the task's fresh head; None: lr, 1e-3 on a frozen body
     # Learning rates tried on dev before the seeds are run, the same for every model; under a protocol of its own.
     trials: int = Field(default=0, ge=0)
+    warm_start: str = ""  # a task whose train set is learnt first, under a protocol of its own
     ner_head: Literal["tags", "spans"] = "tags"  # spans: entities inside entities too, under a protocol of its own
-    # frozen: a linear head on states that stay, under a protocol of its own
-    body: Literal["trained", "frozen"] = "trained"
+    body: Literal["trained", "frozen"] = "trained"  # frozen: a linear head on states that stay, its own protocol
     batch_tokens: int = Field(default=4_096, gt=0)  # of one step, at most; a longer document goes alone
     batch_documents: int = Field(default=32, gt=0)  # of one step, at most
 

@@ -70,7 +70,7 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
     given = given.model_copy(update={"arms": tuple(arms), "settings": _with_tasks(given, pack.code, data)})
     runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
     settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
-    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow)
+    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
     for line in at_hand.left_out:
         say(line)
     models: dict[str, str] = {}
@@ -94,8 +94,9 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
     write_whole(folder / "arms.json", ArmsRow(arms=tuple(rows)).model_dump_json(indent=2) + "\n")
     precision = machine.precision_of("auto", machine.device())
     score_models(
-        models, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision, cells=folder / "cells"
-    )
+        models, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision, cells=folder / "cells",
+        first=at_hand.first,
+    )  # fmt: skip
     return write_comparison(folder)
 
 

@@ -19,15 +19,18 @@ _LONG_WORDS = (450, 700)  # more tokens than short models read
 
 class AtHand(NamedTuple):
     """tasks: to be scored. tested: test texts by task, of every real task whose files are there. unchecked: names
-    of the pack's tasks whose files are not."""
+    of the pack's tasks whose files are not. first: the task of eval.warm_start."""
 
     tasks: tuple[Task, ...]
     tested: dict[str, list[str]]
     unchecked: tuple[str, ...]
     left_out: tuple[str, ...]
+    first: Task | None = None
 
 
-def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...]) -> AtHand:
+def find(
+    pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...], warm_start: str = ""
+) -> AtHand:
     """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
     names = wanted if isinstance(wanted, tuple) else ()
     synthetic = _synthetic(pack)
@@ -69,6 +72,7 @@ def find(pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tu
         {name: [example.document.text for example in task.test] for name, task in checked.items()},
         tuple(spec.name for spec in listed if spec.name not in at_hand),
         tuple(left_out),
+        find(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
     )
 
 

@@ -66,7 +66,9 @@ def adapt(run: Run, folder: Path, watch: Watch | None = None) -> Path:
     machine.keep_pages()
     pack = load_pack(run.lang)
     selection = select(run, pack)
-    at_hand = find(pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow)
+    at_hand = find(
+        pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow, run.eval.warm_start
+    )
     base_name = located(run.base)
     claim(folder, run)
     with alone(folder):
@@ -142,7 +144,9 @@ def _walk(
         _score_terms(run, base_name, encoder, learnt, asked, hierarchy, pack, folder)
     models = {"base": base_name} if base_name else {}
     models["trained"] = str(folder / "model")
-    score_models(models, at_hand.tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision)
+    score_models(
+        models, at_hand.tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision, first=at_hand.first
+    )
     _write_cost(folder, state, began, joules)
     write_card(folder)
     return write_report(folder)
@@ -159,7 +163,7 @@ def evaluate(
     """Score models on the tasks of a language, into results.jsonl and a report of `folder`."""
     machine.keep_pages()
     pack = load_pack(lang)
-    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow)
+    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
     for line in at_hand.left_out:
         say(line)
     if not at_hand.tasks:
@@ -169,7 +173,9 @@ def evaluate(
         names = {model: model for model in models}
     folder.mkdir(parents=True, exist_ok=True)
     precision = machine.precision_of("auto", machine.device())
-    score_models(names, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision)
+    score_models(
+        names, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision, first=at_hand.first
+    )
     return write_comparison(folder)
 
 

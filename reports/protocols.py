@@ -118,11 +118,17 @@ def _elsewhere(record: Protocol, match: re.Match[str]) -> Protocol:
     return replace(record, splits=f"{record.splits}; {told}")
 
 
+def _after(record: Protocol, match: re.Match[str]) -> Protocol:
+    told = f"; learnt after the train set of {match[1]}, without documents that test has"
+    return replace(record, training=record.training + told)
+
+
 _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Protocol]], ...] = (
     (re.compile(r"frozen body"), _frozen),
     (re.compile(r"tuned in (\d+) trials"), _tuned),
     (re.compile(r"span head"), _span_head),
     (re.compile(r"(\d+) folds"), _folds),
+    (re.compile(r"after ([\w.-]+)"), _after),
     (re.compile(r"learnt on (\w+)"), _elsewhere),
 )
 
