@@ -132,6 +132,8 @@ def read_squad(path: Path, *, source: str) -> Iterator[Example]:
             for asked in paragraph["qas"]:
                 name, text = str(asked["id"]), str(paragraph["context"])
                 place = f"{path}, question {name}"
+                if "answers" not in asked:
+                    raise InputError(f"{place}: no 'answers'; this split has no gold, take the labelled one")
                 spans = [_answer(entry, text, place) for entry in asked["answers"]]
                 yield Example(name, Document(name, text, source), in_order(spans), question=str(asked["question"]))
 

@@ -36,6 +36,9 @@ _READERS: dict[str, Callable[..., Iterator[Example]]] = {
 }
 
 
+# Kinds whose single documents may have no gold; a whole part without any is not labelled.
+_MAY_LACK = ("ner", "multilabel", "answers")
+
 _GOLD: dict[Kind, type] = {
     "ner": tuple,
     "answers": tuple,
@@ -218,6 +221,11 @@ def _check(task: Task, root: Path) -> None:
                 )
             if task.spec.kind == "choice" and len(example.options) < 2:
                 raise InputError(f"{where}: {example.id} has {len(example.options)} options; a choice needs two")
+        if task.spec.kind in _MAY_LACK and not any(example.gold for example in examples):
+            raise InputError(
+                f"{where}: no document of {split} has any gold; it may be a part whose gold is held back: take the "
+                "labelled file, or other splits"
+            )
         ids_of = {example.id for example in examples}
         for example in examples:
             source = example.document.meta.get("changed_from", example.id)

@@ -134,6 +134,25 @@ def answers(
 
 
 @app.command()
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL lines as in predictions/: ids, and spans by their offsets.")],
+    lang: _Lang = None,
+    task: _Task = None,
+    data: _Data = None,
+    name: Annotated[str, typer.Option("--name", help="What the system is called in tables.")] = "predictions",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scores and their report.")] = Path("evaluation"),
+    allow: _Allow = None,
+) -> None:
+    """Score the entities that another system found, by their offsets, as any model's."""
+    if lang is None or task is None:
+        raise InputError("--lang and --task are needed: what the predictions are about")
+    from medlingua.recipes.predictions import score_predictions
+    from medlingua.recipes.settings import permissions
+
+    print(score_predictions(file, lang, task, data, name, permissions(allow or []), out))
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
     """Write report.md and report.html of a run anew, from its files."""
     from medlingua.reports.page import write_report

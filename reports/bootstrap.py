@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from medlingua.languages.errors import InputError
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -94,15 +96,29 @@ class Tallies:
 
 
 def read_tallies(folder: Path) -> dict[tuple[str, str, str, str], Tallies]:
-    """The tallies of predictions/, by protocol, task, language and metric; older files have none."""
+    """The tallies of predictions/, by protocol, task, language and metric; older files have none.
+
+    InputError where two files of a task tell of other documents, or in another order: they cannot be paired.
+    """
     import numpy as np
 
     found: dict[tuple[str, str, str, str], Tallies] = {}
+    first: dict[tuple[str, str, str, str], tuple[str, list[str]]] = {}
     for path in sorted((folder / "predictions").glob("*.jsonl")):
         head, *rows = (json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line)
         if "tally" not in head:
             continue
         key = (head["protocol"], head["task"], head["language"], head["metric"])
+        ids = [row["id"] for row in rows]
+        name, known = first.setdefault(key, (path.name, ids))
+        if ids != known:
+            other = next((id for id in ids if id not in known), None)
+            told = (
+                "lacks some of its documents, or orders them otherwise" if other is None else f"has '{other}' besides"
+            )
+            raise InputError(
+                f"{path}: beside {name} it {told}; score the models of a task on the same test documents"
+            )
         words = np.array([row["words"] for row in rows]) if all("words" in row for row in rows) else None
         of_task = found.setdefault(key, Tallies(head["tally"], {}, words))
         tallies = np.array([row["tally"] for row in rows], dtype=np.float64)
