@@ -58,7 +58,7 @@ def test_a_study_trains_scores_and_compares_and_then_does_nothing_twice(
     scores = [json.loads(row) for row in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
     assert {(s["model"], s["seed"]) for s in scores} >= {(n, s) for n in arms for s in (0, 1)}
 
-    def never(*given: object) -> None:
+    def never(*given: object, **named: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr("medlingua.recipes.evaluate.fit", never)
@@ -166,7 +166,7 @@ def test_the_three_strategies_run_from_a_name_with_controls_on_short_and_long_ta
     assert "–" not in row  # both a short and a long mean
     scores = (out / "results.jsonl").read_text()
 
-    def never(*given: object) -> None:
+    def never(*given: object, **named: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr("medlingua.recipes.evaluate.fit", never)
