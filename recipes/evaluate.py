@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks import nearest
 from medlingua.recipes.tasks.answers import Answers
 from medlingua.recipes.tasks.choice import Choice
-from medlingua.recipes.tasks.labels import Labels
+from medlingua.recipes.tasks.labels import Labels, protocol_of_labels
 from medlingua.recipes.tasks.ner import Ner, all_scores, spans_of, tallies_of
 from medlingua.recipes.tasks.pairs import Pairs
 from medlingua.recipes.tasks.perturbed import Perturbed
@@ -80,8 +80,11 @@ def score_models(
         if task.spec.kind == "ner" and (broken := sum(s.discontinuous for e in task.test for s in spans_of(e))):
             say(f"task {task.spec.name}: {broken:,} discontinuous entities in test, all missed by every head")
         for name, where in models.items():
-            done = {(s.model, s.task, s.seed) for s in read_scores(results)}
-            missing = [seed for seed in range(settings.seeds) if (name, task.spec.name, seed) not in done]
+            protocol = protocol_under(task, settings, first)
+            done = {
+                (s.model, s.seed) for s in read_scores(results) if (s.task, s.protocol) == (task.spec.name, protocol)
+            }
+            missing = [seed for seed in range(settings.seeds) if (name, seed) not in done]
             if not missing:
                 continue
             encoder = encoders.load(where, head="fresh", allow=allow)  # a task needs no masked-LM head
@@ -89,10 +92,10 @@ def score_models(
             model = _task_model(task, encoder, spacy, settings)
             folds = [_task_model(fold, encoder, spacy, settings) for fold in task.folds]
             before = None
-            if first is not None and first.spec.name != task.spec.name:
+            if _is_before(first, task):
                 before = _task_model(without_tested(first, task), encoder, spacy, settings)
-                model.protocol += f", after {first.spec.name}"
-            if not any(of == task.spec.name and seed is None for _, of, seed in done):
+            model.protocol = protocol
+            if all(seed is not None for _, seed in done):
                 append_row(results, *(_bounds_of_folds(model, folds) if folds else _bounds(model)))
             if settings.body == "frozen" and isinstance(model, Ner):
                 append_row(results, *_by_neighbours(model, f"{name}, nearest words", done))
@@ -161,11 +164,12 @@ def score_dev(
     *,
     allow: Iterable[Permission] = (),
     precision: machine.Precision,
+    first: Task | None = None,
 ) -> list[Score]:
     """Fine-tune the model in `where` on each task with each seed and score it on dev, into results.jsonl of `folder`.
 
     Test is never looked at: this is what settings are chosen by (TRAPS V6). Returns all dev scores of the folder;
-    those that it holds already are not computed again.
+    those that it holds already are not computed again. first: as of score_models.
     """
     results = folder / "results.jsonl"
     done = {(s.task, s.seed) for s in read_scores(results) if s.split == "dev"}
@@ -173,37 +177,65 @@ def score_dev(
         missing = [seed for seed in range(settings.seeds) if (task.spec.name, seed) not in done]
         if not missing:
             continue
-        encoder = encoders.load(where, allow=allow)
+        encoder = encoders.load(where, head="fresh", allow=allow)
         encoder.model.to(machine.device())
         model = _task_model(task, encoder, spacy, settings)
         parts = [_task_model(fold, encoder, spacy, settings) for fold in task.folds] or [model]
-        autocast = _autocast(encoder, precision)
-        tuned = [_tuned(encoder, part, settings, autocast, task.spec.name) for part in parts]
+        before = None
+        if _is_before(first, task):
+            before = _task_model(without_tested(first, task), encoder, spacy, settings)
+        model.protocol = protocol_under(task, settings, first)
+        autocast, what = _autocast(encoder, precision), f"{task.spec.name} on dev"
+        tuned = [_tuned(encoder, part, before, settings, autocast, what) for part in parts]
         for seed in missing:
             found = []
             for part, how in zip(parts, tuned, strict=True):
-                with progress(f"{task.spec.name} on dev, seed {seed}", 1.0) as bar:
-                    found.append(fit(encoder, part, how, seed, autocast, bar.update, last=False))
+                with (
+                    warm(encoder, part, before, settings, seed, autocast, what) as fresh,
+                    progress(f"{what}, seed {seed}", 1.0) as bar,
+                ):
+                    fitted = fit(encoder, part, how, seed, autocast, bar.update, last=False, fresh_head=fresh)
+                    found.append(fitted)
             note = f"epoch {found[0].epoch} by dev" if len(found) == 1 else f"mean over dev of {len(found)} folds"
             means = {metric: fmean(one.dev[metric] for one in found) for metric in found[0].dev}
             append_row(results, *(_score(model, "trained", m, v, seed, note, "dev") for m, v in means.items()))
     return [s for s in read_scores(results) if s.split == "dev"]
 
 
-def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
-    model = _of_kind(task, encoder, spacy, settings)
+def protocol_under(task: Task, settings: Eval, first: Task | None = None) -> str:
+    """The protocol id of a task under these settings; `reports.protocols` tells what it stands for."""
+    spec = task.spec
+    match spec.kind:
+        case "ner":
+            words = [SpanNer.protocol if settings.ner_head == "spans" else Ner.protocol]
+        case "pairs":
+            words = [Pairs.protocol if spec.positive is None else Perturbed.protocol]
+        case "similarity":
+            words = [Similarity.protocol]
+        case "answers":
+            words = [Answers.protocol]
+        case "choice":
+            words = [Choice.protocol]
+        case _:
+            words = [protocol_of_labels(spec)]
     if task.folds:
-        model.protocol += f", {len(task.folds)} folds"
+        words.append(f"{len(task.folds)} folds")
+    if _is_before(first, task):
+        words.append(f"after {first.spec.name}")
     if task.learnt_on:
-        model.protocol += f", learnt on {task.learnt_on}"
+        words.append(f"learnt on {task.learnt_on}")
     if settings.body == "frozen":
-        model.protocol += ", frozen body"
+        words.append("frozen body")
     if settings.trials:
-        model.protocol += f", tuned in {settings.trials} trials"
-    return model
+        words.append(f"tuned in {settings.trials} trials")
+    return ", ".join(words)
 
 
-def _of_kind(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
+def _is_before(first: Task | None, task: Task) -> TypeGuard[Task]:
+    return first is not None and first.spec.name != task.spec.name
+
+
+def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
     match task.spec.kind:
         case "ner":
             return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
@@ -281,8 +313,8 @@ def _bounds(model: TaskModel) -> Iterator[Score]:
                 yield _score(model, PRIOR, metric, value, None, note)
 
 
-def _by_neighbours(model: Ner, name: str, done: set[tuple[str, str, int | None]]) -> Iterator[Score]:
-    if (name, model.task.spec.name, None) in done:
+def _by_neighbours(model: Ner, name: str, done: set[tuple[str, int | None]]) -> Iterator[Score]:
+    if (name, None) in done:
         return
     known = nearest.read(model.encoder, model.task.train, model.read("train"), model.spacy)
     wanted = nearest.read(model.encoder, model.task.test, model.read("test"), model.spacy)

@@ -160,12 +160,13 @@ def _measured(study: optuna.Study, trial: Trial, made: Sweep, folder: Path) -> l
 
 def _dev_scores(run: Run, made: Sweep, folder: Path) -> list[Score]:
     pack = load_pack(run.lang)
-    tasks = find(pack, _root(run), made.tasks, run.allow).tasks
+    at_hand = find(pack, _root(run), made.tasks, run.allow, run.eval.warm_start)
     precision = machine.precision_of(run.train.precision, machine.device())
     known = len(read_run(folder).scores)
     scores = score_dev(
-        str(folder / "model"), tasks, run.eval, pack.spacy, folder, allow=run.allow, precision=precision
-    )
+        str(folder / "model"), at_hand.tasks, run.eval, pack.spacy, folder,
+        allow=run.allow, precision=precision, first=at_hand.first,
+    )  # fmt: skip
     if len(scores) > known:
         write_report(folder)
     return scores

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
+from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
 from medlingua.recipes.finetune import Read, mean_of, read_whole
 from medlingua.reports.bootstrap import Tally
@@ -51,10 +52,10 @@ class Labels:
         self.task, self._encoder = task, encoder
         self.multi = task.spec.kind == "multilabel"
         self.negative = task.spec.negative if task.spec.kind == "relations" else None
-        self.protocol = "labels-multi/1" if self.multi else "labels-single/1"
+        self.protocol = protocol_of_labels(task.spec)
         self.main_metric = "micro-F1" if self.multi else "macro-F1"
         if self.negative is not None:
-            self.protocol, self.main_metric = "relations/1", "micro-F1 of relations"
+            self.main_metric = "micro-F1 of relations"
         self.tally: Tally = "macro-F1" if self.main_metric == "macro-F1" else "micro-F1"
         self.labels = task.labels
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.labels))
@@ -131,6 +132,12 @@ class Labels:
         shares = _shares(self.task, self.labels)
         chosen = self.choose([shares] * len(self.task.dev))
         return self.score(part, [self.decide(shares, chosen)] * len(getattr(self.task, part)))
+
+
+def protocol_of_labels(spec: TaskSpec) -> str:
+    if spec.kind == "relations":
+        return "relations/1"
+    return "labels-multi/1" if spec.kind == "multilabel" else "labels-single/1"
 
 
 def majority(task: Task) -> frozenset[str]:

@@ -13,6 +13,7 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
+from medlingua.recipes.evaluate import protocol_under
 from medlingua.recipes.finetune import TaskModel, fit, token_states
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.answers import Answers
@@ -117,6 +118,8 @@ def test_V9_a_kind_says_its_protocol_and_the_main_metric_is_among_its_scores(kin
     task, make = KINDS[kind]
     model = make(task, encoder)
     assert protocol_of(model.protocol) is not None
+    settings = Eval(ner_head="spans" if kind == "ner by spans" else "tags")
+    assert protocol_under(task, settings) == model.protocol
     fitted = fit(encoder, model, Eval(epochs=1, min_steps=0), 0, nullcontext, lambda share: None)
     assert model.main_metric in fitted.test
     assert all(np.isfinite(value) for value in fitted.test.values())

@@ -1,5 +1,7 @@
 """A task that is learnt after another one."""
 
+import json
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
-from medlingua.recipes.evaluate import score_models
+from medlingua.recipes.evaluate import BASELINE, score_models
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.labels import Labels
@@ -76,6 +78,20 @@ def test_a_warm_start_is_scored_under_its_own_protocol_and_cell(base: Path, tmp_
     assert len(list((tmp_path / "cells").iterdir())) == 3
     # The task itself is not learnt twice.
     assert set(scores(tmp_path / "itself", base, first, first)) == {"labels-single/1"}
+
+
+def test_another_protocol_in_the_same_folder_is_scored_beside_and_nothing_twice(base: Path, tmp_path: Path) -> None:
+    task, first = labelled("second", 4), labelled("first", 8)
+    for settings in (ONCE, ONCE, Eval(epochs=1, min_steps=0, seeds=1, body="frozen")):
+        scores(tmp_path, base, task, None, settings=settings)
+    scores(tmp_path, base, task, first)
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    found = Counter((row["protocol"], row["model"], row["metric"]) for row in map(json.loads, lines))
+    assert {protocol for protocol, model, _ in found if model == "m"} == {
+        "labels-single/1", "labels-single/1, frozen body", "labels-single/1, after first"
+    }  # fmt: skip
+    assert {protocol for protocol, model, _ in found if model == BASELINE} == {protocol for protocol, _, _ in found}
+    assert set(found.values()) == {1}
 
 
 def test_what_is_tested_is_not_learnt_before_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
