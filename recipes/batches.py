@@ -4,7 +4,7 @@ Nothing here keeps a random state: order comes from (seed, phase, pass), masks f
 document), so a resumed run sees what the uninterrupted one would have seen (TRAPS O6, O16).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -174,12 +174,17 @@ class Stream:
 
 
 class Batch(NamedTuple):
-    """One optimizer step: its forward passes, the tokens it reads, what it predicts, where the stream stands."""
+    """One optimizer step: its forward passes, the tokens it reads, what it predicts, where the stream stands.
+
+    Of several processes each has its own forward passes, by number, of so many in all; the rest they share.
+    """
 
     micro: tuple[Packed, ...]
     tokens: int
     targets: int
     after: Place
+    numbers: tuple[int, ...] = ()  # of `micro` among all; empty: all are here
+    passes: int = 0
 
 
 class Chunks(Protocol):
@@ -195,22 +200,27 @@ def batches(
     micro_tokens: int,
     first_position: int,
     global_ids: tuple[int, ...] = (),
+    rank: int = 0,
+    size: int = 1,
 ) -> Iterator[Batch]:
     """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out.
 
-    global_ids: pieces with Longformer's global attention.
+    global_ids: pieces with Longformer's global attention. rank, size: of `size` processes that go through the same
+    stream, the forward passes of this one.
     """
     waiting: list[Chunk] = []
     tokens = 0
     for chunk in stream.chunks(place):
         if waiting and tokens + len(chunk.ids) > batch_tokens:
-            yield _batch(waiting, micro_tokens, first_position, global_ids)
+            yield _batch(waiting, micro_tokens, first_position, global_ids, rank, size)
             waiting, tokens = [], 0
         waiting.append(chunk)
         tokens += len(chunk.ids)
 
 
-def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int, global_ids: tuple[int, ...]) -> Batch:
+def _batch(
+    chunks: list[Chunk], micro_tokens: int, first_position: int, global_ids: tuple[int, ...], rank: int, size: int
+) -> Batch:
     groups: list[list[Chunk]] = [[]]
     tokens = 0
     for chunk in chunks:
@@ -219,12 +229,26 @@ def _batch(chunks: list[Chunk], micro_tokens: int, first_position: int, global_i
             tokens = 0
         groups[-1].append(chunk)
         tokens += len(chunk.ids)
+    mine = dealt([sum(len(c.ids) for c in group) for group in groups], size)[rank]
     return Batch(
-        tuple(_packed(group, first_position, global_ids) for group in groups),
+        tuple(_packed(groups[number], first_position, global_ids) for number in mine),
         sum(len(c.ids) for c in chunks),
         sum(len(c.labels) for c in chunks),
         chunks[-1].after,
+        tuple(mine),
+        len(groups),
     )
+
+
+def dealt(tokens: Sequence[int], size: int) -> list[list[int]]:
+    """The forward passes, of so many tokens each, that each of `size` processes does; the longest are given first."""
+    hands: list[list[int]] = [[] for _ in range(size)]
+    loads = [0] * size
+    for number in sorted(range(len(tokens)), key=lambda n: -tokens[n]):
+        least = loads.index(min(loads))
+        hands[least].append(number)
+        loads[least] += tokens[number]
+    return [sorted(hand) for hand in hands]
 
 
 def _packed(chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...]) -> Packed:

@@ -58,15 +58,23 @@ def adapt(
     The same command takes up a stopped run again.
     """
     if context.invoked_subcommand is not None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise InputError(
+                f"adapt {context.invoked_subcommand} is work for one process: start it without a launcher"
+            )
         return
     if strategy is None and preset is None and config is None:
         print(context.get_help())
         raise typer.Exit(0)
     run = _resolved(strategy, lang, base, corpus, text_field, data, preset, config, sets, allow)
+    from medlingua.recipes.ranks import join
     from medlingua.recipes.walk import adapt as walk
 
     folder = out or Path("runs") / run.name
-    print(walk(run, folder))
+    ranks = join()
+    page = walk(run, folder, ranks=ranks)
+    if ranks.writes:
+        print(page)
 
 
 @app.command()
@@ -364,9 +372,13 @@ def main() -> None:
             _fail(error.format_message())
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
             _no_space("the run")
+        if type(error).__name__ == "RankLost":
+            print(f"adapt: {error}. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True)
+            os._exit(1)  # without the group's farewell, which would wait for the lost one
         if type(error).__name__ != "Interrupted":
             raise
-        print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
+        if not _process():
+            print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
         sys.exit(130)
 
 
@@ -375,5 +387,15 @@ def _no_space(where: str) -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"adapt: {message}", file=sys.stderr)
+    print(f"adapt{_process()}: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def _process() -> str:
+    """Which of several processes this is, for a message; nothing for the first, or the only one."""
+    rank = os.environ.get("RANK", "0")
+    return "" if rank == "0" else f" (process {rank})"
+
+
+if __name__ == "__main__":  # torchrun -m medlingua.recipes.command
+    main()

@@ -1,6 +1,7 @@
 """What a run says while it works: lines and progress on standard error, so that output can be piped."""
 
 import datetime
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +9,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, soft_wrap=True, highlight=False)
+# Of many processes the first one speaks.
+console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
 def say(line: str) -> None:

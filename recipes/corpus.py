@@ -92,7 +92,7 @@ def prepare(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(folder)
-    return _open(folder, tokenizer)
+    return opened(folder, tokenizer)
 
 
 class Kept(NamedTuple):
@@ -357,7 +357,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
 
 
-def _open(folder: Path, tokenizer: Any) -> Prepared:
+def opened(folder: Path, tokenizer: Any) -> Prepared:
+    """What prepare() left in `folder`."""
     row = CorporaRow.model_validate_json((folder / "corpora.json").read_text(encoding="utf-8"))
     # By lines of the file: str.splitlines also cuts at U+2028 and U+0085, which real text holds.
     with (folder / "held_out.jsonl").open(encoding="utf-8") as lines:

@@ -24,6 +24,7 @@ from medlingua.recipes.console import progress, say
 from medlingua.recipes.corpus import Shard
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.objective import Distilled, MaskedLM, masker
+from medlingua.recipes.ranks import ALONE, Ranks
 from medlingua.recipes.replaced_tokens import Beside, ReplacedTokens
 from medlingua.recipes.settings import Phase, Run, Train
 from medlingua.recipes.term_stream import Concept, Kin, TermStream
@@ -32,6 +33,7 @@ from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
 from torch.utils.hooks import RemovableHandle
 
+_APART = 2**40  # seeds of a step's micro-batches: further than those of steps
 _LOGGED_ROWS = 200  # about so many rows of metrics a run
 
 Evaluate = Callable[[Encoder, Checkpoint], EvalRow | None]
@@ -60,6 +62,7 @@ def train(
     concepts: Sequence[Concept] = (),
     kin: Kin = (),
     watch: Callable[[EvalRow], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Checkpoint:
     """Train through all phases of a run, from its newest checkpoint where there is one.
 
@@ -67,15 +70,17 @@ def train(
     loss that is not finite. The encoder's model is trained in place, in fp32 master weights. source: the model
     before a conversion, for the phases that learn from it and for positions that change gradually. new_rows: ids of
     the pieces that the base did not have, for phases that train their rows alone. concepts, kin: for phases of
-    kind terms. watch: shown each look's row once it is written; what it raises ends the training.
+    kind terms. watch: shown each look's row once it is written; what it raises ends the training. ranks: the
+    processes that train together, all of them here with the same arguments; they go through the same batches, of
+    which each does a part, and rank 0 alone writes.
     """
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
         cpu=encoder.device.type == "cpu",
-        log_with=list(run.train.trackers) or None,
+        log_with=(list(run.train.trackers) or None) if ranks.writes else None,
         project_dir=folder,
     )
-    if run.train.trackers:
+    if run.train.trackers and ranks.writes:
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
     gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
     detects = any(phase.kind == "rtd" for phase in run.phases)
@@ -84,15 +89,7 @@ def train(
     if beside is not None:
         trained = torch.nn.ModuleDict({"model": encoder.model, "beside": beside})
     optimizer = build_optimizer(trained, run.train)
-    state, damaged = checkpoint.restore(folder / "checkpoints", trained, optimizer)
-    for line in damaged:
-        say(line)
-    if state is None:
-        state = Checkpoint()
-        checkpoint.save(folder / "checkpoints", state, trained, optimizer)
-    else:
-        state = replace(state, resumed=state.resumed + 1)
-        say(f"resuming at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
+    state = _begin(folder / "checkpoints", run, trained, optimizer, ranks)
     set_dropout(encoder.model, run.train.dropout)
     if run.train.dropout and not any(isinstance(m, torch.nn.Dropout) for m in encoder.model.modules()):
         say("train.dropout changes nothing: this family has it on attention weights alone, which packing excludes")
@@ -123,18 +120,21 @@ def train(
                     shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
                     masker(encoder.tokenizer, phase.unit, phase.mask_rate),
                 )  # fmt: skip
-            objective = accelerator.prepare(objective)
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
-            for batch in _ahead(stream, state, run.train, encoder.first_position, phase, encoder.global_ids):
+            for batch in _ahead(stream, state, run.train, encoder.first_position, phase, encoder.global_ids, ranks):
                 began = time.perf_counter()
+                if batch.passes < ranks.size and state.phase_tokens == 0:
+                    say(
+                        f"only {batch.passes} of {ranks.size} processes have work in a step of "
+                        f"{batch.tokens:,} tokens: raise train.batch_tokens, or lower train.micro_tokens"
+                    )
                 lr = phase.lr * schedule(phase, state.phase_tokens)
                 if gradual is not None:
                     gradual.set(min(1.0, state.tokens / (run.adapt.start_share * run.tokens)))
-                # Dropout's draws depend on the step alone, so a resumed run draws the same.
-                torch.manual_seed(run.train.seed * 1_000_003 + state.step)
-                loss, norm = step(accelerator, objective, optimizer, trained, batch, lr, run.train.clip)
+                seed = run.train.seed * 1_000_003 + state.step
+                loss, norm = step(accelerator, objective, optimizer, trained, batch, lr, run.train.clip, seed, ranks)
                 if not math.isfinite(loss):
                     raise InputError(
                         f"the loss is {loss} at step {state.step + 1} of phase '{phase.name}' (pass "
@@ -148,6 +148,7 @@ def train(
                     phase_tokens=state.phase_tokens + batch.tokens, place=batch.after,
                     seconds=state.seconds + seconds,
                 )  # fmt: skip
+                stopping = ranks.any(stop.is_set())
                 bar.update(min(state.tokens, run.tokens), f"loss {loss:.3f}  {batch.tokens / seconds:,.0f} tokens/s")
                 if state.tokens - logged >= run.tokens / _LOGGED_ROWS or _ends(phase, state):
                     logged = state.tokens
@@ -155,27 +156,56 @@ def train(
                         phase=number, step=state.step, tokens=state.tokens, loss=loss, lr=lr, grad_norm=norm,
                         tokens_per_second=batch.tokens / seconds, seconds=state.seconds,
                     )  # fmt: skip
-                    append_row(folder / "metrics.jsonl", row)
+                    if ranks.writes:
+                        append_row(folder / "metrics.jsonl", row)
                     accelerator.log({"loss": loss, "lr": lr, "tokens": state.tokens}, step=state.step)
                 # Detection trains no masked-LM head: there is nothing to look at yet.
-                looks = phase.kind != "rtd" and not _ends(phase, state)
+                looks = ranks.writes and phase.kind != "rtd" and not _ends(phase, state)
                 if looks and _crossed(before.tokens, state.tokens, run.train.eval_tokens):
                     _look(encoder, evaluate, state, folder, watch)
-                if _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens) or stop.is_set():
+                due = stopping or _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens)
+                if due and ranks.writes:
                     checkpoint.save(folder / "checkpoints", state, trained, optimizer)
-                if stop.is_set():
+                if stopping:
+                    ranks.any(False)  # a launcher ends the others once one has ended: wait until all is saved
                     raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
                 if _ends(phase, state):
                     break
             for hook in held:
                 hook.remove()
-    checkpoint.save(folder / "checkpoints", state, trained, optimizer)
+    if ranks.writes:
+        checkpoint.save(folder / "checkpoints", state, trained, optimizer)
     if gradual is not None:
         gradual.set(1.0)
     set_dropout(encoder.model, 0.0)
     encoder.model.requires_grad_(True).eval()
-    if run.train.trackers:
+    if run.train.trackers and ranks.writes:
         accelerator.end_training()
+    return state
+
+
+def _begin(
+    folder: Path, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
+) -> Checkpoint:
+    """The newest whole checkpoint, loaded, or the first one, written; the same for all processes."""
+    if not ranks.writes:
+        ranks.any(False)  # rank 0 has written the first one
+    state, damaged = checkpoint.restore(folder, model, optimizer)
+    for line in damaged:
+        say(line)
+    if state is None:
+        state = Checkpoint()
+        if ranks.writes:
+            checkpoint.save(folder, state, model, optimizer)
+    else:
+        state = replace(state, resumed=state.resumed + 1)
+        say(f"resuming at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
+    if ranks.writes:
+        ranks.any(False)
+    if not ranks.same(state.step):
+        raise InputError(
+            f"the processes do not see the same checkpoint in {folder}: it must lie where all can read it"
+        )
     return state
 
 
@@ -187,19 +217,24 @@ def step(
     batch: Batch,
     lr: float,
     clip: float,
+    seed: int = 0,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, float]:
     """One optimizer step: (mean loss in nats a target, gradient norm before clipping).
 
-    The sum over all micro-batches is divided by all their targets, so the gradient does not depend on how
-    the batch was cut (TRAPS O1, O2).
+    The sum over all micro-batches, of all processes, is divided by all their targets, so the gradient does not depend
+    on how the batch was cut and dealt (TRAPS O1, O2).
     """
     device = accelerator.device
     total = torch.zeros((), device=device)
-    for packed in batch.micro:
+    for number, packed in zip(batch.numbers or range(len(batch.micro)), batch.micro, strict=True):
+        # Dropout's draws depend on the step and the micro-batch alone: a resumed run draws the same.
+        torch.manual_seed(seed + number * _APART)
         with accelerator.autocast():
             loss = objective(packed.to(device)) / batch.targets
         accelerator.backward(loss)
         total += loss.detach()
+    total = ranks.sum_gradients(model.parameters(), total)
     norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
     for group in optimizer.param_groups:
         group["lr"] = lr
@@ -292,11 +327,17 @@ def _ahead(
     first_position: int,
     phase: Phase,
     everywhere: tuple[int, ...],
+    ranks: Ranks,
 ) -> Iterator[Batch]:
     """The batches that are left of a phase."""
     if state.phase_tokens >= phase.tokens:
         return
-    yield from batches(stream, state.place, settings.batch_tokens, settings.micro_tokens, first_position, everywhere)
+    micro = settings.micro_tokens
+    if phase.kind == "mlm":  # of the other kinds the loss is one of a whole micro-batch, so they stay as they are
+        micro = min(micro, math.ceil(settings.batch_tokens / ranks.size)) if ranks.size > 1 else micro
+    yield from batches(
+        stream, state.place, settings.batch_tokens, micro, first_position, everywhere, ranks.rank, ranks.size
+    )
 
 
 @contextmanager

@@ -27,12 +27,13 @@ from medlingua.languages.terms import hierarchy_of_terms, read_terms
 from medlingua.recipes import convert, held_out, machine, scratch, terms, vocabulary
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
-from medlingua.recipes.corpus import Prepared, prepare, training_texts
+from medlingua.recipes.corpus import Prepared, opened, prepare, training_texts
 from medlingua.recipes.evaluate import score_models
 from medlingua.recipes.folder import alone, claim, release, write
 from medlingua.recipes.held_out import Passage, passages
-from medlingua.recipes.loop import check_trackers, train
+from medlingua.recipes.loop import Evaluate, check_trackers, train
 from medlingua.recipes.plan import decide, measured_seconds, told
+from medlingua.recipes.ranks import ALONE, Ranks
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
 from medlingua.recipes.tasks_at_hand import AtHand, find
@@ -48,10 +49,11 @@ Watch = Callable[[EvalRow], None]
 _HEAD_LR = 1e-3  # of a fresh masked-LM head trained alone: nothing learnt can be spoilt
 
 
-def adapt(run: Run, folder: Path, watch: Watch | None = None) -> Path:
+def adapt(run: Run, folder: Path, watch: Watch | None = None, ranks: Ranks = ALONE) -> Path:
     """Do a run, or what is left of it, in `folder`. Returns the path of report.html.
 
-    watch: shown each look at held-out text while training goes on; what it raises ends the run.
+    watch: shown each look at held-out text while training goes on; what it raises ends the run. ranks: the processes
+    that do the run together, each by this call.
     Raises InputError for what cannot be used, Interrupted when it was asked to stop and has saved.
     """
     if any(phase.kind == "distil" for phase in run.phases) and not run.new_rotations:
@@ -70,6 +72,24 @@ def adapt(run: Run, folder: Path, watch: Watch | None = None) -> Path:
         pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow, run.eval.warm_start
     )
     base_name = located(run.base)
+    if not ranks.writes:
+        if ranks.ready():
+            _train_along(run, base_name, pack, selection, at_hand, folder, ranks)
+        return folder / "report.html"
+    with ranks.leading():
+        return _lead(run, base_name, pack, selection, at_hand, folder, watch, ranks)
+
+
+def _lead(
+    run: Run,
+    base_name: str,
+    pack: Pack,
+    selection: Selection,
+    at_hand: AtHand,
+    folder: Path,
+    watch: Watch | None,
+    ranks: Ranks,
+) -> Path:
     claim(folder, run)
     with alone(folder):
         if (folder / "cost.json").exists():
@@ -78,20 +98,27 @@ def adapt(run: Run, folder: Path, watch: Watch | None = None) -> Path:
         for line in (*selection.left_out, *at_hand.left_out):
             say(line)
         try:
-            return _walk(run, base_name, pack, selection, at_hand, folder, watch)
+            return _walk(run, base_name, pack, selection, at_hand, folder, watch, ranks)
         except InputError:
             release(folder)
             raise
 
 
 def _walk(
-    run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path, watch: Watch | None
+    run: Run,
+    base_name: str,
+    pack: Pack,
+    selection: Selection,
+    at_hand: AtHand,
+    folder: Path,
+    watch: Watch | None,
+    ranks: Ranks,
 ) -> Path:
     began, joules = time.perf_counter(), machine.energy_joules()
     learnt, asked, hierarchy = _concepts(run, pack)  # first: what they lack is told before anything is done
     kin = _kin(run, learnt, hierarchy)
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
-        base_name = str(_trained_head(run, base_name, folder / "head"))
+        base_name = str(_trained_head(run, base_name, folder))
     encoder = _start(run, base_name, pack, selection, at_hand, folder)
     prepared = prepare(
         run, pack, selection, encoder.tokenizer, folder / "shards", at_hand.tested, at_hand.unchecked, say
@@ -101,8 +128,7 @@ def _walk(
     kept = passages((h.text for h in prepared.held_out), pack.spacy)
     if not kept:
         say("no document was held out, so bits per byte are not measured: the corpus is small")
-    changed = folder / "vocabulary"
-    source_name = str(changed) if changed.exists() else base_name
+    source_name = _source_name(base_name, folder)
     _measure_before(run, base_name, encoder, kept, prepared, folder)
     if run.strategy == "convert":
         _certify(run, source_name, encoder, prepared, folder)
@@ -124,14 +150,9 @@ def _walk(
             tokens=state.tokens,
         )
 
-    source = None
-    if run.learns_from_source:
-        source = _unchanged(run, source_name)
-        source.model.eval().to(machine.device())
-    rows = None
-    if base_name and any(phase.parameters == "rows" for phase in run.phases):
-        rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
-    state = train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt, kin, watch)
+    ranks.ready()
+    state = _trained(run, base_name, encoder, prepared, folder, precision, look, learnt, kin, watch, ranks)
+    ranks.leave()
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
         _settle_global_projections(encoder)
     if run.strategy == "convert" and run.tokens:
@@ -150,6 +171,52 @@ def _walk(
     _write_cost(folder, state, began, joules)
     write_card(folder)
     return write_report(folder)
+
+
+def _train_along(
+    run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path, ranks: Ranks
+) -> None:
+    """What a process does that is not the first: train, on what the first one has prepared."""
+    learnt, _, hierarchy = _concepts(run, pack)
+    if run.adapt.head == "fresh" and run.adapt.head_tokens:
+        base_name = str(_head_model(folder))
+    encoder = _start(run, base_name, pack, selection, at_hand, folder)
+    prepared = opened(folder / "shards", encoder.tokenizer)
+    encoder.model.to(machine.device())
+    precision = machine.precision_of(run.train.precision, encoder.device)
+    kin = _kin(run, learnt, hierarchy)
+    _trained(run, base_name, encoder, prepared, folder, precision, lambda *_: None, learnt, kin, None, ranks)
+    ranks.leave()
+
+
+def _trained(
+    run: Run,
+    base_name: str,
+    encoder: Encoder,
+    prepared: Prepared,
+    folder: Path,
+    precision: machine.Precision,
+    look: Evaluate,
+    learnt: list[Concept],
+    kin: Kin,
+    watch: Watch | None,
+    ranks: Ranks,
+) -> Checkpoint:
+    """The training of a run, with the model and the rows that its phases need beside the encoder."""
+    source = None
+    if run.learns_from_source:
+        source = _unchanged(run, _source_name(base_name, folder))
+        source.model.eval().to(machine.device())
+    rows = None
+    if base_name and any(phase.parameters == "rows" for phase in run.phases):
+        rows = new_rows(encoders.read_tokenizer(base_name, run.revision, run.allow), encoder.tokenizer)
+    return train(encoder, prepared.shards, run, folder, precision, look, source, rows, learnt, kin, watch, ranks)
+
+
+def _source_name(base_name: str, folder: Path) -> str:
+    """The model before a conversion: the base, or the base with another vocabulary."""
+    changed = folder / "vocabulary"
+    return str(changed) if changed.exists() else base_name
 
 
 def evaluate(
@@ -204,6 +271,10 @@ def located(base: str) -> str:
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
+def _head_model(folder: Path) -> Path:
+    return folder / "head" / "model"
+
+
 def _trained_head(run: Run, base: str, folder: Path) -> Path:
     """A base without a masked-LM head gets one, trained on the source language by a run of its own.
 
@@ -221,8 +292,8 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
         "train": {**run.train.model_dump(), "tokens": run.adapt.head_tokens, "parameters": "head", "lr": _HEAD_LR},
         "eval": Eval(tasks="none").model_dump(),
     }
-    adapt(resolve(settings), folder)
-    return folder / "model"
+    adapt(resolve(settings), folder / "head")
+    return _head_model(folder)
 
 
 def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Encoder:

@@ -137,6 +137,28 @@ def test_O7_batches_hold_the_stream_and_nothing_else(lengths: list[int], step: i
     assert made[-1].after == chunks[-1].after
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 90), min_size=1, max_size=15),
+    step=st.integers(20, 200),
+    micro=st.integers(10, 80),
+    size=st.integers(2, 4),
+)
+def test_processes_share_a_step_without_overlap_or_loss(lengths: list[int], step: int, micro: int, size: int) -> None:
+    def steps(*who: int) -> list[Any]:
+        stream = stream_of(shard(documents_of(lengths)))
+        return list(itertools.islice(batches(stream, Place(), step, micro, 0, (), *who), 6))
+
+    for whole, *parts in zip(steps(), *(steps(rank, size) for rank in range(size)), strict=True):
+        assert {(p.tokens, p.targets, p.after, p.passes) for p in parts} == {
+            (whole.tokens, whole.targets, whole.after, len(whole.micro))
+        }
+        shared = {n: m for part in parts for n, m in zip(part.numbers, part.micro, strict=True)}
+        assert sum(len(part.numbers) for part in parts) == len(shared) == len(whole.micro)
+        assert all((shared[n].ids == m.ids).all() for n, m in enumerate(whole.micro))
+        assert sum(not part.micro for part in parts) == max(0, size - len(whole.micro))
+
+
 def test_a_document_is_cut_after_a_sentence_where_one_ends_late_enough() -> None:
     ids = np.full(50, 20)
     ids[[3, 22, 27]] = END

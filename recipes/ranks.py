@@ -1,0 +1,113 @@
+"""Many processes on one run: who is which, and what they tell each other.
+
+torchrun and accelerate start the processes; this asks nothing of them but their environment. Rank 0 prepares, writes,
+looks and scores; all ranks compute gradients. Gradients are summed by hand, in one all-reduce of everything, and not
+by DistributedDataParallel: a rank may have no micro-batch of a step, parameters may have no gradient anywhere (TRAPS
+O14) and then have to keep none, or the optimizer would decay them, and rows of a table may be held. It costs one copy
+of the gradients and the overlap of computing with sending.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+
+import torch
+from torch import Tensor, distributed
+
+# Rank 0 prepares, looks and scores alone while the others wait. A dead rank is not found by this limit, but by its
+# closed connections (gloo) and by the launcher (torchrun and accelerate end the others).
+_PATIENCE = timedelta(days=7)
+
+
+class RankLost(Exception):
+    """Another process of the run is gone. What was saved is whole."""
+
+
+class Ranks:
+    """This process among those of a run; the only one, unless said otherwise."""
+
+    def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
+        self.rank, self.size = rank, size
+        self._device = device
+        self._waiting = size > 1  # the others, for rank 0's word that all is prepared
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes files, says lines and looks at held-out text."""
+        return self.rank == 0
+
+    def ready(self, prepared: bool = True) -> bool:
+        """Rank 0: all is prepared, or nothing will come. The others wait here for that word, and return it."""
+        self._waiting = False
+        return self.any(prepared and self.writes)
+
+    @contextmanager
+    def leading(self) -> Iterator[None]:
+        """Around what rank 0 does: however it ends, the others are told."""
+        try:
+            yield
+        finally:
+            if self._waiting:
+                with suppress(RankLost):  # what went wrong here is what a person needs to know
+                    self.ready(False)
+
+    def any(self, asked: bool) -> bool:
+        """Whether any process asks; all get the same answer, and wait for it."""
+        if self.size == 1:
+            return asked
+        return bool(self._sum(torch.tensor([float(asked)], device=self._device)) > 0)
+
+    def same(self, number: int) -> bool:
+        """Whether all processes have this number."""
+        if self.size == 1:
+            return True
+        both = self._sum(torch.tensor([number, number * number], dtype=torch.float64, device=self._device)).tolist()
+        return both == [self.size * number, self.size * number * number]
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter], loss: Tensor) -> Tensor:
+        """Give every process the sum of all gradients; returns the sum of the losses. What has no gradient anywhere
+        keeps none."""
+        if self.size == 1:
+            return loss
+        learnt = [p for p in parameters if p.requires_grad]
+        has = torch.tensor([p.grad is not None for p in learnt], dtype=torch.float32, device=loss.device)
+        parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learnt]
+        flat = self._sum(torch.cat([loss.detach().reshape(1), has, *parts]))
+        at = 1 + len(learnt)
+        for p, given in zip(learnt, flat[1:at].tolist(), strict=True):
+            p.grad = flat[at : at + p.numel()].view_as(p) if given else None
+            at += p.numel()
+        return flat[0]
+
+    def leave(self) -> None:
+        """No word is exchanged after this."""
+        if self.size > 1 and distributed.is_initialized():
+            distributed.destroy_process_group()
+
+    def _sum(self, numbers: Tensor) -> Tensor:
+        try:
+            distributed.all_reduce(numbers)
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise RankLost(
+                f"process {self.rank} of {self.size} lost another one, which died or cannot be reached ({reason})"
+            ) from error
+        return numbers
+
+
+ALONE = Ranks()
+
+
+def join() -> Ranks:
+    """This process among those that the launcher started."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return ALONE
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    return Ranks(distributed.get_rank(), size, device)

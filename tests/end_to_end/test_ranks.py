@@ -1,0 +1,155 @@
+"""One run by several processes: what one process would have made, however many there are, whichever dies."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from medlingua.recipes.settings import read_run
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, LongformerConfig, LongformerForMaskedLM
+
+from .conftest import ENVIRONMENT, give
+
+BINARIES = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def line(command: list[str]) -> list[str]:
+    """At a usual rate: ten times that moves a key's bias, whose gradient is rounding alone, past 1e-5 in 60 steps."""
+    return [*command, "--set", "train.lr=1e-3"]
+
+
+@pytest.fixture(scope="module")
+def whole(line: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run by one process."""
+    out = tmp_path_factory.mktemp("runs") / "one"
+    done = give(line, out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def by(processes: int, command: list[str], out: Path) -> subprocess.Popen[str]:
+    line = [str(BINARIES / "torchrun"), "--standalone", "--nproc-per-node", str(processes)]
+    line += ["-m", "medlingua.recipes.command", *command[1:], "--out", str(out)]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+
+
+def furthest(left: Path, right: Path) -> float:
+    """The largest difference of two runs' weights."""
+    ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (left, right))
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+
+
+def until(process: subprocess.Popen[str], out: Path) -> None:
+    """Until the run has gone on from its third checkpoint."""
+    limit = time.monotonic() + 300
+    while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def tokens_of(out: Path) -> list[int]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [row["tokens"] for row in rows if row["kind"] == "train"]
+
+
+def test_O2_three_processes_train_what_one_trains(whole: Path, line: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "three"
+    process = by(3, line, out)
+    told, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert told.strip() == str(out / "report.html")  # one of them speaks
+    assert said.count("text: ") == 1
+    assert furthest(whole, out) < 1e-5
+    assert tokens_of(out) == tokens_of(whole)
+    assert read_run(out) == read_run(whole)
+
+
+def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
+    base: Path, line: list[str], tmp_path: Path
+) -> None:
+    """A Longformer's global projections have no gradient in masked-LM, and are not decayed for that."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    config = LongformerConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=130, attention_window=16, pad_token_id=0, bos_token_id=2, eos_token_id=3,
+    )  # fmt: skip
+    LongformerForMaskedLM(config).save_pretrained(tmp_path / "long")
+    tokenizer.save_pretrained(tmp_path / "long")
+    changed = [*line]
+    changed[changed.index("--base") + 1] = str(tmp_path / "long")
+    for key in ("train.tokens=1_500", "train.dropout=0.1", "train.weight_decay=0.5", "train.micro_tokens=128"):
+        changed += ["--set", key]
+    one = give(changed, tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    process = by(2, changed, tmp_path / "two")
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
+    start, end = (load_file(tmp_path / name / "model.safetensors") for name in ("long", "two/model"))
+    still = [name for name in start if "query_global.weight" in name]
+    assert still
+    assert all((start[name] == end[name]).all() for name in still)
+
+
+def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "two"
+    process = by(2, line, out)
+    until(process, out)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "same command goes on" in said
+    reached = int(max(out.glob("checkpoints/step-*")).name.removeprefix("step-"))
+    shutil.copytree(out, tmp_path / "three")
+    one = give(line, out)
+    assert f"resuming at step {reached:,}" in one.stderr
+    assert furthest(whole, out) < 1e-5
+    process = by(3, line, tmp_path / "three")
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert f"resuming at step {reached:,}" in said
+    assert furthest(whole, tmp_path / "three") < 1e-5
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_process_that_dies_stops_all_and_the_run_goes_on(
+    victim: int, whole: Path, line: list[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "killed"
+    process = by(2, line, out)
+    until(process, out)
+    workers = {w.environ()["RANK"]: w for w in psutil.Process(process.pid).children() if "RANK" in w.environ()}
+    workers[str(victim)].kill()
+    _, said = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "Signal 9 (SIGKILL)" in said
+    assert f"(local_rank: {victim})" in said.partition("Root Cause")[2]
+    assert not any(worker.is_running() for worker in workers.values())
+    done = give(line, out)
+    assert done.returncode == 0, done.stderr
+    assert "resuming at step" in done.stderr
+    assert furthest(whole, out) < 1e-5
+
+
+def test_what_cannot_be_is_told_by_the_first_process_and_nobody_waits(line: list[str], tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").write_text("Dear")
+    process = by(2, line, tmp_path / "full")
+    _, said = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert said.count("is not empty and holds no run") == 1
+    words = [str(BINARIES / "torchrun"), "--standalone", "--nproc-per-node", "2"]
+    words += ["-m", "medlingua.recipes.command", "sweep", "none.toml"]
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
+    assert "adapt sweep is work for one process: start it without a launcher" in done.stderr
