@@ -31,8 +31,9 @@ from medlingua.recipes import machine
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluate import score_models
 from medlingua.recipes.settings import Eval, Run, Settings, check_keys, merge, resolve, setting
+from medlingua.recipes.start import located
 from medlingua.recipes.tasks_at_hand import find
-from medlingua.recipes.walk import adapt, located
+from medlingua.recipes.walk import adapt
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.read import read_run, write_whole
 from medlingua.reports.rows import ArmRow, ArmsRow

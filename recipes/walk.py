@@ -8,26 +8,22 @@ Every part leaves its result in the run's folder, so the same command goes on wh
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
-import torch
 from medlingua.adapters import encoder as encoders
-from medlingua.adapters.embeddings import new_rows, set_bias_to_frequencies
+from medlingua.adapters.embeddings import new_rows
 from medlingua.adapters.encoder import Encoder, Permission
-from medlingua.adapters.longformer import copy_global_projections, global_ids
+from medlingua.adapters.longformer import copy_global_projections
 from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
-from medlingua.languages.hierarchy import Hierarchy
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.languages.terms import hierarchy_of_terms, read_terms
-from medlingua.recipes import convert, held_out, machine, scratch, terms, vocabulary
+from medlingua.recipes import convert, held_out, machine
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
-from medlingua.recipes.corpus import Prepared, opened, prepare, training_texts
+from medlingua.recipes.corpus import Prepared, opened, prepare
 from medlingua.recipes.evaluate import score_models
 from medlingua.recipes.folder import alone, claim, release, write
 from medlingua.recipes.held_out import Passage, passages
@@ -36,13 +32,15 @@ from medlingua.recipes.plan import decide, measured_seconds, told
 from medlingua.recipes.ranks import ALONE, Ranks
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
+from medlingua.recipes.start import located, starting_encoder, unchanged
 from medlingua.recipes.tasks_at_hand import AtHand, find
-from medlingua.recipes.term_stream import Concept, Kin, concepts_of, kin_of
+from medlingua.recipes.term_lists import concepts, related, score_terms
+from medlingua.recipes.term_stream import Concept, Kin
 from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
-from medlingua.reports.rows import CostRow, EvalRow, Score
+from medlingua.reports.rows import CostRow, EvalRow
 
 Watch = Callable[[EvalRow], None]
 
@@ -115,11 +113,11 @@ def _walk(
     ranks: Ranks,
 ) -> Path:
     began, joules = time.perf_counter(), machine.energy_joules()
-    learnt, asked, hierarchy = _concepts(run, pack)  # first: what they lack is told before anything is done
-    kin = _kin(run, learnt, hierarchy)
+    learnt, asked, hierarchy = concepts(run, pack)  # first: what they lack is told before anything is done
+    kin = related(run, learnt, hierarchy)
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_trained_head(run, base_name, folder))
-    encoder = _start(run, base_name, pack, selection, at_hand, folder)
+    encoder = starting_encoder(run, base_name, pack, selection, at_hand, folder)
     prepared = prepare(
         run, pack, selection, encoder.tokenizer, folder / "shards", at_hand.tested, at_hand.unchecked, say
     )
@@ -162,7 +160,7 @@ def _walk(
         append_row(folder / "metrics.jsonl", last)
     _save(run, encoder, prepared, folder)
     if learnt:
-        _score_terms(run, base_name, encoder, learnt, asked, hierarchy, pack, folder)
+        score_terms(run, base_name, encoder, learnt, asked, hierarchy, pack, folder)
     models = {"base": base_name} if base_name else {}
     models["trained"] = str(folder / "model")
     score_models(
@@ -177,14 +175,14 @@ def _train_along(
     run: Run, base_name: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path, ranks: Ranks
 ) -> None:
     """What a process does that is not the first: train, on what the first one has prepared."""
-    learnt, _, hierarchy = _concepts(run, pack)
+    learnt, _, hierarchy = concepts(run, pack)
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_head_model(folder))
-    encoder = _start(run, base_name, pack, selection, at_hand, folder)
+    encoder = starting_encoder(run, base_name, pack, selection, at_hand, folder)
     prepared = opened(folder / "shards", encoder.tokenizer)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
-    kin = _kin(run, learnt, hierarchy)
+    kin = related(run, learnt, hierarchy)
     _trained(run, base_name, encoder, prepared, folder, precision, lambda *_: None, learnt, kin, None, ranks)
     ranks.leave()
 
@@ -205,7 +203,7 @@ def _trained(
     """The training of a run, with the model and the rows that its phases need beside the encoder."""
     source = None
     if run.learns_from_source:
-        source = _unchanged(run, _source_name(base_name, folder))
+        source = unchanged(run, _source_name(base_name, folder))
         source.model.eval().to(machine.device())
     rows = None
     if base_name and any(phase.parameters == "rows" for phase in run.phases):
@@ -258,19 +256,6 @@ def plan(run: Run) -> str:
     return told(decide(run, encoder, precision, seconds))
 
 
-def located(base: str) -> str:
-    """The base as a folder or hub id; `package:name/folder` is a folder inside an installed package."""
-    if not base.startswith("package:"):
-        return base
-    from importlib.util import find_spec
-
-    name, _, inside = base.removeprefix("package:").partition("/")
-    spec = find_spec(name)
-    if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"base {base}: the package {name} is not installed; make demo installs it")
-    return str(Path(spec.submodule_search_locations[0]) / inside)
-
-
 def _head_model(folder: Path) -> Path:
     return folder / "head" / "model"
 
@@ -296,69 +281,6 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
     return _head_model(folder)
 
 
-def _start(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Encoder:
-    """The encoder that training starts from: kept in start/ where it is not the base itself.
-
-    A conversion of a model whose vocabulary changed keeps the changed model too, in vocabulary/: what the
-    conversion preserved is measured against that.
-    """
-    kept = folder / "start"
-    if kept.exists():
-        return encoders.load(str(kept))
-    head: Literal["keep", "fresh"] = "keep" if run.adapt.head_tokens else run.adapt.head
-    encoder = None
-    if base:
-        encoder = encoders.load(base, head=head, revision=run.revision, allow=run.allow, seed=run.train.seed)
-
-    def texts() -> Iterator[str]:
-        return training_texts(run, pack, selection, at_hand.tested)
-
-    row = None
-    if run.strategy == "scratch" or encoder is None:
-        start, row = scratch.start(run, encoder, pack, texts)
-    else:
-        start, row = vocabulary.change(run, encoder, pack, texts)
-    if run.strategy == "convert":
-        made = convert.start(run, start)
-        if row is not None:
-            _keep(start, folder / "vocabulary")
-        start = made
-    family = start.architecture.family
-    if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
-        raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
-    chosen = run.train.global_tokens
-    if chosen is not None:
-        ids = global_ids(start.tokenizer, chosen)
-        if ids and family != "longformer":
-            raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
-        start.model.config.global_token_ids = list(ids)
-    if row is not None:
-        write(folder / "vocabulary.json", row)
-    if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
-        counts = torch.zeros(start.model.config.vocab_size)
-        for text in texts():
-            ids = start.tokenizer(text, add_special_tokens=False)["input_ids"]
-            counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
-        set_bias_to_frequencies(start, counts)
-    if head == "fresh" or row is not None or run.strategy != "continue":
-        _keep(start, kept)
-    return start
-
-
-def _keep(encoder: Encoder, folder: Path) -> None:
-    """Save whole or not at all; what a stopped run left there is written again."""
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    encoders.save(encoder, partial)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
-
-
-def _unchanged(run: Run, base: str) -> Encoder:
-    """A model as it came, beside what the strategy made of it."""
-    return encoders.load(base, revision=run.revision, allow=run.allow)
-
-
 def _told(prepared: Prepared) -> str:
     rows = prepared.row.corpora
     tokens, documents = sum(r.tokens for r in rows), sum(r.documents for r in rows)
@@ -382,11 +304,11 @@ def _measure_before(
     between = folder / "vocabulary"
     rows = []
     if base and (run.adapt.head == "keep" or run.adapt.head_tokens):
-        before = _unchanged(run, base) if changed else encoder
+        before = unchanged(run, base) if changed else encoder
         before.model.eval().to(machine.device())
         rows.append(held_out.measure(before, kept, count, model="base", phase=0, step=0, tokens=0))
     if between.exists():
-        model = _unchanged(run, str(between))
+        model = unchanged(run, str(between))
         model.model.eval().to(machine.device())
         rows.append(held_out.measure(model, kept, count, model="vocabulary", phase=0, step=0, tokens=0))
     if changed:
@@ -402,7 +324,7 @@ def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: 
         texts = [h.text for h in prepared.held_out]
         if not texts:
             raise InputError("a conversion is certified on held-out documents and none was held out: give more text")
-        source = _unchanged(run, base)
+        source = unchanged(run, base)
         bits = {row.model: row for row in read_run(folder).evaluations}
         row = convert.certificate(run, source, encoder, texts, bits)
         convert.check(row)
@@ -425,7 +347,7 @@ def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepare
         trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])
         row = row.model_copy(update={"positions": (*row.positions, *trained)})
         if load_grammar(pack).recall:
-            source = _unchanged(run, base)
+            source = unchanged(run, base)
             row = convert.probed(row, {"base": source, "trained": encoder}, pack)
         else:
             say(f"no probes of distant facts: the pack of {pack.code} has no [[recall]] cases")
@@ -454,58 +376,6 @@ def _save(run: Run, encoder: Encoder, prepared: Prepared, folder: Path) -> None:
     encoders.save(encoders.with_lineage(encoder, lineage), partial, sample=sample)
     shutil.rmtree(folder / "model", ignore_errors=True)
     partial.rename(folder / "model")
-
-
-def _concepts(run: Run, pack: Pack) -> tuple[list[Concept], list[Concept], Hierarchy | None]:
-    """The things of the pack's terms, to learn and held out, and their hierarchy; none where no phase learns them."""
-    if all(phase.kind != "terms" for phase in run.phases):
-        return [], [], None
-    if run.data.root is None:
-        raise InputError("objective.kind terms reads the pack's term lists: say where they lie with --data ROOT")
-    return *concepts_of(read_terms(pack, Path(run.data.root))), hierarchy_of_terms(Path(run.data.root))
-
-
-def _kin(run: Run, learnt: list[Concept], hierarchy: Hierarchy | None) -> Kin:
-    if not learnt or not run.objective.hierarchy_steps:
-        return ()
-    if hierarchy is None:
-        raise InputError("objective.hierarchy_steps: the Disease Ontology is not under data.root (terms/doid)")
-    return kin_of(learnt, hierarchy, run.objective.hierarchy_steps)
-
-
-def _score_terms(
-    run: Run,
-    base: str,
-    encoder: Encoder,
-    learnt: list[Concept],
-    asked: list[Concept],
-    hierarchy: Hierarchy | None,
-    pack: Pack,
-    folder: Path,
-) -> None:
-    """Retrieval across languages, and what names say of the hierarchy, by the base and by what was trained, once."""
-    task = f"terms_{pack.code}"
-    if any(score.task == task for score in read_run(folder).scores):
-        return
-    rows = []
-    for name in ("base", "trained") if base else ("trained",):
-        model = encoder if name == "trained" else _unchanged(run, base)
-        model.model.eval().to(machine.device())
-        queries = sum(len(concept.names) - 1 for concept in asked)
-        note = f"among the English names of {len(learnt) + len(asked):,} things"
-        found = [(terms.PROTOCOL, queries, note, terms.retrieval(model, learnt, asked, name))]
-        if hierarchy is not None:
-            related, things = terms.hierarchy_scores(model, learnt, asked, hierarchy, name)
-            found.append((terms.HIERARCHY_PROTOCOL, things, "English names in the Disease Ontology", related))
-        rows += [
-            Score(
-                model=name, task=task, language=pack.code, split="test", metric=metric, protocol=protocol,
-                value=value, seed=None, examples=count, gold=count, note=note,
-            )
-            for protocol, count, note, values in found
-            for metric, value in values.items()
-        ]  # fmt: skip
-    append_row(folder / "results.jsonl", *rows)
 
 
 def _write_cost(folder: Path, state: Checkpoint, began: float, joules: float | None) -> None:
