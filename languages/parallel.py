@@ -46,9 +46,9 @@ def learnt_on(own: Task, other: Task) -> Task:
 
 
 def runs(texts: Iterable[str]) -> set[tuple[str, ...]]:
-    """All runs of 13 words of the texts, small letters, punctuation apart."""
+    """All runs of 13 words of the texts, small letters, punctuation apart; a shorter text is one run."""
     found = set()
     for text in texts:
         words = _WORD.findall(text.lower())
-        found |= {tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1)}
+        found |= {tuple(words[i : i + RUN]) for i in range(max(1, len(words) - RUN + 1))}
     return found

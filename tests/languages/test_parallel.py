@@ -36,8 +36,10 @@ def test_a_case_whose_parallel_is_tested_is_left_out_and_counted() -> None:
     assert made.test == own.test
 
 
-def test_runs_are_thirteen_words() -> None:
-    assert not runs([" ".join(LONG.split()[: RUN - 1])])
+def test_runs_are_thirteen_words_or_a_whole_shorter_text() -> None:
+    short = " ".join(LONG.split()[: RUN - 1])
+    assert not runs([short]) & runs([LONG])
+    assert runs(["Il tousse."]) == runs(["il tousse"]) != runs(["Il dort."])
     assert len(runs([LONG])) == 4
 
 
