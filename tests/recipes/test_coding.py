@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
@@ -21,6 +21,7 @@ from sklearn.metrics import label_ranking_average_precision_score
 CODES = [f"C{i:02}" for i in range(12)]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 30))
 def test_map_is_scikit_learns_on_documents_with_gold(seed: int, documents: int) -> None:
     draw = np.random.default_rng(seed)

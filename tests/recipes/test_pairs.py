@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
@@ -60,6 +60,7 @@ def plain_edrm(gold: list[float], said: list[float]) -> float:
 VALUES = st.lists(st.tuples(st.integers(0, 10), st.floats(0, 5)), min_size=3, max_size=40)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_spearman_and_edrm_are_those_of_scipy_and_of_a_plain_count(pairs: list[tuple[int, float]]) -> None:
     gold, said = [g / 2 for g, _ in pairs], [s for _, s in pairs]
@@ -73,8 +74,8 @@ def test_spearman_and_edrm_are_those_of_scipy_and_of_a_plain_count(pairs: list[t
 
 def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Encoder) -> None:
     model = Similarity(like_task((160, 40, 60)), encoder)
-    settings = Eval(epochs=20, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
-    fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
+    evaluation = Eval(epochs=20, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
+    fitted = fit(encoder, model, evaluation, 0, nullcontext, lambda share: None)
     assert fitted.test["Spearman"] > 0.4
     assert fitted.test["EDRM"] > model.constant("test")["EDRM"]
     assert all(0 <= value <= 5 for (value,) in fitted.decided)
@@ -83,9 +84,9 @@ def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Enco
 
 
 def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path, tmp_path: Path) -> None:
-    settings = Eval(epochs=1, min_steps=0, seeds=1)
+    evaluation = Eval(epochs=1, min_steps=0, seeds=1)
     task = like_task((24, 8, 12))
-    score_models({"m": str(base)}, [task], settings, "fr", tmp_path, precision=Precision("fp32", "test"))
+    score_models({"m": str(base)}, [task], evaluation, "fr", tmp_path, precision=Precision("fp32", "test"))
     rows = {(row.model, row.metric): row for row in read_scores(tmp_path / "results.jsonl")}
     assert {row.protocol for row in rows.values()} == {"similarity/1"}
     assert rows[MEAN, "Spearman"].value == 0
@@ -217,8 +218,8 @@ def test_the_gold_answers_are_faithful_and_consistent_and_one_answer_is_not(spec
 def test_the_official_layout_is_scored_end_to_end(spec: TaskSpec, base: Path, tmp_path: Path) -> None:
     layout(tmp_path, statements(6, np.random.default_rng(0)))
     task = read_task(spec, tmp_path, "en")
-    settings = Eval(epochs=1, min_steps=0, seeds=1)
-    score_models({"m": str(base)}, [task], settings, "en", tmp_path, precision=Precision("fp32", "test"))
+    evaluation = Eval(epochs=1, min_steps=0, seeds=1)
+    score_models({"m": str(base)}, [task], evaluation, "en", tmp_path, precision=Precision("fp32", "test"))
     rows = [row for row in read_scores(tmp_path / "results.jsonl") if row.model == "m"]
     assert {row.protocol for row in rows} == {"pairs-perturbed/1"}
     assert rows[0].metric == "control F1"
