@@ -44,16 +44,26 @@ def read_documents(path: str | Path, *, source: str, text_field: str | None = No
     (nested JSON and parquet columns have no place there). All may be plain; all but parquet also `.gz`
     or `.zst`. A byte order mark is stripped. Memory is that of one document (parquet: of 64 rows).
 
-    Raises InputError for what is missing, empty, truncated, not UTF-8 or without the text column.
+    Raises InputError for what is missing, empty, truncated, not UTF-8, without the text column, or changed while it
+    is read.
     """
     files, root = _files(path)
     found = False
     for file in files:
+        before = _state(file)
         for document in _read_file(file, file.relative_to(root).as_posix(), source, text_field or "text"):
             found = found or bool(document.text.strip())
             yield document
+        if _state(file) != before:
+            raise InputError(f"{file}: changed while it was read; wait until it is whole, and start again")
     if not found:
         raise InputError(f"{path}: no documents in it (every file or text is empty); give a path with text")
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """What changes with a file: which one it is, its size, its last change."""
+    about = file.stat()
+    return about.st_ino, about.st_size, about.st_mtime_ns
 
 
 def _files(path: str | Path) -> tuple[list[Path], Path]:

@@ -1,6 +1,5 @@
 """Checkpoints that are whole or absent: written beside, flushed to disk, renamed. Safetensors and JSON only."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from medlingua.languages.errors import InputError
 from medlingua.recipes.batches import Place
+from medlingua.recipes.folder import digest
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -46,7 +46,7 @@ def save(folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: tor
     }
     save_file(moments, partial / "optimizer.safetensors")
     files = ("weights.safetensors", "optimizer.safetensors")
-    about = {"state": asdict(state), "digests": {name: _digest(partial / name) for name in files}}
+    about = {"state": asdict(state), "digests": {name: digest(partial / name) for name in files}}
     (partial / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     for path in (*partial.iterdir(), partial):
         _flush(path)
@@ -79,8 +79,8 @@ def restore(
 
 def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     about: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    for name, digest in about["digests"].items():
-        if _digest(path / name) != digest:
+    for name, known in about["digests"].items():
+        if digest(path / name) != known:
             raise ValueError(f"{name} does not match its digest")
     weights, moments = load_file(path / "weights.safetensors"), load_file(path / "optimizer.safetensors")
     state = about["state"]
@@ -102,11 +102,6 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
 
 def _finished(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-????????")) if folder.is_dir() else []
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def _flush(path: Path) -> None:

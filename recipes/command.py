@@ -357,12 +357,18 @@ def main() -> None:
     # cores that others use too (reports/notes/2026-11-21-speed-of-a-training-step.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app(standalone_mode=False)
+        # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
+        if code := app(standalone_mode=False):
+            sys.exit(code)
     except InputError as error:
         _fail(str(error))
     except typer.Abort:
         sys.exit(130)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            _fail(
+                f"{error.filename or 'the folder'} cannot be written or read ({error.strerror}): give another --out"
+            )
         if error.errno != errno.ENOSPC:
             raise
         _no_space(error.filename or "the run")

@@ -22,6 +22,7 @@ from medlingua.languages.pack import Pack
 from medlingua.languages.words import cut, nfc, words
 from medlingua.recipes.console import progress
 from medlingua.recipes.filters import compile_filter
+from medlingua.recipes.folder import digest
 from medlingua.recipes.overlap import OverlapCheck
 from medlingua.recipes.settings import Mixture, Run
 from medlingua.recipes.sources import Selection, Source, read
@@ -82,7 +83,8 @@ def prepare(
     shares `data.overlap_words` words in a row with one is left out and counted. Written beside `folder` and
     renamed when whole. InputError for an empty corpus and for what the readers refuse.
     """
-    if not (folder / "corpora.json").exists():
+    made = (folder / "corpora.json").exists()
+    if not made:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
@@ -92,7 +94,7 @@ def prepare(
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(folder)
-    return opened(folder, tokenizer)
+    return opened(folder, tokenizer, check=made)
 
 
 class Kept(NamedTuple):
@@ -296,12 +298,14 @@ class _Writer:
         np.save(self._folder / "starts.npy", np.array(self._starts, dtype=np.int64))
         np.save(self._folder / "keys.npy", np.array(self._keys, dtype=np.uint64))
         np.save(self._folder / "accepts.npy", np.array(self._accepts, dtype=np.uint64))
+        self.__exit__()
         about = {
             "dtype": self._dtype.name,
             "vocabulary_size": len(self._tokenizer),
             "tokenizer": tokenizer_digest(self._tokenizer),
             "filters": filters,
             "words": self._word_starts is not None,
+            "digests": {path.name: digest(path) for path in sorted(self._folder.iterdir())},
         }
         (self._folder / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
@@ -357,23 +361,29 @@ def tokenizer_digest(tokenizer: Any) -> str:
     return hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
 
 
-def opened(folder: Path, tokenizer: Any) -> Prepared:
-    """What prepare() left in `folder`."""
+def opened(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
+    """What prepare() left in `folder`; check: InputError where a file is no longer what was written."""
     row = CorporaRow.model_validate_json((folder / "corpora.json").read_text(encoding="utf-8"))
     # By lines of the file: str.splitlines also cuts at U+2028 and U+0085, which real text holds.
     with (folder / "held_out.jsonl").open(encoding="utf-8") as lines:
         held_out = tuple(HeldOut(**json.loads(line)) for line in lines)
-    return Prepared(tuple(open_shard(folder / c.name, tokenizer) for c in row.corpora), held_out, row)
+    return Prepared(tuple(open_shard(folder / c.name, tokenizer, check) for c in row.corpora), held_out, row)
 
 
-def open_shard(folder: Path, tokenizer: Any) -> Shard:
-    """A shard as it was written; InputError where it was made with another tokenizer."""
+def open_shard(folder: Path, tokenizer: Any, check: bool = False) -> Shard:
+    """A shard as it was written; InputError where another tokenizer made it or, with `check`, where it is damaged."""
     about = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
     if about["tokenizer"] != tokenizer_digest(tokenizer):
         raise InputError(
             f"shard {folder} was made with another tokenizer ({about['vocabulary_size']} pieces; the model has "
             f"{len(tokenizer)}); remove the folder to make it anew"
         )
+    for name, known in about["digests"].items() if check else ():
+        if digest(folder / name) != known:
+            raise InputError(
+                f"shard {folder}: {name} does not match its digest, so it is damaged; remove the folder "
+                f"{folder.parent} to make it anew"
+            )
     starts = np.load(folder / "starts.npy")
 
     def mapped(name: str, dtype: Any) -> np.ndarray:

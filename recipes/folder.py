@@ -1,5 +1,6 @@
 """A run's folder: whose it is, whether it can be used, and files written whole."""
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,12 @@ def release(folder: Path) -> None:
     if [path.name for path in folder.iterdir()] == ["run.toml"]:
         (folder / "run.toml").unlink()
         folder.rmdir()
+
+
+def digest(path: Path) -> str:
+    """Thirty-two hex digits of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def write(path: Path, row: BaseModel) -> None:

@@ -173,8 +173,10 @@ def train(
                     break
             for hook in held:
                 hook.remove()
-    if ranks.writes:
-        checkpoint.save(folder / "checkpoints", state, trained, optimizer)
+        if ranks.writes:
+            checkpoint.save(folder / "checkpoints", state, trained, optimizer)
+        if ranks.any(stop.is_set()):  # asked after the last step
+            raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
     if gradual is not None:
         gradual.set(1.0)
     set_dropout(encoder.model, 0.0)
