@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from .documents import Document, decode, missing_column, read_lines, read_rows, read_text
+from . import documents
+from .documents import Document, decode, missing_column, parsed_json, read_lines, read_rows, read_text, too_large
 from .errors import InputError
 
 
@@ -136,13 +137,18 @@ def read_archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
     try:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    if name.endswith(suffixes):
-                        yield name, archive.read(name)
+                for entry in archive.infolist():
+                    if entry.filename.endswith(suffixes):
+                        if entry.file_size > documents.LARGEST:
+                            raise too_large(f"{path}: {entry.filename}")
+                        yield entry.filename, archive.read(entry)
         else:
             with tarfile.open(path, "r:gz") as tar:
                 for member in tar:
-                    handle = tar.extractfile(member) if member.name.endswith(suffixes) else None
+                    wanted = member.name.endswith(suffixes)
+                    if wanted and member.size > documents.LARGEST:
+                        raise too_large(f"{path}: {member.name}")
+                    handle = tar.extractfile(member) if wanted else None
                     if handle is not None:
                         yield member.name, handle.read()
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
@@ -318,7 +324,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         numbered = iter([("the file", read_text(path).removeprefix("\ufeff"))])
     for place, raw in numbered:
         try:
-            value = json.loads(raw)
+            value = parsed_json(raw, f"{path}, {place}")
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path}, {place}: not JSON ({error.msg} at line {error.lineno}, column {error.colno}); "

@@ -20,6 +20,7 @@ Scalar = str | int | float | bool | None
 
 FORMATS = ("txt", "md", "jsonl", "ndjson", "csv", "tsv", "parquet")
 _NAME = re.compile(rf"\.({'|'.join(FORMATS)})(?:\.(gz|zst))?$", re.IGNORECASE)
+LARGEST = 2**28  # bytes of one text, line or archive member, unpacked: what is larger is taken for a bomb
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # The csv module refuses fields above 128 KiB by default; a document is often longer.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -130,7 +131,7 @@ class _Zstd(io.RawIOBase):
             chunk = self._frame.unused_data if self._frame.eof else b""
             if self._frame.eof:
                 self._frame, self._fresh = self._new(), True
-            chunk = chunk or self._handle.read(1 << 16)
+            chunk = chunk or self._handle.read(1 << 12)  # a bomb makes 32,000 bytes of each
             if not chunk:
                 if not self._fresh:
                     raise EOFError("the last zstd frame has no end")
@@ -175,8 +176,10 @@ def read_lines(file: Path) -> Iterator[str]:
     offset = number = 0
     try:
         with open_bytes(file) as stream:
-            for raw in stream:
+            while raw := stream.readline(LARGEST + 1):
                 number += 1
+                if len(raw) > LARGEST:
+                    raise too_large(f"{file}, line {number}")
                 line = decode(raw, file, offset, number)
                 offset += len(raw)
                 yield line.removeprefix("\ufeff") if number == 1 else line
@@ -189,10 +192,28 @@ def read_text(file: Path) -> str:
     raw = b""
     try:
         with open_bytes(file) as stream:
-            raw = stream.read()
+            raw = stream.read(LARGEST + 1)
+            if len(raw) > LARGEST:
+                raise too_large(file)
     except Exception as error:
         raise _truncated(error, file, "its text is not whole") from error
     return decode(raw, file)
+
+
+def too_large(where: str | Path) -> InputError:
+    return InputError(f"{where}: more than {LARGEST:,} bytes in one document; cut it into several, or take it out")
+
+
+def parsed_json(text: str, place: str | Path) -> Any:
+    """What JSON says. JSONDecodeError where it is none; InputError where it is nested without end."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise InputError(f"{place}: JSON nested too deeply; correct or remove it") from error
+    except json.JSONDecodeError:
+        raise
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{place}: JSON that cannot be read ({error}); correct or remove it") from error
 
 
 def _truncated(error: Exception, file: Path, state: str) -> Exception:
@@ -246,7 +267,7 @@ def _read_jsonl(file: Path, name: str, source: str, text_field: str) -> Iterator
             continue
         place = f"{file}, line {number}"
         try:
-            row = json.loads(line)
+            row = parsed_json(line, place)
         except json.JSONDecodeError as error:
             cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
             raise InputError(
@@ -325,7 +346,7 @@ def _read_parquet(file: Path, name: str, source: str, text_field: str) -> Iterat
                         key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in row.items()
                     }
                     yield _row(flat, f"{name}:{number}", f"{file}, row {number}", source, text_field)
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{file}: truncated or damaged parquet file ({str(error).splitlines()[0]}); {number} documents "
             f"came before; copy or download it again"

@@ -3,9 +3,9 @@
 import datetime
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import InputError, nearest
 
@@ -17,6 +17,22 @@ Reader = Literal[
 _HERE = Path(__file__).parent
 
 
+def _inside(path: str) -> str:
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"'{path}' leads outside the data root; give a path below it")
+    return path
+
+
+def _plain(name: str) -> str:
+    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise ValueError(f"'{name}' names files of a run, so it has no slash and no dot in front")
+    return name
+
+
+_Below = Annotated[str, AfterValidator(_inside)]  # a path under the data root
+_Name = Annotated[str, AfterValidator(_plain)]
+
+
 class Record(BaseModel):
     """Every record of a pack: frozen, and an unknown key is an error."""
 
@@ -26,8 +42,8 @@ class Record(BaseModel):
 class Corpus(Record):
     """Raw text: under the data root (`path`), on the hub (`hub`, `revision`) or at an `address`."""
 
-    name: str
-    path: str | None = None
+    name: _Name
+    path: _Below | None = None
     hub: str | None = None
     revision: str | None = None
     address: str | None = None
@@ -84,15 +100,15 @@ class TaskSpec(Record):
     `label_prefix` keeps that many characters of each code. `long`: documents that pass 512 tokens.
     """
 
-    name: str
+    name: _Name
     kind: Kind
-    path: str | None = None
+    path: _Below | None = None
     hub: str | None = None
     address: str | None = None
     reader: Reader | None = None
-    splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], str] = "hash"
+    splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], _Below] = "hash"
     options: dict[str, str | int | bool | tuple[str, ...]] = {}
-    file: str | None = None  # of a hashed task: which file in `path`, where there are several
+    file: _Below | None = None  # of a hashed task: which file in `path`, where there are several
     group: str | None = None
     negative: str | None = None  # of relations: the label of a pair without one
     # Another language's task, parallel case by case, whose train and dev are learnt from: "en/casimedicos_en".
@@ -130,8 +146,8 @@ class TaskSpec(Record):
 class Terms(Record):
     """Word lists of the language."""
 
-    name: str
-    path: str
+    name: _Name
+    path: _Below
     licence: str = ""
     note: str = ""
 

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 _DOCUMENTS = 200  # of each corpus
 _CASES = 100
 _LISTED = 15
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def study(folders: tuple[str, ...], lang: str, root: Path | None, out: Path | None) -> str:
@@ -31,8 +32,14 @@ def study(folders: tuple[str, ...], lang: str, root: Path | None, out: Path | No
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for title, frame in tables.items():
-            frame.to_csv(out / f"{title.replace(',', '').replace(' ', '_')}.csv", index=frame.index.name is not None)
+            named = frame if frame.index.name is None else frame.reset_index()
+            harmless(named).to_csv(out / f"{title.replace(',', '').replace(' ', '_')}.csv", index=False)
     return "\n\n".join(f"{title}\n{_shown(frame)}" for title, frame in tables.items())
+
+
+def harmless(frame: pd.DataFrame) -> pd.DataFrame:
+    """The same cells, but that none begins a formula in a spreadsheet: words of a corpus may be anybody's."""
+    return frame.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell)
 
 
 def by_name(folders: Sequence[str]) -> dict[str, str]:

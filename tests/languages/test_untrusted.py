@@ -1,0 +1,177 @@
+"""Files from anybody: whatever the bytes, a reader gives documents or one InputError, in bounded memory."""
+
+import gzip
+import io
+import json
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from medlingua.languages import documents
+from medlingua.languages.annotations import read_brat, read_conll, read_json, read_table
+from medlingua.languages.documents import read_documents
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import load_pack
+
+fuzzed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def brat(folder: Path, raw: bytes) -> None:
+    (folder / "brat").mkdir(exist_ok=True)
+    (folder / "brat" / "a.txt").write_bytes(b"Le patient tousse.")
+    (folder / "brat" / "a.ann").write_bytes(raw)
+    list(read_brat(folder / "brat", source="s"))
+
+
+def of_file(name: str, reader: Callable[..., Any]) -> Callable[[Path, bytes], None]:
+    def read(folder: Path, raw: bytes) -> None:
+        (folder / name).write_bytes(raw)
+        list(reader(folder / name, source="s"))
+
+    return read
+
+
+def parquet_bytes() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"id": ["1", "2"], "text": ["Le patient tousse.", "Fièvre."]}), sink)
+    return sink.getvalue()
+
+
+ROW = b'{"id": "1", "text": "Le patient tousse.", "labels": ["a"], "label": "b"}\n'
+TABLE = b'id,text,label\n1,"Le patient, tousse.",b\n'
+# name: (reads these bytes, bytes that are good)
+READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
+    "brat": (brat, b"T1\tDIS 11 17\ttousse\nT2\tDIS 0 2;3 10\tLe patient\n#1\tAnnotatorNotes T1\tnote\n"),
+    "conll": (of_file("a.conll", read_conll), b"Le O\npatient B-X\ntousse I-X\n\n. O\n"),
+    "csv": (of_file("a.csv", read_documents), TABLE),
+    "tsv": (of_file("a.tsv", read_documents), TABLE.replace(b",", b"\t")),
+    "labelled table": (of_file("b.csv", read_table), TABLE),
+    "jsonl": (of_file("a.jsonl", read_documents), ROW * 2),
+    "labelled json": (of_file("a.json", read_json), b"[" + ROW.strip() + b"]"),
+    "txt": (of_file("a.txt", read_documents), "Fièvre.".encode()),
+    "gzip": (of_file("a.jsonl.gz", read_documents), gzip.compress(ROW, mtime=0)),
+    "zstd": (of_file("a.jsonl.zst", read_documents), zstandard.ZstdCompressor().compress(ROW)),
+    "parquet": (of_file("a.parquet", read_documents), parquet_bytes()),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@fuzzed
+@given(data=st.data())
+def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject, tmp_path: Path) -> None:
+    read, good = READERS[name]
+    raw = data.draw(st.one_of(st.binary(max_size=200), harmed(good)))
+    try:
+        read(tmp_path, raw)
+    except InputError as error:
+        told = str(error)
+        assert str(tmp_path) in told
+
+
+def harmed(good: bytes) -> st.SearchStrategy[bytes]:
+    """Good bytes with a stretch of them replaced."""
+    return st.builds(
+        lambda start, end, new: good[: min(start, end)] + new + good[max(start, end) :],
+        st.integers(0, len(good)), st.integers(0, len(good)), st.binary(max_size=12),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_good_bytes_of_the_fuzzing_are_good(name: str, tmp_path: Path) -> None:
+    read, good = READERS[name]
+    read(tmp_path, good)
+
+
+@pytest.mark.parametrize("name", ["jsonl", "labelled json"])
+def test_json_nested_without_end_is_refused(name: str, tmp_path: Path) -> None:
+    read, _ = READERS[name]
+    with pytest.raises(InputError, match="nested too deeply"):
+        read(tmp_path, b'{"text": ' + b"[" * 200_000 + b"\n")
+
+
+@pytest.mark.parametrize("name", ["jsonl", "labelled json"])
+def test_json_with_a_number_of_thousands_of_digits_is_refused(name: str, tmp_path: Path) -> None:
+    read, _ = READERS[name]
+    with pytest.raises(InputError, match="JSON that cannot be read"):
+        read(tmp_path, b'{"text": "a", "labels": "b", "n": ' + b"9" * 5_000 + b"}\n")
+
+
+@pytest.mark.parametrize("kind", ["jsonl.zst", "jsonl.gz", "txt.zst", "txt.gz", "jsonl"])
+def test_a_document_above_the_limit_is_refused_before_it_fills_the_memory(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    raw = b"a" * 50_000_000
+    packed = {"zst": zstandard.ZstdCompressor().compress, "gz": gzip.compress}.get(kind.split(".")[-1])
+    file = tmp_path / f"bomb.{kind}"
+    file.write_bytes(packed(raw) if packed else raw)
+    with pytest.raises(InputError, match=r"bomb.*1,000,000 bytes"):
+        list(read_documents(file, source="s"))
+
+
+def test_a_zstd_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
+    """One read of a compressed chunk gives no more than a bounded number of bytes."""
+    file = tmp_path / "bomb.txt.zst"
+    file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b"a" * 2**29))
+    stream = documents._Zstd(file)
+    largest = 0
+    for _ in range(40):
+        stream.readinto(bytearray(1))
+        largest = max(largest, len(stream._ready))
+        stream._ready = b""
+    assert largest <= 2**27
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_a_member_of_an_archive_above_the_limit_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    file, raw = tmp_path / f"bomb.{kind}", b"a" * 5_000_000
+    if kind == "zip":
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.txt", raw)
+    else:
+        with tarfile.open(file, "w:gz") as tar:
+            about = tarfile.TarInfo("a.txt")
+            about.size = len(raw)
+            tar.addfile(about, io.BytesIO(raw))
+    with pytest.raises(InputError, match=r"bomb.*a\.txt.*1,000,000 bytes"):
+        list(read_brat(file, source="s"))
+
+
+PACK = """
+code = "oc"
+name = "Occitan"
+spacy = "fr"
+[[corpora]]
+name = "{name}"
+path = "{path}"
+licence = "CC0-1.0"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("notes", "../../etc/passwd"),
+        ("notes", "/etc/passwd"),
+        ("../../notes", "a.txt"),
+        ("a/b", "a.txt"),
+        ("..", "a"),
+    ],
+)
+def test_a_pack_cannot_name_what_lies_outside_its_root_or_a_run(name: str, path: str, tmp_path: Path) -> None:
+    (tmp_path / "pack.toml").write_text(PACK.format(name=name, path=path))
+    with pytest.raises(InputError, match=r"pack\.toml"):
+        load_pack(tmp_path / "pack.toml")
+    (tmp_path / "pack.toml").write_text(PACK.format(name="notes", path="corpora/a.jsonl"))
+    assert json.loads(load_pack(tmp_path / "pack.toml").corpora[0].model_dump_json())["name"] == "notes"
