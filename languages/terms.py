@@ -73,7 +73,7 @@ def read_dictionary(file: Path, code: str) -> list[tuple[str, str]]:
     """(text in the language `code`, English) of a table of terms. InputError for a file that is none."""
     if not file.is_file():
         raise InputError(f"adapt.dictionary {file}: no such file")
-    pairs = list(dict.fromkeys(_pairs(Terms(name=file.name, path=str(file)), file, code)))
+    pairs = list(dict.fromkeys(_pairs(Terms(name="dictionary", path=file.name), file, code)))
     if not pairs:
         raise InputError(f"adapt.dictionary {file}: no line of language {code}")
     return pairs
