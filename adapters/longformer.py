@@ -15,7 +15,6 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.adapters.positions import tiled
 from medlingua.languages.errors import InputError, nearest
-from torch import nn
 from transformers import LongformerConfig, LongformerForMaskedLM, PreTrainedTokenizerFast
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
@@ -55,13 +54,20 @@ def to_longformer(source: Encoder, length: int, window: int | tuple[int, ...]) -
 
 
 @torch.no_grad()
-def copy_global_projections(model: nn.Module) -> None:
-    """Start the global projections from the local ones, by value: masked-LM without global tokens never trains
-    them, so after it they are those of the source (C6, C7)."""
-    for layer in model.modules():
-        if isinstance(layer, LongformerSelfAttention):
-            for name in ("query", "key", "value"):
-                getattr(layer, f"{name}_global").load_state_dict(getattr(layer, name).state_dict())
+def copy_untrained_global_projections(encoder: Encoder) -> None:
+    """Give global projections that masked-LM did not train the local ones, by value (TRAPS C6, C7).
+
+    Without global tokens that is all of them. With special tokens alone as global ones, which are never predicted, it
+    is the last layer's: nobody asks for what they come to there.
+    """
+    tokenizer = encoder.tokenizer
+    unpredicted = {*tokenizer.all_special_ids} - {tokenizer.mask_token_id}
+    layers = [m for m in encoder.model.modules() if isinstance(m, LongformerSelfAttention)]
+    if not unpredicted.issuperset(encoder.global_ids):
+        return
+    for layer in layers[-1:] if encoder.global_ids else layers:
+        for name in ("query", "key", "value"):
+            getattr(layer, f"{name}_global").load_state_dict(getattr(layer, name).state_dict())
 
 
 def global_ids(

@@ -15,7 +15,7 @@ from pathlib import Path
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.embeddings import new_rows
 from medlingua.adapters.encoder import Encoder, Permission
-from medlingua.adapters.longformer import copy_global_projections
+from medlingua.adapters.longformer import copy_untrained_global_projections
 from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
@@ -152,7 +152,7 @@ def _walk(
     state = _trained(run, base_name, encoder, prepared, folder, precision, look, learnt, kin, watch, ranks)
     ranks.leave()
     if run.strategy == "scratch" and encoder.architecture.family == "longformer":
-        _settle_global_projections(encoder)
+        copy_untrained_global_projections(encoder)
     if run.strategy == "convert" and run.tokens:
         _after_conversion(run, source_name, encoder, pack, prepared, folder)
     last = look(encoder, state)
@@ -332,16 +332,10 @@ def _certify(run: Run, base: str, encoder: Encoder, prepared: Prepared, folder: 
         say("certificate: " + "; ".join(f"{c.name} {c.value:.2g}" for c in row.checks))
 
 
-def _settle_global_projections(encoder: Encoder) -> None:
-    """Those that no global token trained follow the local ones: nothing else would move them (TRAPS C6, C7)."""
-    if not encoder.global_ids:
-        copy_global_projections(encoder.model)
-
-
 def _after_conversion(run: Run, base: str, encoder: Encoder, pack: Pack, prepared: Prepared, folder: Path) -> None:
     """Global projections follow; loss by place and distant facts."""
     if run.adapt.target == "longformer":
-        _settle_global_projections(encoder)
+        copy_untrained_global_projections(encoder)
     row = read_run(folder).certificate
     if row is not None and all(p.model != "trained" for p in row.positions):
         trained = convert.positions(encoder, "trained", [h.text for h in prepared.held_out])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from medlingua.adapters.encoder import Encoder, load, save
-from medlingua.adapters.longformer import copy_global_projections, to_longformer
+from medlingua.adapters.longformer import copy_untrained_global_projections, to_longformer
 from medlingua.adapters.packed import hidden_states, pack
 from medlingua.languages.errors import InputError
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, LongformerConfig, LongformerForMaskedLM
@@ -125,7 +125,7 @@ def test_C7_global_projections_follow_the_local_ones_after_training(build: Any) 
         for name, parameter in made.model.named_parameters():
             if ".self.query." in name:
                 parameter.add_(1.0)
-    copy_global_projections(made.model)
+    copy_untrained_global_projections(made)
     state = made.model.state_dict()
     for name, tensor in state.items():
         if ".self.query." in name:

@@ -92,9 +92,11 @@ def test_C7_training_with_global_tokens_trains_their_projections(
     assert done.returncode == 0, done.stderr
     state = AutoModelForMaskedLM.from_pretrained(out / "model").state_dict()
     start = AutoModelForMaskedLM.from_pretrained(out / "start").state_dict()
-    moved = [name for name in state if "value_global.weight" in name and not torch.equal(state[name], start[name])]
-    assert len(moved) == sum("value_global.weight" in name for name in state)
-    assert any(not torch.equal(state[n], state[n.replace("_global.", ".")]) for n in moved)
+    values = [name for name in state if "value_global.weight" in name]
+    assert not any(torch.equal(state[name], start[name]) for name in values)
+    followed = [name for name in values if torch.equal(state[name], state[name.replace("_global.", ".")])]
+    # Nobody predicts [CLS], so nobody asks what it comes to in the last layer; a full stop may be predicted.
+    assert followed == (values[-1:] if chosen == "first" else [])
     encoder = load(str(out / "model"))
     pieces = encoder.tokenizer.convert_ids_to_tokens(list(encoder.global_ids))
     assert pieces == (["[CLS]"] if chosen == "first" else ["[SEP]", "."])
