@@ -1,13 +1,11 @@
 """Scores: every model, every task, every seed, by the same code; cell by cell, so a stopped run goes on."""
 
-import copy
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal, Protocol, TypeGuard
 
-import numpy as np
 import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
@@ -19,6 +17,7 @@ from medlingua.recipes import machine
 from medlingua.recipes.cells import Cell, digest_of_model, digest_of_task, keep, name_of, read
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.finetune import Fitted, TaskModel, fit
+from medlingua.recipes.kept_states import KeptStates
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks import nearest
 from medlingua.recipes.tasks.answers import Answers
@@ -29,6 +28,7 @@ from medlingua.recipes.tasks.pairs import Pairs
 from medlingua.recipes.tasks.perturbed import Perturbed
 from medlingua.recipes.tasks.similarity import Similarity
 from medlingua.recipes.tasks.spans import SpanNer
+from medlingua.recipes.trials import tuned_by_dev
 from medlingua.recipes.warm_start import warm, without_tested
 from medlingua.reports.bootstrap import Tally
 from medlingua.reports.read import append_row, read_scores, write_whole
@@ -38,7 +38,6 @@ BASELINE = "majority"
 MEAN = "train's mean"
 PRIOR = "label shares"
 DICTIONARY = "dictionary"
-_TRIALS = 1_000_003  # the seed of trials
 UPPER_BOUND = "flat tags, upper bound"
 SPAN_BOUND = "span head, upper bound"
 
@@ -89,6 +88,7 @@ def score_models(
                 continue
             encoder = encoders.load(where, head="fresh", allow=allow)  # a task needs no masked-LM head
             encoder.model.to(machine.device())
+            states_of = KeptStates(encoder) if settings.body == "frozen" else None
             model = _task_model(task, encoder, spacy, settings)
             folds = [_task_model(fold, encoder, spacy, settings) for fold in task.folds]
             before = None
@@ -116,12 +116,15 @@ def score_models(
                     for number, part in enumerate(folds or [model]):
                         of = f"{what}, fold {number + 1} of {len(folds)}" if folds else what
                         if number not in tuned:
-                            tuned[number] = _tuned(encoder, part, before, settings, autocast, of)
+                            tuned[number] = tuned_by_dev(encoder, part, before, settings, autocast, of, states_of)
                         with (
                             warm(encoder, part, before, settings, seed, autocast, of) as fresh,
                             progress(f"{of}, seed {seed}", 1.0) as bar,
                         ):
-                            fitted = fit(encoder, part, tuned[number], seed, autocast, bar.update, fresh_head=fresh)
+                            fitted = fit(
+                                encoder, part, tuned[number], seed, autocast, bar.update,
+                                fresh_head=fresh, states_of=states_of,
+                            )  # fmt: skip
                             found.append(fitted)
                     fitted = pooled(model, found) if folds else found[0]
                     said = [[_plain(item) for item in _ordered(items)] for items in fitted.decided]
@@ -186,7 +189,8 @@ def score_dev(
             before = _task_model(without_tested(first, task), encoder, spacy, settings)
         model.protocol = protocol_under(task, settings, first)
         autocast, what = _autocast(encoder, precision), f"{task.spec.name} on dev"
-        tuned = [_tuned(encoder, part, before, settings, autocast, what) for part in parts]
+        states_of = KeptStates(encoder) if settings.body == "frozen" else None
+        tuned = [tuned_by_dev(encoder, part, before, settings, autocast, what, states_of) for part in parts]
         for seed in missing:
             found = []
             for part, how in zip(parts, tuned, strict=True):
@@ -194,7 +198,10 @@ def score_dev(
                     warm(encoder, part, before, settings, seed, autocast, what) as fresh,
                     progress(f"{what}, seed {seed}", 1.0) as bar,
                 ):
-                    fitted = fit(encoder, part, how, seed, autocast, bar.update, last=False, fresh_head=fresh)
+                    fitted = fit(
+                        encoder, part, how, seed, autocast, bar.update,
+                        last=False, fresh_head=fresh, states_of=states_of,
+                    )  # fmt: skip
                     found.append(fitted)
             note = f"epoch {found[0].epoch} by dev" if len(found) == 1 else f"mean over dev of {len(found)} folds"
             means = {metric: fmean(one.dev[metric] for one in found) for metric in found[0].dev}
@@ -249,39 +256,6 @@ def _task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Tas
             return Choice(task, encoder)
         case _:
             return Labels(task, encoder)
-
-
-def trial_of(settings: Eval, number: int) -> Eval:
-    """The settings of a trial: those given first, then learning rates up to four times as small or large, of body and
-    head alike. They depend on the number alone, so every model gets the same."""
-    factor = 4.0 ** np.random.default_rng([_TRIALS, number]).uniform(-1, 1) if number else 1.0
-    head_lr = None if settings.head_lr is None else settings.head_lr * factor
-    return settings.model_copy(update={"lr": settings.lr * factor, "head_lr": head_lr})
-
-
-def _tuned(
-    encoder: Encoder,
-    model: TaskModel,
-    first: TaskModel | None,
-    settings: Eval,
-    autocast: Callable[[], Any],
-    what: str,
-) -> Eval:
-    """The trial with the best dev score, the first of equals; one seed, which no score is of."""
-    if not settings.trials:
-        return settings
-    best: tuple[float, Eval] | None = None
-    with warm(encoder, model, first, settings, _TRIALS, autocast, what) as fresh:
-        head = copy.deepcopy(model.head.state_dict())
-        for number in range(settings.trials):
-            trial = trial_of(settings, number)
-            model.head.load_state_dict(head)
-            with progress(f"{what}, trial {number + 1} of {settings.trials}", 1.0) as bar:
-                fitted = fit(encoder, model, trial, _TRIALS, autocast, bar.update, last=False, fresh_head=fresh)
-            value = fitted.dev[model.main_metric]
-            if best is None or value > best[0]:
-                best = value, trial
-    return best[1] if best else settings
 
 
 def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], Any]:

@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -131,6 +132,9 @@ def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:
     return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
 
 
+States = Callable[[Sequence[Read]], Tensor]  # of documents, as token_states gives them
+
+
 class TaskModel(Protocol):
     """A task kind on one encoder: what fine-tuning and scoring need of it."""
 
@@ -183,15 +187,18 @@ def fit(
     last: bool = True,
     fresh_head: bool = True,
     restore: bool = True,
+    states_of: States | None = None,
 ) -> Fitted:
     """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once; never where the fit is not the
     `last`, but a trial.
 
     The encoder's weights are changed and put back, unless `restore` is False: then they are those of the
     best epoch, as are the head's. The seed draws the head, the order and the dropout. With a frozen
-    body the head alone is learnt, on the states as they come, without dropout in the body.
+    body the head alone is learnt, on the states as they come, without dropout in the body; `states_of` gives them
+    where they are kept from fit to fit.
     """
     frozen = settings.body == "frozen"
+    states_of = states_of or partial(token_states, encoder)
     body = [] if frozen else list(encoder.model.base_model.parameters())
     before = copy.deepcopy(encoder.model.state_dict())
     torch.manual_seed(seed)
@@ -224,7 +231,7 @@ def fit(
                 options["lr"] = options["peak"] * max(factor, 1e-3)
             with autocast():
                 with torch.set_grad_enabled(not frozen):
-                    states = token_states(encoder, [e.document for e in group])
+                    states = states_of([e.document for e in group])
                 states = nn.functional.dropout(states, DROPOUT)
                 loss, items = model.loss(states, group)
             torch.autograd.backward(loss / max(1, items))
@@ -233,7 +240,7 @@ def fit(
             optimizer.zero_grad()
             done += 1
             update(min(1.0, done / steps))  # other orders make other groups, so a few steps more or fewer
-        predicted = _predict(encoder, model, "dev", settings, autocast)
+        predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
         chosen = model.choose(predicted)
         value = model.score("dev", [model.decide(p, chosen) for p in predicted])[model.main_metric]
         if best is None or value > best[0]:
@@ -241,12 +248,13 @@ def fit(
     assert best is not None
     encoder.model.load_state_dict(best[2])
     model.head.load_state_dict(best[3])
-    predicted = _predict(encoder, model, "dev", settings, autocast)
+    predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
     chosen = model.choose(predicted)
     dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
     fitted = Fitted(best[1] + 1, chosen, dev, {}, [])
     if last:
-        decided = [model.decide(p, chosen) for p in _predict(encoder, model, "test", settings, autocast)]
+        told = _predict(encoder, states_of, model, "test", settings, autocast)
+        decided = [model.decide(p, chosen) for p in told]
         fitted = replace(fitted, test=model.score("test", decided), decided=decided)
     if restore:
         encoder.model.load_state_dict(before)
@@ -259,7 +267,9 @@ def _copy(module: nn.Module) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _predict(encoder: Encoder, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]) -> list[Any]:
+def _predict(
+    encoder: Encoder, states_of: States, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
+) -> list[Any]:
     encoder.model.eval()
     examples = model.read(part)
     order = np.argsort([e.document.size for e in examples], kind="stable")
@@ -267,7 +277,7 @@ def _predict(encoder: Encoder, model: TaskModel, part: str, settings: Eval, auto
     place = 0
     for group in _groups(examples, order, settings):
         with autocast():
-            states = token_states(encoder, [e.document for e in group])
+            states = states_of([e.document for e in group])
             predicted = model.predict(states, group)
         for prediction in predicted:
             found[order[place]] = prediction

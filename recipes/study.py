@@ -68,7 +68,7 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
     """Train what is not trained, score what is not scored. Returns the path of report.html."""
     pack = load_pack(lang)
     arms = [fit for arm in given.arms if (fit := fitting(arm, pack.code, allow)) is not None]
-    given = given.model_copy(update={"arms": tuple(arms), "settings": _with_tasks(given, pack.code, data)})
+    given = given.model_copy(update={"arms": tuple(arms), "settings": with_tasks(given, pack.code, data)})
     runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
     settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
     at_hand = find(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
@@ -181,9 +181,13 @@ def _told(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def _with_tasks(given: Study, code: str, data: str | None) -> dict[str, Any]:
-    tasks = given.tasks.get("synthetic" if data is None else code)
+def with_tasks(given: Study, code: str, data: str | None) -> dict[str, Any]:
+    """The study's settings, with its tasks of the language; where it names others' alone, that is said."""
+    wanted = "synthetic" if data is None else code
+    tasks = given.tasks.get(wanted)
     said = given.settings.get("eval", {})
+    if tasks is None and given.tasks and "tasks" not in said:
+        say(f"the study names tasks for {', '.join(given.tasks)} and none for {wanted}: all at hand are scored")
     if tasks is None or "tasks" in said:
         return given.settings
     return {**given.settings, "eval": {**said, "tasks": list(tasks)}}

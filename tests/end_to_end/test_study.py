@@ -9,7 +9,7 @@ from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
 from medlingua.recipes import cells
 from medlingua.recipes.settings import Eval
-from medlingua.recipes.study import fitting, read_study
+from medlingua.recipes.study import fitting, read_study, with_tasks
 
 from ..recipes.conftest import call, write_base
 
@@ -173,6 +173,21 @@ def test_the_three_strategies_run_from_a_name_with_controls_on_short_and_long_ta
     monkeypatch.setattr("medlingua.recipes.walk.train", never)
     assert call(monkeypatch, line) == 0
     assert (out / "results.jsonl").read_text() == scores
+
+
+def test_a_study_takes_the_tasks_of_its_language_and_says_where_it_names_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = read_study("strategies")
+    assert with_tasks(given, "de", "root")["eval"]["tasks"] == list(given.tasks["de"])
+    assert with_tasks(given, "de", None)["eval"]["tasks"] == list(given.tasks["synthetic"])
+    assert capsys.readouterr().err == ""
+    settings = with_tasks(given, "en", "root")
+    assert "tasks" not in settings["eval"]
+    assert "fr, es, de, synthetic and none for en" in capsys.readouterr().err
+    own = given.model_copy(update={"settings": {"eval": {"tasks": ["mantra_fr"]}}})
+    assert with_tasks(own, "en", "root") == own.settings
+    assert capsys.readouterr().err == ""
 
 
 def test_a_base_that_cannot_write_the_language_gets_its_vocabulary_or_leaves_its_control_out(

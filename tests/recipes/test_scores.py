@@ -19,14 +19,16 @@ from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.tasks import Task
 from medlingua.languages.words import words
-from medlingua.recipes import evaluate, held_out
-from medlingua.recipes.evaluate import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND, score_models, trial_of
+from medlingua.recipes import evaluate, held_out, trials
+from medlingua.recipes.evaluate import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND, score_models
 from medlingua.recipes.finetune import fit, read_whole, token_states
 from medlingua.recipes.held_out import Passage, passages
+from medlingua.recipes.kept_states import KeptStates
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.tasks.labels import Labels, label_scores
 from medlingua.recipes.tasks.ner import Ner, decode_tags, encode_tags, overlapping_f1, strict_scores
+from medlingua.recipes.trials import trial_of
 from medlingua.reports.bootstrap import metric_of
 from medlingua.reports.read import read_scores
 from seqeval.metrics import f1_score, precision_score, recall_score
@@ -250,6 +252,38 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     assert protocols == {"ner-strict/1" + (", frozen body" if body == "frozen" else "")}
 
 
+def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
+    """Any documents in any order, those of a first call again after the weights have changed too."""
+    reads = [read_whole(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
+    kept = KeptStates(encoder)
+    with torch.no_grad():
+        first = [kept([reads[2], reads[0]]), kept(reads)]
+        assert torch.allclose(first[0], token_states(encoder, [reads[2], reads[0]]), atol=1e-6)
+        assert torch.allclose(first[1], token_states(encoder, reads), atol=1e-6)
+        for parameter in encoder.model.parameters():
+            parameter.zero_()
+        assert torch.equal(kept(reads), first[1])
+        unseen = read_whole(encoder, "toux et fièvre")
+        assert torch.equal(kept([unseen]), token_states(encoder, [unseen]))
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_frozen_body_scores_the_same_with_kept_states(bf16: bool, encoder: Encoder) -> None:
+    how = Eval(epochs=3, min_steps=0, head_lr=3e-3, body="frozen")
+    found = []
+    for states_of in (None, KeptStates(encoder)):
+        model = Ner(ner_task(), encoder, "fr")
+        for seed in range(2):
+            found.append(
+                fit(
+                    encoder, model, how, seed, lambda: torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+                    lambda share: None, states_of=states_of,
+                )
+            )  # fmt: skip
+    assert [f.decided for f in found[:2]] == [f.decided for f in found[2:]]
+    assert [f.dev for f in found[:2]] == [f.dev for f in found[2:]]
+
+
 def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
     encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +310,7 @@ def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
 
 def fitted_dev(encoder: Encoder, task: Task, how: Eval) -> float:
     model = Ner(task, encoder, "fr")
-    found = fit(encoder, model, how, evaluate._TRIALS, nullcontext, lambda share: None, last=False)
+    found = fit(encoder, model, how, trials.SEED, nullcontext, lambda share: None, last=False)
     assert found.test == {}
     return found.dev[model.main_metric]
 
