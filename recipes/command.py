@@ -275,23 +275,22 @@ def sweep(
     out: Annotated[Path, typer.Option("--out", help="Folder of the sweep; its workers share it.")] = Path(
         "runs/sweep"
     ),
-    status: Annotated[bool, typer.Option("--status", help="Show the trials, and start none.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on; an error where none was begun.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show the trials, live; start none.")] = False,
     best: Annotated[bool, typer.Option("--best", help="Write the best settings; show the full run.")] = False,
 ) -> None:
     """Try settings with Optuna. The same command again is one more worker, and takes up what was stopped."""
     from medlingua.recipes import sweep as sweeps
-    from medlingua.reports.sweep import trials_table
-    from medlingua.reports.tables import markdown
 
     flags = {"lang": lang, "data": {"root": data} if data else None, "allow": allow or None}
     given = {key: value for key, value in flags.items() if value is not None}
     if not status and not best:
-        sweeps.sweep(file, out, given)
+        sweeps.sweep(file, out, given, resume)
         print(out / "report.html")
         return
     made, study = sweeps.opened(file, out, given)
     if status:
-        print(markdown(trials_table(sweeps.rows(study, out), made.objective)), end="")
+        sweeps.watch(made, study, out)
     if best:
         for line in sweeps.best(made, study, out):
             print(line)

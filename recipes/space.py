@@ -3,7 +3,8 @@
 trials = 20
 objective = "bits_per_byte"      # or a task's dev score: "synthetic_ner"; or a list of them
 sampler = "TPESampler"           # Optuna's names; { name = "TPESampler", n_startup_trials = 5 } with arguments
-pruner = "MedianPruner"
+pruner = "MedianPruner"          # at the looks at held-out text, by bits per byte, whatever the one objective
+earlier = ["runs/sweep"]         # folders of sweeps whose best settings are tried first, on this budget
 full_tokens = 5_000_000          # of the run that --best tells
 [settings]                       # of every trial, like a run's own file
 strategy = "continue"
@@ -35,6 +36,7 @@ BITS = "bits_per_byte"
 # What decides how long a trial is or what it is measured on: trials that differ in it cannot be compared.
 _FIXED = {
     "train.tokens": "trials are compared at equal tokens",
+    "train.precision": "trials are measured alike",
     "lang": "trials are measured on the same text",
     "data.root": "trials are measured on the same text",
     "data.held_out": "trials are measured on the same text",
@@ -78,10 +80,7 @@ class Parameter(Settings):
 
     def suggest(self, trial: optuna.trial.BaseTrial, name: str, whole: bool) -> Any:
         if self.choices:
-            # Optuna keeps scalars alone; lists and tables go by what they are called in JSON.
-            by_name: dict[Any, Any] = {
-                c if isinstance(c, str | int | float | bool) else json.dumps(c): c for c in self.choices
-            }
+            by_name = {_kept(choice): choice for choice in self.choices}
             return by_name[trial.suggest_categorical(name, list(by_name))]
         assert self.low is not None
         assert self.high is not None
@@ -89,6 +88,11 @@ class Parameter(Settings):
             step = {} if self.step is None else {"step": int(self.step)}
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log, **step)
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
+
+
+def _kept(choice: Any) -> Any:
+    """Optuna keeps scalars alone; lists and tables go by what they are called in JSON."""
+    return choice if isinstance(choice, str | int | float | bool) else json.dumps(choice)
 
 
 class Named(Settings):
@@ -126,6 +130,7 @@ class Sweep(Settings):
     sampler: Named = Named(name="TPESampler")
     pruner: Named | None = None  # None: MedianPruner; no pruning with several objectives, which Optuna cannot
     seed: int = Field(default=0, ge=0)
+    earlier: tuple[str, ...] = ()  # folders of sweeps whose best trials' settings are tried first
     storage: str = ""  # a URL of Optuna's; empty: a journal file in the sweep's folder
     full_tokens: int | None = Field(default=None, gt=0)
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -175,6 +180,17 @@ class Sweep(Settings):
             if all(other in drawn and drawn[other] in _listed(v) for other, v in parameter.when.items()):
                 drawn[name] = parameter.suggest(trial, name, _whole(name, parameter))
         return drawn
+
+    def holds(self, name: str, value: Any) -> bool:
+        """Whether the space has this setting and could draw this value of it, as Optuna keeps it."""
+        parameter = self.space.get(name)
+        if parameter is None:
+            return False
+        if parameter.choices:
+            return value in [_kept(choice) for choice in parameter.choices]
+        assert parameter.low is not None
+        assert parameter.high is not None
+        return isinstance(value, int | float) and parameter.low <= value <= parameter.high
 
     def first_run(self) -> Run:
         """The run of the first value of each setting."""

@@ -7,9 +7,12 @@ taken up by the next worker from its last checkpoint; so nothing here depends on
 
 import json
 import shlex
+import sys
+import time
 import uuid
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,24 +32,38 @@ from medlingua.recipes.walk import adapt
 from medlingua.reports.page import write_report
 from medlingua.reports.read import read_run, write_whole
 from medlingua.reports.rows import EvalRow, Score, TrialRow
-from medlingua.reports.sweep import write_sweep
+from medlingua.reports.sweep import trials_table, write_sweep
+from medlingua.reports.tables import markdown
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
+from pandas import DataFrame
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
 
+_EARLIER = 3  # trials of each earlier sweep whose settings are tried first
+_LOOK_SECONDS = 2.0  # between two looks of a live table
 _HOPELESS = 3  # trials refused in a row before any went well: what is wrong is not one value
 
 
-def sweep(given: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any] | None = None) -> optuna.Study:
+def sweep(
+    given: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any] | None = None, resume: bool = False
+) -> optuna.Study:
     """Work on a sweep until its trials are done or others do the rest; writes its report. For notebooks too.
 
     given: SWEEP.toml, or the same as a mapping (see medlingua.recipes.space). flags: settings over those of the file.
+    resume: only where it was begun before; a folder mistyped is an error, not another sweep.
     InputError for what cannot be used, before any trial starts; Interrupted when asked to stop.
     """
-    made = read_sweep(given, flags or {})
+    made = opened(given, folder, flags or {})[0] if resume else read_sweep(given, flags or {})
     first = made.first_run()
     find(load_pack(first.lang), _root(first), made.tasks or "none", first.allow)
+    begun = (folder / "sweep.json").is_file() and bool(_study(folder, made).get_trials(deepcopy=False))
+    queue = [] if begun else [(where, _best_of(Path(where), made)) for where in made.earlier]
     _claim(folder, made)
     study = _study(folder, made)
+    _try_first(study, folder, queue)
     refused = 0
     while (work := _next(study, made, folder)) is not None:
         trial, held = work
@@ -87,6 +104,28 @@ def opened(given: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, An
     return made, _study(folder, made)
 
 
+def watch(made: Sweep, study: optuna.Study, folder: Path) -> None:
+    """The trials as a table; on a terminal a live one, until all are done or Ctrl-C."""
+    table = trials_table(rows(study, folder), made.objective)
+    if not sys.stdout.isatty():
+        print(markdown(table), end="")
+        return
+    with suppress(KeyboardInterrupt), Live(_shown(table), console=Console(), auto_refresh=False) as live:
+        while True:
+            states = [trial.state for trial in study.get_trials(deepcopy=False)]
+            live.update(_shown(trials_table(rows(study, folder), made.objective)), refresh=True)
+            if len(states) >= made.trials and all(state.is_finished() for state in states):
+                return
+            time.sleep(_LOOK_SECONDS)
+
+
+def _shown(table: DataFrame) -> Table:
+    shown = Table(*map(escape, table.columns))
+    for line in table.itertuples(index=False):
+        shown.add_row(*map(escape, line))
+    return shown
+
+
 def best(made: Sweep, study: optuna.Study, folder: Path) -> list[str]:
     """Write the best settings as preset files; the command of each with the full budget.
 
@@ -112,6 +151,46 @@ def best(made: Sweep, study: optuna.Study, folder: Path) -> list[str]:
 def rows(study: optuna.Study, folder: Path) -> tuple[TrialRow, ...]:
     """What the trials were and cost, in their order."""
     return tuple(_row(trial, _place(folder, trial.number)) for trial in study.get_trials(deepcopy=False))
+
+
+def _best_of(folder: Path, made: Sweep) -> list[dict[str, Any]]:
+    """What this one's space holds of an earlier sweep's best settings. InputError where there is none."""
+    if not (folder / "sweep.json").is_file():
+        raise InputError(f"earlier: {folder} holds no sweep")
+    theirs = Sweep.model_validate(_kept(folder)["sweep"])
+    if theirs.objective != made.objective:
+        raise InputError(
+            f"earlier: {folder} sought {', '.join(theirs.objective)} and this one seeks {', '.join(made.objective)}: "
+            "its best trials are not this one's. Leave it out"
+        )
+    study = _study(folder, theirs)
+    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if len(made.objective) > 1:
+        done = study.best_trials
+    sign = 1.0 if made.directions[0] == "minimize" else -1.0
+    ranked = sorted(done, key=lambda trial: sign * trial.values[0])[:_EARLIER]
+    if not ranked:
+        raise InputError(f"earlier: no trial of {folder} has been finished")
+    found = []
+    for trial in ranked:
+        kept = {name: value for name, value in trial.params.items() if made.holds(name, value)}
+        if left := sorted(set(trial.params) - set(kept)):
+            say(f"trial {trial.number} of {folder}: {', '.join(left)} left out, not in this space")
+        found.append(kept)
+    return found
+
+
+def _try_first(study: optuna.Study, folder: Path, queue: list[tuple[str, list[dict[str, Any]]]]) -> None:
+    """Queue earlier sweeps' settings, once; their values are not taken over: they are of another budget."""
+    gate = lock(folder / "sweep.lock", wait=True)
+    assert gate is not None
+    with gate:
+        if study.get_trials(deepcopy=False):
+            return
+        for where, settings in queue:
+            say(f"the best {len(settings)} settings of {where} are tried first, on this sweep's budget")
+            for values in settings:
+                study.enqueue_trial(values, skip_if_exists=True)
 
 
 def _next(study: optuna.Study, made: Sweep, folder: Path) -> tuple[Trial, IO[bytes]] | None:

@@ -1,12 +1,16 @@
 """adapt sweep: trials, workers, pruning, and what is left when a worker dies."""
 
 import json
+import os
+import pty
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +133,54 @@ def test_V6_a_dev_score_is_the_objective_and_test_is_not_looked_at(
     assert study.directions == [optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE]
 
 
+def test_the_best_settings_of_an_earlier_sweep_are_tried_first_on_this_budget(
+    write: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the new space does not hold is left out, and said; an earlier value is never taken for a new one."""
+    old = sweep(write(trials=4, tokens=1_000), tmp_path / "old")
+    file = write(trials=4, tokens=1_500)
+    text = file.read_text().replace("trials = 4", f'trials = 4\nseed = 5\nearlier = ["{tmp_path / "old"}"]')
+    file.write_text(text.replace('choices = ["keep", "extend"]', 'choices = ["keep"]'))
+    new = sweep(file, tmp_path / "new")
+    ranked = sorted(old.trials, key=lambda trial: trial.value)[:3]
+    assert [t.params["train.lr"] for t in new.trials[:3]] == [t.params["train.lr"] for t in ranked]
+    assert new.trials[3].params["train.lr"] not in [t.params["train.lr"] for t in old.trials]
+    assert {t.params["adapt.vocabulary"] for t in new.trials} == {"keep"}
+    extended = [t for t in ranked if t.params["adapt.vocabulary"] == "extend"]
+    told = capsys.readouterr().err
+    assert told.count("left out, not in this space") == len(extended)
+    assert all(looks(tmp_path / "new" / "trials" / f"{n:04d}")[-1]["tokens"] >= 1_500 for n in range(4))
+    # The earlier folder is needed no more.
+    shutil.rmtree(tmp_path / "old")
+    assert len(sweep(file, tmp_path / "new", resume=True).trials) == 4
+    with pytest.raises(InputError, match=r"old holds no sweep"):
+        sweep(file, tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+
+
+def test_resume_begins_nothing_and_a_live_table_ends_with_the_trials(
+    write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = line(write(trials=1, tokens=1_000), tmp_path / "sweep")
+    assert call(monkeypatch, [*words[1:], "--resume"]) == 2
+    assert "holds no sweep yet" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+    assert call(monkeypatch, words[1:]) == 0
+    assert call(monkeypatch, [*words[1:], "--resume"]) == 0
+    ours, theirs = pty.openpty()
+    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen([*words, "--status"], stdout=theirs, env=environment) as shown:
+        os.close(theirs)
+        screen = b""
+        with suppress(OSError):  # the terminal is gone with its last writer
+            while told := os.read(ours, 4_096):
+                screen += told
+    assert shown.returncode == 0
+    bits = looks(tmp_path / "sweep" / "trials" / "0000")[-1]["bits_per_byte"]
+    assert f"{bits:.4f}".encode() in screen
+    assert b"complete" in screen
+
+
 def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_checkpoint(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +252,7 @@ def test_a_trial_that_cannot_be_fails_alone_and_a_sweep_that_cannot_be_stops(
     ("before", "after", "told"),
     [
         ("low = 1e-4", "low = 2e-4", "holds another sweep, which differs in space"),
+        ("[space]", '[space]\ntrain.precision = { choices = ["fp32", "bf16"] }', "trials are measured alike"),
         ("train.lr", "train.lrr", "did you mean 'train.lr'"),
         ('"bits_per_byte"', '"synthetic_outcome.test"', "a score on test is no objective"),
         ('"bits_per_byte"', '"synthetic_outcom"', "did you mean 'synthetic_outcome'"),
