@@ -1,10 +1,10 @@
 """Which text to train on: scores of documents, written as columns that a mixture filters and repeats by.
 
     adapt select --lang fr --data ROOT --out scored
-    adapt ... --corpus scored/e3c_pamj_fr.parquet --config mixture.toml
+    adapt ... --corpus scored/e3c_pamj_fr_scored.parquet --config mixture.toml
 
     [[data.mixture]]
-    corpus = "e3c_pamj_fr"
+    corpus = "e3c_pamj_fr_scored"
     filter = "term_density >= 0.1 and duplicate_of == ''"
 
 The tool for what Biomed-Enriched (arXiv 2506.20331) did with a language model's labels: here the labels are a lab's
@@ -79,7 +79,7 @@ def select_text(
     allow: tuple[Permission, ...],
     out: Path,
 ) -> str:
-    """Score the corpora of a language and write `out`/<corpus>.parquet. Returns a table of what was found."""
+    """Score the corpora of a language and write `out`/<corpus>_scored.parquet. Returns a table of what was found."""
     pack = load_pack(lang)
     where: dict[str, Any] = {"paths": list(corpus), **({"root": data} if data else {})}
     if text_field is not None:
@@ -121,7 +121,7 @@ def select_text(
         table = pd.DataFrame(
             [{"id": s.document.id, "text": s.document.text, **s.document.meta, **licence, **s.columns} for s in rows]
         )
-        whole = out / f"{source.name}.parquet"
+        whole = out / f"{source.name}_scored.parquet"  # the pack's own corpus keeps its name
         table.to_parquet(whole.with_suffix(".partial"), index=False)
         whole.with_suffix(".partial").rename(whole)
         tables[source.name] = table

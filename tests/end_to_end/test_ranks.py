@@ -63,7 +63,14 @@ def tokens_of(out: Path) -> list[int]:
     return [row["tokens"] for row in rows if row["kind"] == "train"]
 
 
-def test_O2_three_processes_train_what_one_trains(whole: Path, line: list[str], tmp_path: Path) -> None:
+def looks(out: Path) -> list[tuple[str, int, int, int]]:
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [(r["model"], r["tokens"], r["documents"], r["masked_bytes"]) for r in rows if r["kind"] == "eval"]
+
+
+def test_O2_O10_three_processes_train_what_one_trains_and_measure_no_document_twice(
+    whole: Path, line: list[str], tmp_path: Path
+) -> None:
     out = tmp_path / "three"
     process = by(3, line, out)
     told, said = process.communicate(timeout=200)
@@ -73,6 +80,8 @@ def test_O2_three_processes_train_what_one_trains(whole: Path, line: list[str], 
     assert furthest(whole, out) < 1e-5
     assert tokens_of(out) == tokens_of(whole)
     assert read_run(out) == read_run(whole)
+    assert looks(out) == looks(whole)
+    assert len(looks(whole)) >= 3
 
 
 def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(

@@ -111,8 +111,9 @@ def test_a_seed_set_that_teaches_nothing_is_refused(
 def test_scored_text_is_filtered_by_its_columns_in_a_run(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A corpus of a pack's name too: with its scores it is another one."""
     texts = cases(30, seed=3)
-    corpus = write_jsonl(tmp_path / "notes.jsonl", [*texts, texts[0] + " Suite.", "Article 3 : la loi. " * 20])
+    corpus = write_jsonl(tmp_path / "e3c_pamj_fr.jsonl", [*texts, texts[0] + " Suite.", "Article 3 : la loi. " * 20])
     line = ["select", "--lang", "fr", "--corpus", str(corpus), "--out", str(tmp_path / "scored")]
     assert call(monkeypatch, [*line, "--seed-set", str(seeds(tmp_path / "seeds.jsonl"))]) == 2
     assert "--base" in capsys.readouterr().err
@@ -122,7 +123,7 @@ def test_scored_text_is_filtered_by_its_columns_in_a_run(
     assert "no term list is at hand" in told.err
     assert "label shares alone" in told.err
     assert "near duplicates" in told.out
-    file = tmp_path / "scored" / "notes.parquet"
+    (file,) = (tmp_path / "scored").glob("*_scored.parquet")
     table = pd.read_parquet(file)
     assert len(table) == 32
     assert (table["duplicate_of"] != "").sum() == 1
@@ -130,7 +131,7 @@ def test_scored_text_is_filtered_by_its_columns_in_a_run(
     assert (table["confidence"] >= 0.5).all()
     config = tmp_path / "mixture.toml"
     filtered = "duplicate_of == '' and label == 'clinical'"
-    config.write_text(f'[[data.mixture]]\ncorpus = "notes"\nfilter = "{filtered}"\n', encoding="utf-8")
+    config.write_text(f'[[data.mixture]]\ncorpus = "{file.stem}"\nfilter = "{filtered}"\n', encoding="utf-8")
     run = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(file)]
     run += ["--config", str(config), "--out", str(tmp_path / "run")]
     for setting in ("train.tokens=0", "eval.tasks='none'", "train.precision='fp32'"):
@@ -145,6 +146,6 @@ def test_paragraphs_are_scored_one_by_one(tmp_path: Path, monkeypatch: pytest.Mo
     corpus = write_jsonl(tmp_path / "notes.jsonl", ["Un.\n\nDeux mots.\n \n\n", "Trois."])
     line = ["select", "--lang", "fr", "--corpus", str(corpus), "--paragraphs", "--out", str(tmp_path / "scored")]
     assert call(monkeypatch, line) == 0
-    table = pd.read_parquet(tmp_path / "scored" / "notes.parquet")
+    table = pd.read_parquet(tmp_path / "scored" / "notes_scored.parquet")
     assert table["text"].tolist() == ["Un.", "Deux mots.", "Trois."]
     assert table["id"].is_unique
