@@ -29,12 +29,14 @@ _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """model: a transformers masked-LM model in fp32. tokenizer: its fast tokenizer."""
+    """model: a transformers masked-LM model in fp32. tokenizer: its fast tokenizer. fresh_head: its masked-LM head
+    was drawn when it was loaded, since the checkpoint has none."""
 
     model: Any
     tokenizer: PreTrainedTokenizerFast
     architecture: Architecture
     lineage: Lineage
+    fresh_head: bool = False
 
     @property
     def length(self) -> int:
@@ -78,11 +80,11 @@ def load(
     _check_remote_code(base, config, allowed)
     _check_weight_files(base, allowed)
     torch.manual_seed(seed)
-    model = _load_weights(base, config, architecture, head, revision, allowed)
+    model, drawn = _load_weights(base, config, architecture, head, revision, allowed)
     tokenizer = read_tokenizer(base, revision, allowed)
     if architecture.family == "longformer":
         accelerate_longformer(model)
-    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base))
+    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base), drawn)
     _check_tokenizer(encoder, base)
     set_dropout(model, 0.0)
     tokenizer.model_max_length = encoder.length  # not set by the model (C3)
@@ -224,7 +226,8 @@ def _load_weights(
     head: Literal["keep", "fresh"],
     revision: str | None,
     allowed: frozenset[str],
-) -> Any:
+) -> tuple[Any, bool]:
+    """The model, and whether its head was drawn."""
     wanted = getattr(transformers, architecture.model_class)
     try:
         model, info = wanted.from_pretrained(
@@ -247,7 +250,8 @@ def _load_weights(
 
     missing, unexpected = needed(info["missing_keys"]), needed(info["unexpected_keys"])
     of_head = [k for k in missing if not k.startswith(prefix)]
-    if head == "fresh" and of_head == missing:
+    drawn = head == "fresh" and bool(missing) and of_head == missing
+    if drawn:
         missing = []
     problems = []
     if missing and missing == of_head:
@@ -262,7 +266,7 @@ def _load_weights(
         problems.append(f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}")
     if problems:
         raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
-    return model
+    return model, drawn
 
 
 def _listed(names: list[str]) -> str:

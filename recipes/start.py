@@ -13,6 +13,7 @@ from medlingua.adapters.longformer import global_ids
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.recipes import convert, scratch, vocabulary
+from medlingua.recipes.console import say
 from medlingua.recipes.corpus import training_texts
 from medlingua.recipes.folder import write
 from medlingua.recipes.settings import Run
@@ -31,6 +32,16 @@ def located(base: str) -> str:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(f"base {base}: the package {name} is not installed; make demo installs it")
     return str(Path(spec.submodule_search_locations[0]) / inside)
+
+
+def with_own_head(run: Run, base: str) -> Run:
+    """The run, without a fresh masked-LM head where the base has one of its own."""
+    if not base or run.adapt.head == "keep":
+        return run
+    if encoders.load(base, head="fresh", revision=run.revision, allow=run.allow).fresh_head:
+        return run
+    say("the base has a masked-LM head, which is kept: adapt.head = 'fresh' is for models without one")
+    return run.model_copy(update={"adapt": run.adapt.model_copy(update={"head": "keep", "head_tokens": 0})})
 
 
 def starting_encoder(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Encoder:

@@ -32,7 +32,7 @@ from medlingua.recipes.plan import decide, measured_seconds, told
 from medlingua.recipes.ranks import ALONE, Ranks
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
 from medlingua.recipes.sources import Selection, select
-from medlingua.recipes.start import located, starting_encoder, unchanged
+from medlingua.recipes.start import located, starting_encoder, unchanged, with_own_head
 from medlingua.recipes.tasks_at_hand import AtHand, find
 from medlingua.recipes.term_lists import concepts, related, score_terms
 from medlingua.recipes.term_stream import Concept, Kin
@@ -115,6 +115,7 @@ def _walk(
     began, joules = time.perf_counter(), machine.energy_joules()
     learnt, asked, hierarchy = concepts(run, pack)  # first: what they lack is told before anything is done
     kin = related(run, learnt, hierarchy)
+    run = with_own_head(run, base_name)
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_trained_head(run, base_name, folder))
     encoder = starting_encoder(run, base_name, pack, selection, at_hand, folder)
@@ -176,6 +177,7 @@ def _train_along(
 ) -> None:
     """What a process does that is not the first: train, on what the first one has prepared."""
     learnt, _, hierarchy = concepts(run, pack)
+    run = with_own_head(run, base_name)
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_head_model(folder))
     encoder = starting_encoder(run, base_name, pack, selection, at_hand, folder)

@@ -191,9 +191,11 @@ def test_C13_a_body_without_a_head_says_how_to_start_one(family: str, build: Any
 @pytest.mark.parametrize("family", ["bert", "roberta"])
 def test_C13_a_fresh_head_is_seeded_and_the_body_is_the_files(family: str, build: Any, sample: list[str]) -> None:
     whole = build(family)
-    before = load(str(whole))
+    before = load(str(whole), head="fresh")
+    assert not before.fresh_head
     folder = str(headless(whole))
     first, again, other = (load(folder, head="fresh", seed=seed) for seed in (1, 1, 2))
+    assert first.fresh_head
     assert torch.equal(logits(first, sample[0]), logits(again, sample[0]))
     assert not torch.equal(logits(first, sample[0]), logits(other, sample[0]))
     ids = pack([torch.tensor(first.tokenizer(sample[0])["input_ids"]).numpy()], first.first_position)

@@ -120,6 +120,22 @@ def test_O16_a_stopped_run_saves_and_goes_on_to_the_same_weights(
     same_weights(finished, out)
 
 
+def test_a_head_that_the_base_has_is_kept_where_a_fresh_one_is_asked_for(
+    command: list[str], base: Path, tmp_path: Path
+) -> None:
+    """Its bias too, and no run is spent on another one."""
+    line = [*command]
+    for key in ("adapt.head=fresh", "adapt.head_tokens=2_000", "adapt.head_lang=fr", "train.tokens=0"):
+        line += ["--set", key]
+    done = give(line, tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    assert "the base has a masked-LM head, which is kept" in done.stderr
+    assert not (tmp_path / "run" / "head").exists()
+    ours = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model").state_dict()
+    for name, tensor in AutoModelForMaskedLM.from_pretrained(base).state_dict().items():
+        assert torch.equal(ours[name], tensor), name
+
+
 def test_a_base_without_a_head_gets_one_and_is_measured_before_its_body_is_touched(
     base: Path, command: list[str], tmp_path: Path
 ) -> None:
