@@ -61,15 +61,16 @@ class Example:
 
 
 def checked(span: Span, text: str, expected: str, where: str) -> Span:
-    """The span, if its offsets give the annotated string; else an InputError that shows both."""
+    """The span, if its offsets give the annotated string; else an InputError with both as its text."""
     inside = all(0 <= start < end <= len(text) for start, end in span.fragments)
     found = span.surface(text) if inside else ""
     if not inside or found != expected:
         offsets = ";".join(f"{start} {end}" for start, end in span.fragments)
         raise InputError(
-            f"{where}: offsets {offsets} ({span.label}) give {found!r} but the annotation says {expected!r} "
+            f"{where}: offsets {offsets} ({span.label}) give other words than the annotation says "
             f"(the text has {len(text)} characters); the text was changed after annotation (newlines, "
-            f"byte order mark, Unicode form) or the offsets count something else: take the original text"
+            f"byte order mark, Unicode form) or the offsets count something else: take the original text",
+            text=f"{found!r}, and the annotation says {expected!r}",
         )
     return span
 

@@ -7,8 +7,13 @@ from difflib import get_close_matches
 class InputError(Exception):
     """What a person gave cannot be used. The message says what is wrong, where, and what to do.
 
-    Commands print it without a traceback and exit with code 2.
+    Commands print it without a traceback and exit with code 2. Words of a document stand in `text`, never in the
+    message: it may be a patient's, and messages end in logs.
     """
+
+    def __init__(self, message: str, text: str = "") -> None:
+        super().__init__(message)
+        self.text = text
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

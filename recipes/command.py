@@ -36,6 +36,7 @@ _Corpus = Annotated[
 _TextField = Annotated[str | None, typer.Option("--text-field", help="Column of the text in --corpus files.")]
 _Base = Annotated[str | None, typer.Option("--base", help="Model to start from: a folder or a hub id.")]
 _Strategy = Annotated[str | None, typer.Option("--strategy", help="convert, continue or scratch.")]
+_SHOW_TEXT = "--show-text"  # of every command: taken out before they are read
 
 
 @app.callback(invoke_without_command=True)
@@ -52,6 +53,7 @@ def adapt(
     config: _Config = None,
     sets: _Sets = None,
     allow: _Allow = None,
+    show_text: Annotated[bool, typer.Option(_SHOW_TEXT, help="Errors show the words they are about.")] = False,
 ) -> None:
     """Adapt a model: read text, train, score before and after, and write a report.
 
@@ -357,10 +359,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
-        if code := app(standalone_mode=False):
+        if code := app([word for word in sys.argv[1:] if word != _SHOW_TEXT], standalone_mode=False):
             sys.exit(code)
     except InputError as error:
-        _fail(str(error))
+        _fail(f"{error}{_text_of(error)}")
     except typer.Abort:
         sys.exit(130)
     except OSError as error:
@@ -385,6 +387,13 @@ def main() -> None:
         if not _process():
             print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
         sys.exit(130)
+
+
+def _text_of(error: InputError) -> str:
+    """The words of a document that an error is about, where they were asked for."""
+    if not error.text:
+        return ""
+    return f"\n{error.text}" if _SHOW_TEXT in sys.argv else f" ({_SHOW_TEXT} shows the text)"
 
 
 def _no_space(where: str) -> None:

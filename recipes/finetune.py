@@ -65,8 +65,9 @@ def read_whole(encoder: Encoder, text: str, question: str = "") -> Read:
     room = encoder.length - len(head) - 1
     if room < encoder.length // 4:
         raise InputError(
-            f"a question of {len(head):,} tokens leaves {max(0, room):,} of {encoder.length:,} for its document: "
-            f"{question[:60]!r}. Take a model that reads more"
+            f"a question of {len(head):,} tokens leaves {max(0, room):,} of {encoder.length:,} for its document. "
+            "Take a model that reads more",
+            text=question[:200],
         )
     overlap = room // 4
     count = math.ceil((len(ids) - overlap) / (room - overlap)) if len(ids) > room else 1

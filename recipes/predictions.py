@@ -84,7 +84,7 @@ def _record(line: str, where: str) -> dict[str, Any]:
     except ValueError:
         record = None
     if not isinstance(record, dict):
-        raise InputError(f'{where}: not {{"id": ..., "predicted": [...]}}: {line[:80]}')
+        raise InputError(f'{where}: not {{"id": ..., "predicted": [...]}}', text=line[:200])
     return record
 
 

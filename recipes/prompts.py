@@ -154,7 +154,7 @@ def _lines(path: Path) -> Iterator[tuple[int, tuple[str, Any]]]:
             record = json.loads(line)
             yield number, (str(record["id"]), record["answer"])
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f'{path}, line {number}: not {{"id": ..., "answer": ...}}: {line[:80]}') from error
+            raise InputError(f'{path}, line {number}: not {{"id": ..., "answer": ...}}', text=line[:200]) from error
 
 
 def _spans(answer: Any, text: str, start: int, end: int, labels: Sequence[str]) -> tuple[set[Span], str]:

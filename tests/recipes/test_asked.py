@@ -71,8 +71,11 @@ def test_V1_a_question_opens_every_window_and_nothing_of_the_document_is_lost(en
 
 
 def test_a_question_that_leaves_no_room_is_told(encoder: Encoder) -> None:
-    with pytest.raises(InputError, match=r"a question of .* tokens leaves"):
-        read_whole(encoder, "Il tousse.", " ".join(cases(3)))
+    question = " ".join(cases(3))
+    with pytest.raises(InputError, match=r"a question of .* tokens leaves") as raised:
+        read_whole(encoder, "Il tousse.", question)
+    assert question[:20] in raised.value.text
+    assert question[:20] not in str(raised.value)
 
 
 def test_readings_in_one_give_the_states_of_each(encoder: Encoder) -> None:

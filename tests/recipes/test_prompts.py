@@ -90,7 +90,7 @@ def test_what_is_no_answer_counts_as_wrong_and_is_kept(answer: Any, tmp_path: Pa
         ([json.dumps({"id": ids()[2], "answer": []})], ("2 of 3 sentences have no line", ids()[0])),
         (['{"id": "t0:0-5"}'], ("line 1", '"answer"')),
         (["[]"], ("line 1", '{"id"')),
-        (["oh no"], ("line 1", "oh no")),
+        (["oh no"], ("line 1", '"answer"')),
     ],
 )
 def test_a_file_with_other_ids_is_refused(lines: list[str], named: tuple[str, ...], tmp_path: Path) -> None:
