@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: written beside, flushed to disk, renamed. Safetensors and JSON only."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,7 +47,8 @@ def save(folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: tor
     }
     save_file(moments, partial / "optimizer.safetensors")
     files = ("weights.safetensors", "optimizer.safetensors")
-    about = {"state": asdict(state), "digests": {name: digest(partial / name) for name in files}}
+    digests = {name: digest(partial / name) for name in files} | {"state": _digest_of(asdict(state))}
+    about = {"state": asdict(state), "digests": digests}
     (partial / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     for path in (*partial.iterdir(), partial):
         _flush(path)
@@ -80,7 +82,7 @@ def restore(
 def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     about: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     for name, known in about["digests"].items():
-        if digest(path / name) != known:
+        if (_digest_of(about["state"]) if name == "state" else digest(path / name)) != known:
             raise ValueError(f"{name} does not match its digest")
     weights, moments = load_file(path / "weights.safetensors"), load_file(path / "optimizer.safetensors")
     state = about["state"]
@@ -98,6 +100,10 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
                     on_device["step"] = on_device["step"].to(parameter.device)  # fused AdamW counts there
                 optimizer.state[parameter] = on_device
     return Checkpoint(**{**state, "place": Place(**state["place"])})
+
+
+def _digest_of(state: dict[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _finished(folder: Path) -> list[Path]:

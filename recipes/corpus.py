@@ -22,7 +22,7 @@ from medlingua.languages.pack import Pack
 from medlingua.languages.words import cut, nfc, words
 from medlingua.recipes.console import progress
 from medlingua.recipes.filters import compile_filter
-from medlingua.recipes.folder import digest
+from medlingua.recipes.folder import check_digests, check_seal, digest, seal
 from medlingua.recipes.overlap import OverlapCheck
 from medlingua.recipes.settings import Mixture, Run
 from medlingua.recipes.sources import Selection, Source, read
@@ -90,6 +90,7 @@ def prepare(
         partial.mkdir(parents=True)
         try:
             _write(run, pack, selection, tokenizer, partial, tested, unchecked, report)
+            seal(partial, (*partial.glob("*.json*"), *partial.glob("*/shard.json")))
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
@@ -363,6 +364,8 @@ def tokenizer_digest(tokenizer: Any) -> str:
 
 def opened(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
     """What prepare() left in `folder`; check: InputError where a file is no longer what was written."""
+    if check:
+        check_seal(folder)
     row = CorporaRow.model_validate_json((folder / "corpora.json").read_text(encoding="utf-8"))
     # By lines of the file: str.splitlines also cuts at U+2028 and U+0085, which real text holds.
     with (folder / "held_out.jsonl").open(encoding="utf-8") as lines:
@@ -378,12 +381,8 @@ def open_shard(folder: Path, tokenizer: Any, check: bool = False) -> Shard:
             f"shard {folder} was made with another tokenizer ({about['vocabulary_size']} pieces; the model has "
             f"{len(tokenizer)}); remove the folder to make it anew"
         )
-    for name, known in about["digests"].items() if check else ():
-        if digest(folder / name) != known:
-            raise InputError(
-                f"shard {folder}: {name} does not match its digest, so it is damaged; remove the folder "
-                f"{folder.parent} to make it anew"
-            )
+    if check:
+        check_digests(folder, about["digests"], f"shard {folder}", folder.parent)
     starts = np.load(folder / "starts.npy")
 
     def mapped(name: str, dtype: Any) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A run's folder: whose it is, whether it can be used, and files written whole."""
 
 import hashlib
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -11,6 +12,8 @@ from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Run, read_run
 from medlingua.reports.read import write_whole
 from pydantic import BaseModel
+
+_SEAL = "digests.json"
 
 
 def claim(folder: Path, run: Run) -> None:
@@ -77,6 +80,36 @@ def digest(path: Path) -> str:
     """Thirty-two hex digits of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def seal(folder: Path, files: Iterable[Path]) -> None:
+    """digests.json in `folder`: what the files have to be when they are read again."""
+    known = {path.relative_to(folder).as_posix(): digest(path) for path in sorted(files)}
+    write_whole(folder / _SEAL, json.dumps(known, indent=2) + "\n")
+
+
+def check_seal(folder: Path) -> None:
+    """InputError where a sealed file is no longer what was written; a folder without a seal is taken as it is."""
+    if not (folder / _SEAL).exists():
+        return
+    try:
+        known = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder}: {_SEAL} is no JSON, so it is damaged; {_anew(folder)}") from error
+    check_digests(folder, known, str(folder), folder)
+
+
+def check_digests(folder: Path, known: Mapping[str, str], what: str, remove: Path) -> None:
+    """InputError for the first file whose digest differs. what: whose it is; remove: what is then made anew."""
+    for name, told in known.items():
+        if not (folder / name).is_file():
+            raise InputError(f"{what}: {name} is gone; {_anew(remove)}")
+        if digest(folder / name) != told:
+            raise InputError(f"{what}: {name} does not match its digest, so it is damaged; {_anew(remove)}")
+
+
+def _anew(folder: Path) -> str:
+    return f"remove the folder {folder} to make it anew"
 
 
 def write(path: Path, row: BaseModel) -> None:
