@@ -36,14 +36,18 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_jsonl(tmp_path_factory.mktemp("corpus") / "notes.jsonl", cases(80))
 
 
-@pytest.fixture(scope="session")
-def command(base: Path, corpus: Path) -> list[str]:
+def line_of(base: Path, corpus: Path) -> list[str]:
     """The command line of a small run, without --out."""
     line = [str(Path(sys.executable).parent / "adapt"), "--strategy", "continue", "--lang", "fr"]
     line += ["--base", str(base), "--corpus", str(corpus)]
     for key, value in SETTINGS.items():
         line += ["--set", f"{key}={value}"]
     return line
+
+
+@pytest.fixture(scope="session")
+def command(base: Path, corpus: Path) -> list[str]:
+    return line_of(base, corpus)
 
 
 def give(line: list[str], out: Path) -> subprocess.CompletedProcess[str]:
