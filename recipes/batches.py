@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from medlingua.adapters.packed import Packed, pack
 from medlingua.languages.errors import InputError
-from medlingua.recipes.corpus import Shard, mixture_of
 from medlingua.recipes.objective import Masker
 from medlingua.recipes.settings import Phase
+from medlingua.recipes.shards import Shard, mixture_of
 
 _STRETCH = 4  # contexts that a long document is read in one go, at least
 

@@ -5,6 +5,7 @@ Nothing heavy is imported until a command runs: `adapt --help` answers at once.
 
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -77,6 +78,26 @@ def adapt(
     page = walk(run, folder, ranks=ranks)
     if ranks.writes:
         print(page)
+
+
+@app.command()
+def prepare(
+    base: _Base = None,
+    lang: _Lang = None,
+    corpus: _Corpus = None,
+    text_field: _TextField = None,
+    data: _Data = None,
+    config: _Config = None,
+    sets: _Sets = None,
+    allow: _Allow = None,
+    part: Annotated[str, typer.Option("--part", help="Which part of how many: 1/4 to 4/4, in any order.")] = "1/1",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the parts, for data.prepared.")] = Path("prepared"),
+) -> None:
+    """Clean and tokenize text once, in parts, for any number of runs of one tokenizer."""
+    run = _resolved("continue", lang, base, corpus, text_field, data, None, config, sets, allow)
+    from medlingua.recipes.parts import part_of, prepare_part
+
+    print(prepare_part(run, part_of(part), out))
 
 
 @app.command()
@@ -364,7 +385,7 @@ def main() -> None:
     except InputError as error:
         _fail(f"{error}{_text_of(error)}")
     except typer.Abort:
-        sys.exit(130)
+        _stopped()
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             _fail(
@@ -386,7 +407,7 @@ def main() -> None:
             raise
         if not _process():
             print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
-        sys.exit(130)
+        _stopped()
 
 
 def _text_of(error: InputError) -> str:
@@ -394,6 +415,11 @@ def _text_of(error: InputError) -> str:
     if not error.text:
         return ""
     return f"\n{error.text}" if _SHOW_TEXT in sys.argv else f" ({_SHOW_TEXT} shows the text)"
+
+
+def _stopped() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would find Python half gone, and print where
+    sys.exit(130)
 
 
 def _no_space(where: str) -> None:

@@ -9,47 +9,26 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from medlingua.languages.compounds import Compounds, count_words, in_parts
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.languages.words import cut, nfc, words
 from medlingua.recipes.console import progress
 from medlingua.recipes.filters import compile_filter
-from medlingua.recipes.folder import check_digests, check_seal, digest, seal
+from medlingua.recipes.folder import check_seal, seal
 from medlingua.recipes.overlap import OverlapCheck
-from medlingua.recipes.settings import Mixture, Run
+from medlingua.recipes.settings import Run
+from medlingua.recipes.shards import PIECE_CHARS, Kept, Shard, ShardWriter, Units, open_shard
 from medlingua.recipes.sources import Selection, Source, read
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
-Units = Callable[[str], Sequence[tuple[int, int]]]  # the words of a text, as ranges of characters
-
 _BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
-_PIECE_CHARS = 20_000  # longer documents are tokenized in pieces cut at sentence ends
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One corpus, tokenized. N documents of T tokens in all.
-
-    tokens: (T,) uint16 or uint32, memory-mapped. starts: (N + 1,) int64. keys: (N,) uint64, from the text:
-    they seed the masks. accepts: (N,) uint64, bit i says that filter i takes the document.
-    word_starts: (T,) bool, memory-mapped, where words begin; None unless whole words are masked.
-    """
-
-    name: str
-    tokens: np.ndarray
-    starts: np.ndarray
-    keys: np.ndarray
-    accepts: np.ndarray
-    word_starts: np.ndarray | None
-    filters: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +46,23 @@ class Prepared(NamedTuple):
     row: CorporaRow
 
 
+class Part(NamedTuple):
+    """One of `of` parts of all text, counted from 1.
+
+    A document is in the part that its digest falls to: wherever its duplicates lie they are in the same one, so the
+    parts need to know nothing of each other.
+    """
+
+    number: int
+    of: int
+
+    def holds(self, digest: bytes) -> bool:
+        return int.from_bytes(digest[12:], "big") % self.of == self.number - 1
+
+
+WHOLE = Part(1, 1)
+
+
 def prepare(
     run: Run,
     pack: Pack,
@@ -76,12 +72,14 @@ def prepare(
     tested: dict[str, list[str]],
     unchecked: tuple[str, ...],
     report: Callable[[str], None],
+    part: Part = WHOLE,
 ) -> Prepared:
     """Shards of the run's corpora in `folder`, or those that a finished earlier call left there.
 
     tokenizer: a fast transformers tokenizer. tested: texts of each task's test documents; a document that
     shares `data.overlap_words` words in a row with one is left out and counted. Written beside `folder` and
-    renamed when whole. InputError for an empty corpus and for what the readers refuse.
+    renamed when whole. part: of the documents, and its share of those held out. InputError for an empty corpus
+    and for what the readers refuse.
     """
     made = (folder / "corpora.json").exists()
     if not made:
@@ -89,23 +87,13 @@ def prepare(
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            _write(run, pack, selection, tokenizer, partial, tested, unchecked, report)
+            _write(run, pack, selection, tokenizer, partial, tested, unchecked, report, part)
             seal(partial, (*partial.glob("*.json*"), *partial.glob("*/shard.json")))
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(folder)
     return opened(folder, tokenizer, check=made)
-
-
-class Kept(NamedTuple):
-    """A document that passed: its text in NFC, its digest, the filters that take it, whether it is held out."""
-
-    id: str
-    text: str
-    digest: bytes
-    accepted: int
-    held_out: bool
 
 
 class Cleaner:
@@ -115,9 +103,9 @@ class Cleaner:
     held-out documents: bits per byte on the first corpus alone would not speak for the others.
     """
 
-    def __init__(self, run: Run, pack: Pack, corpora: int, tested: dict[str, list[str]]) -> None:
-        self._run, self._pack = run, pack
-        self._held_out_each = max(1, run.data.held_out_documents // corpora)
+    def __init__(self, run: Run, pack: Pack, corpora: int, tested: dict[str, list[str]], part: Part = WHOLE) -> None:
+        self._run, self._pack, self._part = run, pack, part
+        self._held_out_each = max(1, run.data.held_out_documents // corpora // part.of)
         self._check = OverlapCheck(tested, run.data.overlap_words)
         self._seen: set[bytes] = set()
         self.overlapping: Counter[str] = Counter()
@@ -127,12 +115,16 @@ class Cleaner:
         filters = filters_of(self._run, source.name)
         held = 0
         tests = [compile_filter(f, source.name) if f else None for f in filters]
+        elsewhere = 0
         for document in read(source, self._pack, self._run):
-            counts["read"] += 1
             text = nfc(document.text).strip()
+            digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+            if not self._part.holds(digest):
+                elsewhere += 1
+                continue
+            counts["read"] += 1
             columns = {"id": document.id, **document.meta}
             accepted = sum(1 << i for i, test in enumerate(tests) if test is None or test(columns))
-            digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
             if not text:
                 counts["empty"] += 1
             elif not accepted:
@@ -148,6 +140,8 @@ class Cleaner:
                 held_out = drawn and held < self._held_out_each
                 held += held_out
                 yield Kept(document.id, text, digest, accepted, held_out)
+        if elsewhere:
+            return  # of a corpus that is not empty a part may be
         if not counts["read"] or counts["empty"] == counts["read"]:
             raise InputError(f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents")
         if counts["filtered"] == counts["read"] - counts["empty"]:
@@ -162,7 +156,7 @@ def training_texts(run: Run, pack: Pack, selection: Selection, tested: dict[str,
     for source in selection.sources:
         for kept in cleaner.kept(source, Counter()):
             if not kept.held_out:
-                for start, end in cut(kept.text, _PIECE_CHARS, pack.spacy):
+                for start, end in cut(kept.text, PIECE_CHARS, pack.spacy):
                     yield kept.text[start:end]
 
 
@@ -175,16 +169,17 @@ def _write(
     tested: dict[str, list[str]],
     unchecked: tuple[str, ...],
     report: Callable[[str], None],
+    part: Part,
 ) -> None:
     began = time.perf_counter()
-    cleaner = Cleaner(run, pack, len(selection.sources), tested)
+    cleaner = Cleaner(run, pack, len(selection.sources), tested, part)
     units = _units(run, pack, training_texts(run, pack, selection, tested))
     rows = []
     with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
         for source in selection.sources:
             counts: Counter[str] = Counter()
             with (
-                _Writer(folder / source.name, tokenizer, units, pack.spacy) as writer,
+                ShardWriter(folder / source.name, tokenizer, units, pack.spacy) as writer,
                 progress(f"reading {source.name}", None) as bar,
             ):
                 batch, chars = list[Kept](), 0
@@ -218,7 +213,7 @@ def _write(
     (folder / "corpora.json").write_text(row.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _row(source: Source, counts: Counter[str], writer: "_Writer", run: Run) -> CorpusRow:
+def _row(source: Source, counts: Counter[str], writer: ShardWriter, run: Run) -> CorpusRow:
     repeats = [m.repeat for phase in run.phases for m in phase.mixture if m.corpus == source.name]
     return CorpusRow(
         name=source.name,
@@ -244,88 +239,6 @@ def filters_of(run: Run, corpus: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(m.filter for m in mixtures)) or ("",)
 
 
-class _Writer:
-    """Appends documents to one corpus's token file."""
-
-    def __init__(self, folder: Path, tokenizer: Any, units: Units | None, code: str) -> None:
-        folder.mkdir()
-        self._folder, self._tokenizer, self._code, self._units = folder, tokenizer, code, units
-        self._dtype = token_dtype(len(tokenizer))
-        self._starts, self._keys, self._accepts = [0], list[int](), list[int]()
-        self._tokens = (folder / "tokens.bin").open("wb")
-        self._word_starts = (folder / "word_starts.bin").open("wb") if units else None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._tokens.close()
-        if self._word_starts:
-            self._word_starts.close()
-
-    @property
-    def documents(self) -> int:
-        return len(self._keys)
-
-    @property
-    def tokens(self) -> int:
-        return self._starts[-1]
-
-    def add(self, batch: list[Kept]) -> None:
-        pieces, owners = [], []
-        for number, kept in enumerate(batch):
-            ranges = cut(kept.text, _PIECE_CHARS, self._code)
-            pieces += [kept.text[start:end] for start, end in ranges]
-            owners += [number] * len(ranges)
-        backend = self._tokenizer.backend_tokenizer
-        # The fast form makes no offsets; words are told by them.
-        encode = backend.encode_batch if self._word_starts else backend.encode_batch_fast
-        lengths = np.zeros(len(batch), dtype=np.int64)
-        encodings = encode(pieces, add_special_tokens=False)
-        for owner, text, encoding in zip(owners, pieces, encodings, strict=True):
-            ids = np.array(encoding.ids, dtype=np.uint32)
-            lengths[owner] += len(ids)
-            # Not ndarray.tofile: on a full disk it loses what it buffers, and says nothing.
-            self._tokens.write(narrowed(ids, self._dtype).tobytes())
-            if self._word_starts and self._units:
-                self._word_starts.write(word_begins(encoding.offsets, self._units(text)).tobytes())
-        for length, kept in zip(lengths.tolist(), batch, strict=True):
-            if length:  # a text of characters that the tokenizer drops has no tokens
-                self._starts.append(self._starts[-1] + length)
-                self._keys.append(int.from_bytes(kept.digest[:8], "big"))
-                self._accepts.append(kept.accepted)
-
-    def finish(self, filters: tuple[str, ...]) -> None:
-        np.save(self._folder / "starts.npy", np.array(self._starts, dtype=np.int64))
-        np.save(self._folder / "keys.npy", np.array(self._keys, dtype=np.uint64))
-        np.save(self._folder / "accepts.npy", np.array(self._accepts, dtype=np.uint64))
-        self.__exit__()
-        about = {
-            "dtype": self._dtype.name,
-            "vocabulary_size": len(self._tokenizer),
-            "tokenizer": tokenizer_digest(self._tokenizer),
-            "filters": filters,
-            "words": self._word_starts is not None,
-            "digests": {path.name: digest(path) for path in sorted(self._folder.iterdir())},
-        }
-        (self._folder / "shard.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-
-
-def word_begins(offsets: Sequence[tuple[int, int]], ranges: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which pieces begin a word, (pieces,) bool. offsets: characters of each piece; ranges: of each word, ascending.
-
-    A piece belongs to the word that its last character stands in; white space alone, to the word behind it.
-    """
-    of_piece = np.array(offsets, dtype=np.int64).reshape(-1, 2)
-    starts, ends = np.array([(0, 0), *ranges], dtype=np.int64)[1:].reshape(-1, 2).T
-    last = np.maximum(of_piece[:, 1] - 1, of_piece[:, 0])
-    word = np.searchsorted(starts, last, side="right")
-    word += last >= np.concatenate([[0], ends])[word]
-    begins = np.ones(len(of_piece), dtype=np.bool_)
-    begins[1:] = word[1:] != word[:-1]
-    return begins
-
-
 def _units(run: Run, pack: Pack, texts: Iterator[str]) -> Units | None:
     """What a word is to whole-word masking; None where pieces are masked. texts: read for compounds alone."""
     if all(phase.unit == "piece" for phase in run.phases):
@@ -347,21 +260,6 @@ def _shown(texts: Iterator[str]) -> Iterator[str]:
             bar.update(number, f"{number:,} documents")
 
 
-def token_dtype(vocabulary: int) -> np.dtype[Any]:
-    return np.dtype(np.uint16 if vocabulary <= 2**16 else np.uint32)
-
-
-def narrowed(ids: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """ids as dtype; ValueError where one does not fit: numpy itself wraps silently (TRAPS T16)."""
-    if len(ids) and int(ids.max()) > np.iinfo(dtype).max:
-        raise ValueError(f"token id {int(ids.max())} does not fit {dtype.name}")
-    return ids.astype(dtype)
-
-
-def tokenizer_digest(tokenizer: Any) -> str:
-    return hashlib.blake2b(tokenizer.backend_tokenizer.to_str().encode(), digest_size=16).hexdigest()
-
-
 def opened(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
     """What prepare() left in `folder`; check: InputError where a file is no longer what was written."""
     if check:
@@ -371,45 +269,3 @@ def opened(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
     with (folder / "held_out.jsonl").open(encoding="utf-8") as lines:
         held_out = tuple(HeldOut(**json.loads(line)) for line in lines)
     return Prepared(tuple(open_shard(folder / c.name, tokenizer, check) for c in row.corpora), held_out, row)
-
-
-def open_shard(folder: Path, tokenizer: Any, check: bool = False) -> Shard:
-    """A shard as it was written; InputError where another tokenizer made it or, with `check`, where it is damaged."""
-    about = json.loads((folder / "shard.json").read_text(encoding="utf-8"))
-    if about["tokenizer"] != tokenizer_digest(tokenizer):
-        raise InputError(
-            f"shard {folder} was made with another tokenizer ({about['vocabulary_size']} pieces; the model has "
-            f"{len(tokenizer)}); remove the folder to make it anew"
-        )
-    if check:
-        check_digests(folder, about["digests"], f"shard {folder}", folder.parent)
-    starts = np.load(folder / "starts.npy")
-
-    def mapped(name: str, dtype: Any) -> np.ndarray:
-        if not starts[-1]:
-            return np.empty(0, dtype=dtype)
-        # A plain view: each slice of a memmap object costs as much as masking a short document.
-        return np.memmap(folder / name, dtype=dtype, mode="r", shape=(int(starts[-1]),)).view(np.ndarray)
-
-    return Shard(
-        folder.name,
-        mapped("tokens.bin", np.dtype(about["dtype"])),
-        starts,
-        np.load(folder / "keys.npy"),
-        np.load(folder / "accepts.npy"),
-        mapped("word_starts.bin", np.bool_) if about["words"] else None,
-        tuple(about["filters"]),
-    )
-
-
-def mixture_of(shards: tuple[Shard, ...], mixture: tuple[Mixture, ...]) -> tuple[tuple[Shard, Mixture], ...]:
-    """Each shard of a phase with its entry; all shards, once a pass, where the phase lists none."""
-    if not mixture:
-        return tuple((shard, Mixture(corpus=shard.name)) for shard in shards)
-    by_name = {shard.name: shard for shard in shards}
-    missing = [m.corpus for m in mixture if m.corpus not in by_name]
-    if missing:
-        raise InputError(
-            f"mixture: no corpus {', '.join(missing)} in this run (it reads: {', '.join(sorted(by_name))})"
-        )
-    return tuple((by_name[m.corpus], m) for m in mixture)

@@ -21,12 +21,12 @@ from medlingua.recipes import checkpoint
 from medlingua.recipes.batches import Batch, Place, Stream, batches, frame_of
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.corpus import Shard
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.objective import Distilled, MaskedLM, masker
 from medlingua.recipes.ranks import ALONE, Ranks
 from medlingua.recipes.replaced_tokens import Beside, ReplacedTokens
 from medlingua.recipes.settings import Phase, Run, Train
+from medlingua.recipes.shards import Shard
 from medlingua.recipes.term_stream import Concept, Kin, TermStream
 from medlingua.recipes.terms import Terms
 from medlingua.reports.read import append_row

@@ -49,6 +49,7 @@ class Data(Settings):
     held_out_documents: int = Field(default=150, ge=1)  # at most, shared evenly by the corpora
     overlap_words: int = Field(default=13, ge=4)  # n of the n-gram check against the tasks' test documents
     synthetic_documents: int = Field(default=1500, ge=1)  # of the embedded default
+    prepared: str | None = None  # folder of `adapt prepare`, whose tokens are read instead of corpora
 
 
 class Adapt(Settings):

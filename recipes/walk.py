@@ -20,7 +20,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.recipes import convert, held_out, machine
+from medlingua.recipes import convert, held_out, machine, parts
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import say
 from medlingua.recipes.corpus import Prepared, opened, prepare
@@ -63,9 +63,10 @@ def adapt(run: Run, folder: Path, watch: Watch | None = None, ranks: Ranks = ALO
     if rows_alone != sorted(rows_alone, reverse=True):
         raise InputError("phases: those with parameters = 'rows' come first; after others the old rows still move")
     check_trackers(run.train.trackers)
+    parts.check(run)
     machine.keep_pages()
     pack = load_pack(run.lang)
-    selection = select(run, pack)
+    selection = Selection((), ()) if run.data.prepared else select(run, pack)
     at_hand = find(
         pack, Path(run.data.root) if run.data.root else None, run.eval.tasks, run.allow, run.eval.warm_start
     )
@@ -119,9 +120,12 @@ def _walk(
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_trained_head(run, base_name, folder))
     encoder = starting_encoder(run, base_name, pack, selection, at_hand, folder)
-    prepared = prepare(
-        run, pack, selection, encoder.tokenizer, folder / "shards", at_hand.tested, at_hand.unchecked, say
-    )
+    if run.data.prepared:
+        prepared = parts.gathered(run, encoder.tokenizer, at_hand.tested)
+    else:
+        prepared = prepare(
+            run, pack, selection, encoder.tokenizer, folder / "shards", at_hand.tested, at_hand.unchecked, say
+        )
     write(folder / "corpora.json", prepared.row)
     say(_told(prepared))
     kept = passages((h.text for h in prepared.held_out), pack.spacy)
@@ -181,7 +185,10 @@ def _train_along(
     if run.adapt.head == "fresh" and run.adapt.head_tokens:
         base_name = str(_head_model(folder))
     encoder = starting_encoder(run, base_name, pack, selection, at_hand, folder)
-    prepared = opened(folder / "shards", encoder.tokenizer)
+    if run.data.prepared:
+        prepared = parts.gathered(run, encoder.tokenizer, at_hand.tested, check=False)
+    else:
+        prepared = opened(folder / "shards", encoder.tokenizer)
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     kin = related(run, learnt, hierarchy)
@@ -291,8 +298,8 @@ def _told(prepared: Prepared) -> str:
         "overlapping with a task's test documents": sum(r.overlapping for r in rows),
         "filtered": sum(r.filtered for r in rows),
     }
-    parts = ", ".join(f"{n:,} {what}" for what, n in left.items() if n) or "none"
-    return f"text: {documents:,} documents, {tokens:,} tokens; {len(prepared.held_out)} held out; left out: {parts}"
+    dropped = ", ".join(f"{n:,} {what}" for what, n in left.items() if n) or "none"
+    return f"text: {documents:,} documents, {tokens:,} tokens; {len(prepared.held_out)} held out; left out: {dropped}"
 
 
 def _measure_before(

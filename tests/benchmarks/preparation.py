@@ -73,9 +73,10 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
     from medlingua.languages.documents import read_documents
     from medlingua.languages.pack import load_pack
     from medlingua.recipes.batches import Place, Stream, batches, frame_of
-    from medlingua.recipes.corpus import Cleaner, _Writer, filters_of, open_shard
+    from medlingua.recipes.corpus import Cleaner, filters_of
     from medlingua.recipes.objective import masker
     from medlingua.recipes.settings import Phase, resolve
+    from medlingua.recipes.shards import ShardWriter, open_shard
     from medlingua.recipes.sources import select
 
     encoder = load(model)
@@ -97,7 +98,7 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
             clock(name, began)
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            with _Writer(Path(folder) / "shard", tokenizer, None, "en") as writer:
+            with ShardWriter(Path(folder) / "shard", tokenizer, None, "en") as writer:
                 batch, size = [], 0
                 for one in kept:
                     batch.append(one)

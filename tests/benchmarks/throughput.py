@@ -35,11 +35,11 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
     from accelerate import Accelerator
     from medlingua.adapters.encoder import load
     from medlingua.recipes.batches import Place, Stream, batches, frame_of
-    from medlingua.recipes.corpus import Shard
     from medlingua.recipes.loop import build_optimizer, step
     from medlingua.recipes.machine import keep_pages
     from medlingua.recipes.objective import MaskedLM, masker
     from medlingua.recipes.settings import Phase, Train
+    from medlingua.recipes.shards import Shard
 
     keep_pages()
     encoder = load(model_folder)

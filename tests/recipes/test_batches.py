@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
 from medlingua.recipes.batches import Chunk, Frame, Place, Stream, batches, cut_points, frame_of, stretch_of
-from medlingua.recipes.corpus import Shard
 from medlingua.recipes.objective import Masker, masker
 from medlingua.recipes.settings import Mixture, Phase
+from medlingua.recipes.shards import Shard
 
 VOCABULARY, FIRST, LAST, MASK, END = 1_000, 2, 3, 4, 10
 SPECIAL = np.arange(VOCABULARY) < 5

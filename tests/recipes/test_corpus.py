@@ -13,11 +13,12 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
 from medlingua.languages.words import nfc, words
-from medlingua.recipes.corpus import Prepared, narrowed, open_shard, prepare, token_dtype
+from medlingua.recipes.corpus import Prepared, prepare
 from medlingua.recipes.fetch import download
 from medlingua.recipes.filters import compile_filter
 from medlingua.recipes.overlap import OverlapCheck
 from medlingua.recipes.settings import Run
+from medlingua.recipes.shards import narrowed, open_shard, token_dtype
 from medlingua.recipes.sources import select
 
 from .conftest import cases, new_tokenizer, write_jsonl

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from medlingua.languages.compounds import Compounds, in_parts
 from medlingua.languages.errors import InputError
 from medlingua.languages.words import words as words_of
-from medlingua.recipes.corpus import word_begins
 from medlingua.recipes.objective import Masker
 from medlingua.recipes.settings import Run
+from medlingua.recipes.shards import word_begins
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
