@@ -46,6 +46,15 @@ def test_ranks_wins_and_means_are_those_of_a_count() -> None:
     assert b.wins == pytest.approx(((0 + 1 + 0 + 1) / 4 + 1 + 0 + 0.5) / 4)
 
 
+@pytest.mark.parametrize(("longer", "is_it"), [(5, False), (6, True)])
+def test_a_task_is_long_where_a_fifth_of_its_documents_are(longer: int, is_it: bool) -> None:
+    """Clinical cases of 330 words in the median are cut by a short model where it matters: a third of them."""
+    words = [350] * (30 - longer) + [400] * longer
+    scores = [score(m, t, v) for m, v in (("a", 0.5), ("b", 0.6)) for t in ("x", "y")]
+    best, _ = overall(*keyed(scores, {"x": SHORT, "y": words}))
+    assert (best.long is not None) == is_it
+
+
 def test_a_task_under_two_protocols_makes_no_ranking() -> None:
     scores = [score(m, t, 0.5, protocol=p) for m in "ab" for t, p in (("x", "one/1"), ("x", "two/1"), ("y", "one/1"))]
     assert overall(*keyed(scores, {"x": SHORT, "y": LONG})) == []
