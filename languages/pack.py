@@ -235,7 +235,9 @@ def read_toml(file: Path) -> dict[str, Any]:
     """A TOML file as a dictionary; InputError with the line where it is not TOML."""
     try:
         return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise InputError(f"{file}: TOML nested too deeply; correct it") from error
+    except ValueError as error:  # of TOML, of UTF-8, and of a number of thousands of digits
         raise InputError(f"{file}: not valid TOML: {error}; correct that line") from error
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from medlingua.adapters.encoder import Permission
 from medlingua.languages.annotations import Span
+from medlingua.languages.documents import parsed_json, read_text
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
 from medlingua.languages.tasks import Task
@@ -44,7 +45,7 @@ def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
         raise InputError(f"predictions {path}: no such file")
     texts = {example.id: example.document.text for example in task.test}
     found: dict[str, tuple[Span, ...]] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         where = f"{path}, line {number}"
         if not line.strip():
             continue
@@ -80,8 +81,8 @@ def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
 
 def _record(line: str, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except ValueError:
+        record = parsed_json(line, where)
+    except json.JSONDecodeError:
         record = None
     if not isinstance(record, dict):
         raise InputError(f'{where}: not {{"id": ..., "predicted": [...]}}', text=line[:200])
@@ -92,7 +93,7 @@ def _span(item: Any, text: str, where: str) -> Span:
     try:
         fragments = tuple((int(start), int(end)) for start, end in item["fragments"])
         span = Span(fragments, str(item["label"]))
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, OverflowError) as error:  # the last of Infinity
         raise InputError(
             f'{where}: not {{"fragments": [[start, end], ...], "label": ...}}: {json.dumps(item)[:80]}'
         ) from error

@@ -17,6 +17,7 @@ from typing import Any
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Example, Span
+from medlingua.languages.documents import parsed_json, read_text
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.tasks import Task
@@ -149,9 +150,9 @@ def read_answers(path: Path, task: Task, spacy: str) -> Answered:
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, Any]]]:
     if not path.is_file():
         raise InputError(f"answers {path}: no such file")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         try:
-            record = json.loads(line)
+            record = parsed_json(line, f"{path}, line {number}")
             yield number, (str(record["id"]), record["answer"])
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f'{path}, line {number}: not {{"id": ..., "answer": ...}}', text=line[:200]) from error
@@ -164,7 +165,7 @@ def _spans(answer: Any, text: str, start: int, end: int, labels: Sequence[str]) 
         fenced = _FENCE.match(answer)
         try:
             answer = json.loads(fenced[1] if fenced else answer)
-        except ValueError:
+        except (ValueError, RecursionError):
             return set(), "wrong"
     if not isinstance(answer, list):
         return set(), "wrong"

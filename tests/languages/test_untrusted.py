@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from medlingua.languages import documents
+from medlingua.languages import documents, parquet
 from medlingua.languages.annotations import read_brat, read_conll, read_json, read_table
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
@@ -118,16 +118,83 @@ def test_a_document_above_the_limit_is_refused_before_it_fills_the_memory(
 
 
 def test_a_zstd_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
-    """One read of a compressed chunk gives no more than a bounded number of bytes."""
+    """One read of a compressed chunk gives a bounded number of bytes, and all reads no more than text would."""
     file = tmp_path / "bomb.txt.zst"
     file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b"a" * 2**29))
     stream = documents._Zstd(file)
-    largest = 0
-    for _ in range(40):
-        stream.readinto(bytearray(1))
-        largest = max(largest, len(stream._ready))
-        stream._ready = b""
-    assert largest <= 2**27
+    pieces = []
+
+    def unpack() -> None:
+        while stream.readinto(bytearray(1)):
+            pieces.append(len(stream._ready))
+            stream._ready = b""
+
+    with pytest.raises(InputError, match=r"bomb\.txt\.zst: unpacks to 1,000 times its size"):
+        unpack()
+    assert pieces
+    assert max(pieces) <= 2**27
+
+
+def test_a_zstd_file_of_short_lines_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line is small, so only the whole tells."""
+    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    file = tmp_path / "lines.jsonl.zst"
+    file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b'{"text": "a"}\n' * 1_000_000))
+    with pytest.raises(InputError, match=r"lines\.jsonl\.zst: unpacks to 1,000 times its size"):
+        list(read_documents(file, source="s"))
+
+
+def shared_text(folder: Path, size: int, rows: int = 2_000) -> Path:
+    """A small parquet file whose rows all hold one text, written once."""
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["a" * size]))
+    file = folder / "bomb.parquet"
+    pq.write_table(pa.table({"text": column}), file, compression="zstd")
+    return file
+
+
+def test_a_parquet_text_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    with pytest.raises(InputError, match=r"bomb\.parquet, after row 0: more than 1,000,000 bytes"):
+        list(read_documents(shared_text(tmp_path, 1_000_001), source="s"))
+
+
+def test_a_text_that_parquet_rows_share_is_unpacked_row_by_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "LARGEST", 2_000_000)
+    found = read_documents(shared_text(tmp_path, 1_000_000), source="s")
+    before = pa.total_allocated_bytes()
+    assert [len(next(found).text) for _ in range(3)] == [1_000_000] * 3
+    assert pa.total_allocated_bytes() - before < 30_000_000  # all rows of a batch take a thousand times the text
+
+
+def test_a_parquet_row_group_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "LARGEST_GROUP", 10_000)
+    (tmp_path / "good.parquet").write_bytes(parquet_bytes())
+    assert len(list(read_documents(tmp_path / "good.parquet", source="s"))) == 2
+    pq.write_table(pa.table({"text": ["Le patient tousse. " * 1_000]}), tmp_path / "bomb.parquet")
+    with pytest.raises(InputError, match=r"bomb\.parquet: row group 1 has [\d,]+ bytes unpacked, more than 10,000"):
+        list(read_documents(tmp_path / "bomb.parquet", source="s"))
+
+
+def test_more_parquet_rows_than_bytes_can_tell_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "_ROWS_A_BYTE", 10)
+    pq.write_table(pa.table({"text": ["a"] * 200_000}), tmp_path / "bomb.parquet")
+    with pytest.raises(InputError, match=r"bomb\.parquet: 200,000 rows in [\d,]+ bytes"):
+        list(read_documents(tmp_path / "bomb.parquet", source="s"))
+
+
+def test_nested_columns_of_parquet_are_not_unpacked(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["Fièvre."], "n": [3], "nested": [[1, 2]]}), tmp_path / "a.parquet")
+    (document,) = read_documents(tmp_path / "a.parquet", source="s")
+    assert (document.text, dict(document.meta)) == ("Fièvre.", {"n": 3})
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5_000])
+def test_toml_nested_without_end_or_with_endless_numbers_is_refused(value: str, tmp_path: Path) -> None:
+    (tmp_path / "pack.toml").write_text(f"code = {value}\n")
+    with pytest.raises(InputError, match=r"pack\.toml: .*TOML"):
+        load_pack(tmp_path / "pack.toml")
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar.gz"])

@@ -78,6 +78,21 @@ def test_a_prediction_file_with_other_ids_or_offsets_is_refused(records: Any, to
     assert "p.jsonl" in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b'{"id": "t0", "predicted": "\xff"}', "p.jsonl: not UTF-8 at byte 27"),
+        (b"[" * 100_000, "p.jsonl, line 1: JSON nested too deeply"),
+        (b'{"id": "t0", "predicted": [{"fragments": [[0, Infinity]], "label": "DISO"}]}', 'not {"fragments"'),
+    ],
+    ids=["bytes", "nested", "infinite"],
+)
+def test_a_prediction_file_of_anything_is_one_line(raw: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_bytes(raw)
+    with pytest.raises(InputError, match=re.escape(told)):
+        read_predictions(tmp_path / "p.jsonl", toy())
+
+
 def test_a_label_that_the_task_lacks_is_counted_said_and_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

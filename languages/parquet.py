@@ -1,0 +1,79 @@
+"""Rows of a parquet file from anybody: measured before they are unpacked, or refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from . import documents
+from .documents import missing_column, too_large
+from .errors import InputError
+
+LARGEST_GROUP = 2**31  # bytes of one row group, unpacked: what is larger is taken for a bomb
+_ROWS_A_BYTE = 1_000  # of a file: more are one row, written down once
+_READ, _GIVEN = 1_024, 64  # rows that are read, and made Python's, at once
+
+
+def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows with their numbers, from 1. Nested columns, of which a document takes none, are not unpacked.
+
+    Memory is that of 1,024 rows. A value that many rows share stays one until it is measured: a dictionary of one
+    long text makes a bomb of a small file. InputError for a file that is damaged, lacks the column, says that a row
+    group has more than LARGEST_GROUP bytes, or holds a text above `documents.LARGEST`.
+    """
+    number = 0
+    try:
+        schema = pq.read_schema(file)
+        if text_field not in schema.names:
+            raise missing_column(text_field, schema.names, file)
+        columns = [field.name for field in schema if not pa.types.is_nested(field.type) or field.name == text_field]
+        texts = [field.name for field in schema if _is_text(field.type)]
+        with pq.ParquetFile(file, read_dictionary=texts) as table:
+            _check(table.metadata, file)
+            for batch in table.iter_batches(batch_size=_READ, columns=columns):
+                for row in _rows(batch, f"{file}, after row {number}"):
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{file}: truncated or damaged parquet file ({str(error).splitlines()[0]}); {number} documents "
+            f"came before; copy or download it again"
+        ) from error
+
+
+def _check(metadata: pq.FileMetaData, file: Path) -> None:
+    """InputError for a file that says it unpacks to more than a corpus would."""
+    size = file.stat().st_size
+    if metadata.num_rows > _ROWS_A_BYTE * size:
+        raise InputError(f"{file}: {metadata.num_rows:,} rows in {size:,} bytes: a bomb, and no corpus")
+    for group in range(metadata.num_row_groups):
+        unpacked = metadata.row_group(group).total_byte_size
+        if unpacked > LARGEST_GROUP:
+            raise InputError(
+                f"{file}: row group {group + 1} has {unpacked:,} bytes unpacked, more than {LARGEST_GROUP:,}; write "
+                "the file anew with smaller row groups"
+            )
+
+
+def _rows(batch: pa.RecordBatch, place: str) -> Iterator[dict[str, Any]]:
+    """Rows of a batch, one at a time where a value is large."""
+    longest = max((_longest(column) for column in batch.columns), default=0)
+    if longest > documents.LARGEST:
+        raise too_large(place)
+    given = _GIVEN if longest * _GIVEN <= documents.LARGEST else 1
+    for start in range(0, batch.num_rows, given):
+        for row in batch.slice(start, given).to_pylist():
+            yield {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in row.items()}
+
+
+def _longest(column: pa.Array) -> int:
+    """Bytes of a column's longest text; 0 where it holds none."""
+    values = column.dictionary if pa.types.is_dictionary(column.type) else column
+    return (pc.max(pc.binary_length(values)).as_py() or 0) if _is_text(values.type) else 0
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
