@@ -8,16 +8,15 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from medlingua.adapters.architecture import Architecture, architecture_of, usable_length
 from medlingua.adapters.attention import NAME, register
 from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.languages.errors import InputError
+from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
-from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 
-Permission = Literal["non-commercial", "pickle", "remote-code"]
+Permission = Literal["non-commercial", "pickle", "remote-code", "regex"]
 # transformers draws bars of its own and warns of what is an error or a decision here.
 transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
@@ -67,8 +66,8 @@ def load(
 ) -> Encoder:
     """An encoder from a folder or a hub id, ready for packed training: fp32 weights, no dropout.
 
-    head: "fresh" starts a new masked-LM head (seeded) where the checkpoint has none. allow: "pickle" and
-    "remote-code" are refused unless named. InputError for whatever cannot be loaded whole: weights that are
+    head: "fresh" starts a new masked-LM head (seeded) where the checkpoint has none. allow: "pickle", "remote-code"
+    and "regex" are refused unless named. InputError for whatever cannot be loaded whole: weights that are
     missing or unexpected are listed, nothing is drawn at random unasked (TRAPS C13).
     """
     register()
@@ -97,8 +96,11 @@ def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission])
     A tokenizer.json keeps both from its last call, and whoever asks the pipeline itself gets them: texts cut at the
     128 tokens of a sentence encoder, rows filled with padding. Who cuts a text decides its length, and says so.
     """
-    tokenizer: PreTrainedTokenizerFast = _read(base, AutoTokenizer, revision, frozenset(allow))
+    allowed = frozenset(allow)
+    tokenizer: PreTrainedTokenizerFast = _read(base, AutoTokenizer, revision, allowed)
     if getattr(tokenizer, "is_fast", False):
+        if "regex" not in allowed:
+            check_expressions(tokenizer.backend_tokenizer, base)
         _uncut(tokenizer)
     return tokenizer
 
@@ -159,14 +161,7 @@ def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str])
     remote = "remote-code" in allowed
     try:
         return reader.from_pretrained(base, revision=revision, trust_remote_code=remote)
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        HfHubHTTPError,
-        OfflineModeIsEnabled,
-        LocalEntryNotFoundError,
-    ) as error:
+    except Exception as error:  # a folder from anybody makes the libraries raise whatever there is
         raise _unreadable(base, error) from error
 
 
@@ -240,7 +235,7 @@ def _load_weights(
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # listed below, with what else does not fit
         )
-    except (OSError, ValueError, RuntimeError, SafetensorError, HfHubHTTPError) as error:
+    except Exception as error:  # as in _read: of sizes, types and headers that lie
         raise InputError(f"weights of {base} cannot be loaded: {_first_line(error)}") from error
     prefix = model.base_model_prefix + "."
 
@@ -297,7 +292,12 @@ def _check_tokenizer(encoder: Encoder, base: str) -> None:
 def _read_lineage(base: str) -> Lineage:
     path = Path(base) / "lineage.json"
     if path.exists():
-        return Lineage.model_validate_json(path.read_text(encoding="utf-8"))
+        try:
+            return Lineage.model_validate_json(path.read_bytes())
+        except ValueError as error:
+            raise InputError(
+                f"{path}: not what a run wrote ({_first_line(error)}); restore it, or take it out"
+            ) from error
     return Lineage(base=base, base_licence=_card_licence(Path(base)))
 
 

@@ -6,7 +6,7 @@ measured.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 import pandas as pd
 from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
+from medlingua.languages.expressions import check_expressions
 from medlingua.languages.terms import Term
 from medlingua.languages.words import nfc, words
 from tokenizers import Tokenizer
@@ -33,8 +34,9 @@ _SIGNS = [
 ]  # fmt: skip
 
 
-def read_tokenizer(path: str | Path) -> Tokenizer:
-    """The tokenizer of a model folder, or a tokenizer.json. InputError where there is none."""
+def read_tokenizer(path: str | Path, allow: Collection[str] = ()) -> Tokenizer:
+    """The tokenizer of a model folder, or a tokenizer.json. InputError where there is none, and for expressions that
+    may never end unless "regex" is allowed."""
     file = Path(path)
     file = file / "tokenizer.json" if file.is_dir() else file
     if not file.is_file():
@@ -43,6 +45,8 @@ def read_tokenizer(path: str | Path) -> Tokenizer:
         read = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions
         raise InputError(f"{file}: not a tokenizer: {str(error)[:200]}") from error
+    if "regex" not in allow:
+        check_expressions(read, str(file))
     read.no_truncation()  # a file keeps the cutting and filling of its last call: neither is the language's
     read.no_padding()
     return read

@@ -24,7 +24,7 @@ _Lang = Annotated[str | None, typer.Option("--lang", help="fr, es, de, en, or th
 _Data = Annotated[str | None, typer.Option("--data", help="Data root: where the pack's corpora and tasks lie.")]
 _Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="non-commercial, pickle, remote-code: refused unless named."),
+    typer.Option("--allow", help="non-commercial, pickle, remote-code, regex: refused unless named."),
 ]
 _Sets = Annotated[list[str] | None, typer.Option("--set", help="Any setting: KEY=VALUE, e.g. train.lr=3e-4.")]
 _Out = Annotated[Path | None, typer.Option("--out", help="The run's folder. Default: runs/<id>.")]
@@ -229,13 +229,15 @@ def vocabulary(
     lang: _Lang = None,
     data: _Data = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for the tables as CSV.")] = None,
+    allow: _Allow = None,
 ) -> None:
     """What tokenizers do to a language: pieces a word, broken terms, what is lost."""
     if lang is None:
         raise InputError("--lang is needed: the language whose words are counted")
+    from medlingua.recipes.settings import permissions
     from medlingua.recipes.vocabulary_study import study
 
-    print(study(tuple(tokenizers), lang, Path(data) if data else None, out))
+    print(study(tuple(tokenizers), lang, Path(data) if data else None, out, permissions(allow or [])))
 
 
 @app.command()

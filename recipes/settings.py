@@ -156,7 +156,7 @@ class Run(Settings):
     base: str = ""  # "scratch" needs none
     revision: str | None = None
     preset: str | None = None
-    allow: tuple[Literal["non-commercial", "pickle", "remote-code"], ...] = ()
+    allow: tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...] = ()
     data: Data = Data()
     adapt: Adapt = Adapt()
     objective: Objective = Objective()
@@ -245,7 +245,7 @@ def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
     return _validated(whole).eval
 
 
-def permissions(named: list[str]) -> tuple[Literal["non-commercial", "pickle", "remote-code"], ...]:
+def permissions(named: list[str]) -> tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...]:
     """--allow of a command that has no Run of its own, checked like a run's."""
     return _validated({"strategy": "continue", "lang": "-", "base": "-", "allow": named}).allow
 

@@ -52,7 +52,7 @@ def starting_encoder(run: Run, base: str, pack: Pack, selection: Selection, at_h
     """
     kept = folder / "start"
     if kept.exists():
-        return encoders.load(str(kept))
+        return encoders.load(str(kept), allow=run.allow)
     head: Literal["keep", "fresh"] = "keep" if run.adapt.head_tokens else run.adapt.head
     encoder = None
     if base:

@@ -22,10 +22,12 @@ _LISTED = 15
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def study(folders: tuple[str, ...], lang: str, root: Path | None, out: Path | None) -> str:
+def study(
+    folders: tuple[str, ...], lang: str, root: Path | None, out: Path | None, allow: tuple[str, ...] = ()
+) -> str:
     """All tables as text; as CSV files too, with `out`. Without a data root, on synthetic cases, and says so."""
     pack = load_pack(lang)
-    tokenizers = {name: vocabulary.read_tokenizer(folder) for name, folder in by_name(folders).items()}
+    tokenizers = {name: vocabulary.read_tokenizer(folder, allow) for name, folder in by_name(folders).items()}
     if root is not None and not root.is_dir():
         raise InputError(f"--data {root}: no such folder")
     tables = dict(_tables(tokenizers, pack, root))

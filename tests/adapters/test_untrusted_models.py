@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from medlingua.adapters.encoder import load
 from medlingua.languages.errors import InputError
+from medlingua.languages.expressions import KNOWN
+from medlingua.languages.vocabulary import read_tokenizer
 
 from ..recipes.conftest import write_base
 
@@ -44,6 +46,76 @@ def configured(**changes: Any) -> Callable[[Path], None]:
         file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
     return write
+
+
+def split_by(expression: str) -> Callable[[Path], None]:
+    """The tokenizer cuts text by an expression before anything else."""
+
+    def write(folder: Path) -> None:
+        file = folder / "tokenizer.json"
+        made = json.loads(file.read_text(encoding="utf-8"))
+        split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
+        made["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, made["pre_tokenizer"]]}
+        file.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+
+    return write
+
+
+def replaced_by(expression: str, part: str) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        file = folder / "tokenizer.json"
+        made = json.loads(file.read_text(encoding="utf-8"))
+        made[part] = {"type": "Replace", "pattern": {"Regex": expression}, "content": " "}
+        file.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [split_by(r"(a+)+$"), replaced_by(r"(a|aa)+$", "normalizer"), replaced_by(r"(a*)*b", "decoder")],
+    ids=["pre-tokenizer", "normalizer", "decoder"],
+)
+def test_an_expression_that_may_never_end_is_refused_unless_it_is_trusted(
+    harm: Callable[[Path], None], good: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(good, folder)
+    harm(folder)
+    for read in (load, read_tokenizer):
+        with pytest.raises(InputError, match=r"model.*may never end on some texts: '\(a.*--allow regex"):
+            read(str(folder))
+    assert load(str(folder), allow=("regex",)).length
+    assert read_tokenizer(folder, ("regex",)).get_vocab_size()
+
+
+@pytest.mark.parametrize("expression", sorted(KNOWN))
+def test_the_expressions_of_known_families_are_taken_and_end(expression: str, good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(good, folder)
+    split_by(expression)(folder)
+    read = read_tokenizer(folder)
+    for text in (
+        "a" * 20_000,
+        " " * 20_000,
+        "1" * 20_000,
+        "\r\n" * 10_000,
+        "'s" * 10_000,
+        "a1 " * 7_000,
+        "!" * 20_000,
+    ):
+        read.encode(text + "é")
+
+
+@pytest.mark.parametrize(
+    "raw", [b"{", b"[]", b'{"base": "\xff"}', b"[" * 100_000], ids=["cut", "list", "bytes", "nested"]
+)
+def test_a_lineage_of_anything_is_one_line(raw: bytes, good: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(good, folder)
+    (folder / "lineage.json").write_bytes(raw)
+    with pytest.raises(InputError, match=r"lineage\.json: not what a run wrote"):
+        load(str(folder))
 
 
 @pytest.mark.parametrize(
