@@ -81,7 +81,7 @@ def prepare(
     renamed when whole. part: of the documents, and its share of those held out. InputError for an empty corpus
     and for what the readers refuse.
     """
-    made = (folder / "corpora.json").exists()
+    made = folder.exists()
     if not made:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)

@@ -36,10 +36,10 @@ def tried(kind: str, scene: Scene, tries: int, folder: Path, rng: random.Random)
         with tempfile.TemporaryDirectory(dir=folder) as place:
             try:
                 hit.update(KINDS[kind](scene, Path(place), rng))
-            except AssertionError as error:
-                losses.append(str(error)[:300])
             except NotPossibleHere as error:
                 return {"kind": kind, "tries": 0, "losses": 0, "note": str(error)}
+            except Exception as error:
+                losses.append(f"{type(error).__name__}: {str(error)[:300]}")
     seconds = round(time.perf_counter() - began)
     return {
         "kind": kind, "tries": hit.total() + len(losses), "losses": len(losses), "hit": dict(sorted(hit.items())),

@@ -71,6 +71,22 @@ def test_a_checkpoint_that_says_another_place_is_damaged(tmp_path: Path) -> None
     assert "state does not match its digest" in damaged[0]
 
 
+@pytest.mark.parametrize("name", ["corpora.json", "held_out.jsonl", "notes/shard.json"])
+@pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
+def test_damaged_descriptions_of_the_text_are_named(
+    name: str, harm: str, finished: Path, command: list[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "cost.json").unlink()
+    damage(out / "shards" / name, harm, random.Random())
+    assert call(monkeypatch, [*command[1:], "--out", str(out)]) == 2
+    told = capsys.readouterr().err
+    assert f"{out / 'shards'}: {name} {'is gone' if harm == 'gone' else 'does not match its digest'}" in told
+    assert "remove the folder" in told
+
+
 def test_where_no_checkpoint_is_whole_the_run_stops_and_says_so(tmp_path: Path) -> None:
     for folder in three_checkpoints(tmp_path).glob("step-*"):
         damage(folder / "weights.safetensors", "flip", random.Random())
