@@ -18,6 +18,7 @@ adapt.vocabulary = { choices = ["keep", "extend"] }
 adapt.new_pieces = { low = 500, high = 8_000, log = true, when = { adapt.vocabulary = "extend" } }
 """
 
+import copy
 import inspect
 import json
 import re
@@ -207,14 +208,14 @@ class Sweep(Settings):
 
     def merged(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fixed settings with these values among them, nested as in a run's own file."""
-        merged = json.loads(json.dumps(self.settings))
+        merged = copy.deepcopy(self.settings)
         for name, value in values.items():
             *groups, key = name.split(".")
             inner = merged
             for group in groups:
                 inner = inner.setdefault(group, {})
             inner[key] = value
-        return merged  # type: ignore[no-any-return]
+        return merged
 
 
 def read_sweep(given: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Sweep:

@@ -1,11 +1,13 @@
 """The space of a sweep: what varies when, what a trial is made of, what can be no sweep."""
 
+import datetime
 import json
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import tomli_w
 from medlingua.languages.errors import InputError
 from medlingua.recipes.space import Sweep, read_sweep
 
@@ -23,6 +25,16 @@ SPACE: dict[str, Any] = {
 
 def made(**changes: Any) -> Sweep:
     return read_sweep({"trials": 4, "settings": FIXED, "space": SPACE, **changes}, {})
+
+
+def test_a_date_among_the_fixed_settings_is_refused(tmp_path: Path) -> None:
+    settings = {**FIXED, "train": {"lr": datetime.date(2026, 1, 1)}}
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        tomli_w.dumps({"trials": 4, "settings": settings, "space": {"train": {"seed": {"choices": [1]}}}})
+    )
+    with pytest.raises(InputError, match=r"train\.lr"):
+        read_sweep(file, {})
 
 
 def draws(sweep: Sweep, count: int = 60) -> list[dict[str, Any]]:
