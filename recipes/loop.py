@@ -40,7 +40,7 @@ Evaluate = Callable[[Encoder, Checkpoint], EvalRow | None]
 
 
 class Interrupted(Exception):
-    """SIGTERM or Ctrl-C: the state is saved, the same command goes on."""
+    """SIGTERM, SIGUSR1 or Ctrl-C: the state is saved, the same command goes on."""
 
 
 def check_trackers(names: tuple[str, ...]) -> None:
@@ -344,7 +344,7 @@ def _ahead(
 
 @contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
-    """Set by SIGTERM and Ctrl-C; a second Ctrl-C is not caught. Only the main thread may listen."""
+    """Set by SIGTERM, SIGUSR1 and Ctrl-C; a second Ctrl-C is not caught. Only the main thread may listen."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
@@ -355,7 +355,8 @@ def _stop_requests() -> Iterator[threading.Event]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         say("saving, then stopping (Ctrl-C again stops at once)")
 
-    before: dict[int, Any] = {s: signal.signal(s, ask) for s in (signal.SIGTERM, signal.SIGINT)}
+    asking = {signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGUSR1", signal.SIGTERM)}  # Windows has no SIGUSR1
+    before: dict[int, Any] = {s: signal.signal(s, ask) for s in asking}
     try:
         yield asked
     finally:
