@@ -77,9 +77,14 @@ def started(line: list[str], out: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
     )
-    limit = time.monotonic() + 120
+    until_training(process, out)
+    return process
+
+
+def until_training(process: subprocess.Popen[str], out: Path) -> None:
+    """Until a run has gone on from its third checkpoint."""
+    limit = time.monotonic() + 300
     while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
         time.sleep(0.002)
-    return process

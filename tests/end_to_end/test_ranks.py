@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -16,7 +15,7 @@ from medlingua.recipes.settings import read_run
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LongformerConfig, LongformerForMaskedLM
 
-from .conftest import ENVIRONMENT, give
+from .conftest import ENVIRONMENT, give, until_training
 
 BINARIES = Path(sys.executable).parent
 
@@ -47,15 +46,6 @@ def furthest(left: Path, right: Path) -> float:
     ours, theirs = (load_file(f / "model" / "model.safetensors") for f in (left, right))
     assert ours.keys() == theirs.keys()
     return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
-
-
-def until(process: subprocess.Popen[str], out: Path) -> None:
-    """Until the run has gone on from its third checkpoint."""
-    limit = time.monotonic() + 300
-    while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.02)
 
 
 def tokens_of(out: Path) -> list[int]:
@@ -115,7 +105,7 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
 def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:
     out = tmp_path / "two"
     process = by(2, line, out)
-    until(process, out)
+    until_training(process, out)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
@@ -138,7 +128,7 @@ def test_a_process_that_dies_stops_all_and_the_run_goes_on(
 ) -> None:
     out = tmp_path / "killed"
     process = by(2, line, out)
-    until(process, out)
+    until_training(process, out)
     workers = {w.environ()["RANK"]: w for w in psutil.Process(process.pid).children() if "RANK" in w.environ()}
     workers[str(victim)].kill()
     _, said = process.communicate(timeout=200)
