@@ -4,6 +4,7 @@ Tokenizers are read as their own pipeline (tokenizer.json), by `tokenizers` alon
 measured.
 """
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -32,6 +33,13 @@ _SIGNS = [
     ("10⁹/L", "109/L"), ("m²", "m2"), ("5 µg", "5 mg"), ("≤ 5", "≥ 5"), ("Na⁺", "Na"), ("37,5", "375"),
     ("0,5 mg", "05 mg"), ("½", "1⁄2"), ("TA", "ta"), ("SIDA", "sida"),
 ]  # fmt: skip
+
+_LOOKALIKES = {
+    "e-mail": re.compile(r"\w@\w|@\w+\.\w"),
+    "date": re.compile(r"(?<!\d)(?:\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}-\d{2}-\d{2})(?!\d)"),
+    "telephone": re.compile(r"(?<!\d)(?:\+\d{2}|0\d)(?:[ ./-]?\d{2,4}){3,}(?!\d)"),
+    "letters and digits": re.compile(r"[^\W\d_]{3,}\d{2,}"),
+}
 
 
 def read_tokenizer(path: str | Path, allow: Collection[str] = ()) -> Tokenizer:
@@ -253,6 +261,23 @@ def identifiers(tokenizer: Tokenizer) -> list[str]:
         if digits >= 4 and not year and not (text.startswith("<") and text.endswith(">")):
             found.append(text)
     return sorted(found)
+
+
+def lookalikes(tokenizer: Tokenizer) -> pd.DataFrame:
+    """Pieces that look like somebody's identifiers, one row each: kind, piece. A person has to judge them: a pressure
+    may look like a number, a gene like a name with digits."""
+    number = set(identifiers(tokenizer))
+    rows = []
+    for piece in tokenizer.get_vocab():
+        text = _plain(tokenizer, piece).strip()
+        if text[:1] + text[-1:] in ("<>", "[]"):
+            continue
+        kind = next((kind for kind, form in _LOOKALIKES.items() if form.search(text)), None)
+        if kind is None and text in number:
+            kind = "number"
+        if kind is not None:
+            rows.append((kind, text))
+    return pd.DataFrame(sorted(rows), columns=["kind", "piece"])
 
 
 def shown(tokenizer: Tokenizer, ids: Sequence[int]) -> str:

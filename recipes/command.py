@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from medlingua.languages.errors import InputError
+from medlingua.recipes.privacy_command import canaries, privacy
 
 app = typer.Typer(
     help="Adapt encoder language models to biomedical and clinical text in French, Spanish and German.",
@@ -319,6 +320,10 @@ def sweep(
     if best:
         for line in sweeps.best(made, study, out):
             print(line)
+
+
+app.command()(canaries)
+app.command()(privacy)
 
 
 @app.command()
