@@ -23,6 +23,7 @@ transformers.logging.disable_progress_bar()
 
 # Weights that a checkpoint may carry or lack without harm to masked-LM.
 _SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
+_MOST_LAYERS = 1_000
 _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 
@@ -76,6 +77,9 @@ def load(
         raise InputError(f"{base} is a file; give the model's folder")
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
+    layers = getattr(config, "num_hidden_layers", 0)
+    if layers > _MOST_LAYERS:  # they would be built one by one before a weight is looked at
+        raise InputError(f"model folder {base}: config.json says {layers:,} layers; no encoder has so many")
     _check_remote_code(base, config, allowed)
     _check_weight_files(base, allowed)
     torch.manual_seed(seed)

@@ -129,8 +129,9 @@ def test_a_lineage_of_anything_is_one_line(raw: bytes, good: Path, tmp_path: Pat
         configured(hidden_size=2 * 10**7),
         configured(max_position_embeddings=10**11),
         configured(num_hidden_layers=500),
+        configured(num_hidden_layers=10**9),
     ],
-    ids=["offset", "shape", "dtype", "length", "vocabulary", "width", "positions", "layers"],
+    ids=["offset", "shape", "dtype", "length", "vocabulary", "width", "positions", "layers", "a milliard layers"],
 )
 def test_a_model_that_lies_is_refused(harm: Callable[[Path], None], good: Path, tmp_path: Path) -> None:
     folder = tmp_path / "model"
