@@ -262,9 +262,11 @@ def test_offsets_that_do_not_match_stop_before_anything(
 ) -> None:
     given = [*data_root(tmp_path, "T1\tDISO 1 7\tFièvre\n"), "--out", str(tmp_path / "out")]
     said = failed(monkeypatch, capsys, base, corpus, given)
-    for told in ("task", "d0.ann", "1 7", "Fièvre"):
+    for told in ("task", "d0.ann", "1 7", "other words than the annotation says"):
         assert told in said
+    assert "Fièvre" not in said
     assert not (tmp_path / "out").exists()
+    assert "Fièvre" in failed(monkeypatch, capsys, base, corpus, [*given, "--show-text"])
 
 
 def test_a_restricted_corpus_is_left_out_and_told(
