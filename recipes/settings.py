@@ -57,8 +57,7 @@ class Adapt(Settings):
     new_pieces: int = Field(default=16_000, ge=1)  # size of a replaced vocabulary; pieces that extend adds
     piece_documents: int = Field(default=5, ge=1)  # documents of the corpus that an added piece must stand in
     priority: Literal["append", "insert"] = "append"  # of added pieces: behind the old ones, or before them
-    # How rows of new pieces start. None: "focus" where the vocabulary is replaced, which won the comparison of
-    # reports/notes/2026-11-22-vocabularies.md; else "mean".
+    # How rows of new pieces start. None: "focus" where the vocabulary is replaced (notes of 2026-11-22), else "mean".
     rows: Literal["mean", "overlap", "focus", "wechsel"] | None = None
     dictionary: str | None = None  # of "wechsel": a table with columns en, lang, translation; None: the pack's terms
     head: Literal["keep", "fresh"] = "keep"

@@ -104,7 +104,7 @@ def test_the_expressions_of_known_families_are_taken_and_end(expression: str, go
         "a1 " * 7_000,
         "!" * 20_000,
     ):
-        read.encode(text + "é")
+        assert read.encode(text + "é")
 
 
 @pytest.mark.parametrize(
