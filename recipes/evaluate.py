@@ -115,6 +115,8 @@ def score_models(
                     found = []
                     for number, part in enumerate(folds or [model]):
                         of = f"{what}, fold {number + 1} of {len(folds)}" if folds else what
+                        if states_of is not None:
+                            states_of.read(part, ("train", "dev", "test"), settings, autocast, of)
                         if number not in tuned:
                             tuned[number] = tuned_by_dev(encoder, part, before, settings, autocast, of, states_of)
                         with (
@@ -190,6 +192,9 @@ def score_dev(
         model.protocol = protocol_under(task, settings, first)
         autocast, what = _autocast(encoder, precision), f"{task.spec.name} on dev"
         states_of = KeptStates(encoder) if settings.body == "frozen" else None
+        if states_of is not None:
+            for part in parts:
+                states_of.read(part, ("train", "dev"), settings, autocast, what)
         tuned = [tuned_by_dev(encoder, part, before, settings, autocast, what, states_of) for part in parts]
         for seed in missing:
             found = []

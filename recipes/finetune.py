@@ -212,20 +212,20 @@ def fit(
     train = model.read("train")
     parameters = [*body, *model.head.parameters()]
     head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
-    groups = [
+    learnt = [
         {"params": body, "peak": settings.lr},
         {"params": list(model.head.parameters()), "peak": head_lr},
     ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=0.01, fused=True)
+    optimizer = torch.optim.AdamW([group for group in learnt if group["params"]], weight_decay=0.01, fused=True)
     rng = np.random.default_rng(seed)
-    steps_per_epoch = max(1, len(list(_groups(train, np.arange(len(train)), settings))))
+    steps_per_epoch = max(1, len(list(groups(train, np.arange(len(train)), settings))))
     epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
     steps = epochs * steps_per_epoch
     best: tuple[float, int, dict[str, Any], dict[str, Any]] | None = None
     done = 0
     for epoch in range(epochs):
         encoder.model.train(not frozen)
-        for group in _groups(train, rng.permutation(len(train)), settings):
+        for group in groups(train, rng.permutation(len(train)), settings):
             share = done / steps
             factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
             for options in optimizer.param_groups:
@@ -276,7 +276,7 @@ def _predict(
     order = np.argsort([e.document.size for e in examples], kind="stable")
     found: list[Any] = [None] * len(examples)
     place = 0
-    for group in _groups(examples, order, settings):
+    for group in groups(examples, order, settings):
         with autocast():
             states = states_of([e.document for e in group])
             predicted = model.predict(states, group)
@@ -286,7 +286,7 @@ def _predict(
     return found
 
 
-def _groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:
+def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:
     """Whole documents, within the batch's two bounds; one above batch_tokens makes a batch of its own."""
     group: list[Any] = []
     for index in order:

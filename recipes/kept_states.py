@@ -1,12 +1,15 @@
 """Hidden states under a frozen body: the same in every epoch and for every seed, so computed once."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
-from medlingua.recipes.finetune import Read, token_states
+from medlingua.recipes.console import progress
+from medlingua.recipes.finetune import Read, TaskModel, groups, token_states
+from medlingua.recipes.settings import Eval
 from torch import Tensor
 
 
@@ -27,6 +30,24 @@ class KeptStates:
             self._keep(new)
         found = [torch.from_numpy(self._read(document)) for document in documents]
         return torch.cat(found).view(self._dtype).to(self._encoder.device)
+
+    @torch.no_grad()
+    def read(
+        self, model: TaskModel, parts: Sequence[str], settings: Eval, autocast: Callable[[], Any], what: str
+    ) -> None:
+        """Keep the states of a task's parts, under a bar of its own: most of the work lies here, so that a first
+        epoch that did it would tell hours left where minutes are.
+        """
+        new = [e for part in parts for e in model.read(part) if id(e.document) not in self._places]
+        if not new:
+            return
+        done = 0
+        with progress(f"{what}, reading", len(new)) as bar:
+            for group in groups(new, np.argsort([e.document.size for e in new], kind="stable"), settings):
+                with autocast():
+                    self._keep([e.document for e in group])
+                done += len(group)
+                bar.update(done, f"{done:,} of {len(new):,} documents")
 
     def _keep(self, documents: Sequence[Read]) -> None:
         states = token_states(self._encoder, documents).detach().cpu()

@@ -267,6 +267,19 @@ def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) 
         assert torch.equal(kept([unseen]), token_states(encoder, [unseen]))
 
 
+def test_states_read_ahead_leave_nothing_to_compute(encoder: Encoder) -> None:
+    """What the time left of a frozen body's epochs stands on: no document of the parts is read again in them."""
+    model, kept = Ner(ner_task(), encoder, "fr"), KeptStates(encoder)
+    kept.read(model, ("train", "test"), Eval(), nullcontext, "tiny")
+    parts = {part: [e.document for e in model.read(part)] for part in ("train", "dev", "test")}
+    with torch.no_grad():
+        before = {part: token_states(encoder, documents) for part, documents in parts.items()}
+        for parameter in encoder.model.parameters():
+            parameter.zero_()
+        same = {part: torch.allclose(kept(parts[part]), before[part], atol=1e-6) for part in parts}
+    assert same == {"train": True, "dev": False, "test": True}
+
+
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_frozen_body_scores_the_same_with_kept_states(bf16: bool, encoder: Encoder) -> None:
     how = Eval(epochs=3, min_steps=0, head_lr=3e-3, body="frozen")
