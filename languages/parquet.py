@@ -1,5 +1,6 @@
 """Rows of a parquet file from anybody: measured before they are unpacked, or refused."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from . import documents
 from .documents import missing_column, too_large
 from .errors import InputError
 
+_TERMS = b"medlingua.terms"  # key of the schema's metadata
 LARGEST_GROUP = 2**31  # bytes of one row group, unpacked: what is larger is taken for a bomb
 _ROWS_A_BYTE = 1_000  # of a file: more are one row, written down once
 _READ, _GIVEN = 1_024, 64  # rows that are read, and made Python's, at once
@@ -42,6 +44,25 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
             f"{file}: truncated or damaged parquet file ({str(error).splitlines()[0]}); {number} documents "
             f"came before; copy or download it again"
         ) from error
+
+
+def write_table(table: pa.Table, file: Path, terms: dict[str, str | bool]) -> None:
+    """Write whole or not at all. `terms` go with the file under any name: what its text may be used for, and why."""
+    metadata = {**(table.schema.metadata or {}), _TERMS: json.dumps(terms).encode()}
+    partial = file.with_suffix(".partial")
+    pq.write_table(table.replace_schema_metadata(metadata), partial)
+    partial.rename(file)
+
+
+def terms_of(file: Path) -> dict[str, str | bool]:
+    """What `write_table` noted of the text's use; empty for a file of another hand. InputError if it is damaged."""
+    try:
+        noted = json.loads((pq.read_schema(file).metadata or {}).get(_TERMS, b"{}"))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{file}: damaged parquet file ({str(error).splitlines()[0]}); copy it again") from error
+    if not isinstance(noted, dict) or not all(isinstance(value, str | bool) for value in noted.values()):
+        raise InputError(f"{file}: the terms of use that its metadata hold are damaged; score the corpus again")
+    return noted
 
 
 def _check(metadata: pq.FileMetaData, file: Path) -> None:

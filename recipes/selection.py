@@ -34,7 +34,7 @@ from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.finetune import mean_of, read_whole, token_states
 from medlingua.recipes.settings import resolve
-from medlingua.recipes.sources import read, select
+from medlingua.recipes.sources import read, select, write_scored
 from medlingua.recipes.tasks import dictionary
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
@@ -121,9 +121,7 @@ def select_text(
         table = pd.DataFrame(
             [{"id": s.document.id, "text": s.document.text, **s.document.meta, **licence, **s.columns} for s in rows]
         )
-        whole = out / f"{source.name}_scored.parquet"  # the pack's own corpus keeps its name
-        table.to_parquet(whole.with_suffix(".partial"), index=False)
-        whole.with_suffix(".partial").rename(whole)
+        write_scored(table, source, out / f"{source.name}_scored.parquet")  # the pack's own corpus keeps its name
         tables[source.name] = table
     return _summary(tables, unit)
 

@@ -4,6 +4,7 @@ import glob
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import Document, read_documents
@@ -11,7 +12,12 @@ from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import Corpus, Pack
 from medlingua.recipes.settings import Run
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 CASE_WORDS = (60, 900)  # shortest and longest synthetic case of the embedded default
+
+_EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,7 @@ def select(run: Run, pack: Pack) -> Selection:
 
 def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
     """The documents of a source, streamed."""
-    if source.synthetic:
+    if source.path == _EMBEDDED:
         for case in generate_cases(pack, run.data.synthetic_documents, run.train.seed, CASE_WORDS):
             yield case.document
     elif source.path.startswith("hub:"):
@@ -83,7 +89,36 @@ def _own(path: str, text_field: str | None, taken: set[str]) -> Source:
     name = Path(path).name.split(".")[0].replace("*", "all") or "corpus"
     if name in taken:  # a/notes.txt and b/notes.txt
         name = next(f"{name}_{n}" for n in range(2, len(taken) + 3) if f"{name}_{n}" not in taken)
+    if Path(path).suffix == ".parquet" and Path(path).is_file():
+        from medlingua.languages.parquet import terms_of
+
+        if terms := terms_of(Path(path)):  # adapt select scored a corpus, which stays whose it was
+            return _scored(name, path, text_field, terms)
     return Source(name, path, text_field, "the lab's own", "given with --corpus")
+
+
+def write_scored(table: "DataFrame", source: Source, file: Path) -> None:
+    """A parquet file of a source's scored text, which says under what terms the source was read."""
+    import pyarrow as pa
+    from medlingua.languages.parquet import write_table
+
+    terms: dict[str, str | bool] = {
+        "licence": source.licence,
+        "licence_source": source.licence_source,
+        "non_commercial": source.non_commercial,
+        "synthetic": source.synthetic,
+    }
+    write_table(pa.Table.from_pandas(table, preserve_index=False), file, terms)
+
+
+def _scored(name: str, path: str, text_field: str | None, terms: dict[str, str | bool]) -> Source:
+    try:
+        return Source(
+            name, path, text_field, str(terms["licence"]), str(terms["licence_source"]),
+            bool(terms["non_commercial"]), bool(terms["synthetic"]),
+        )  # fmt: skip
+    except KeyError as error:
+        raise InputError(f"{path}: its terms of use lack {error}; score the corpus again") from error
 
 
 def _root(folder: str) -> Path:
@@ -94,7 +129,7 @@ def _root(folder: str) -> Path:
 
 
 def _embedded(pack: Pack) -> Source:
-    return Source(f"synthetic_{pack.code}", "embedded", None, "Apache-2.0", "written for medlingua", synthetic=True)
+    return Source(f"synthetic_{pack.code}", _EMBEDDED, None, "Apache-2.0", "written for medlingua", synthetic=True)
 
 
 def _under(root: Path, corpus: Corpus) -> Source:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
+from medlingua.languages.pack import load_pack
 from medlingua.recipes.selection import NearDuplicates, learn, scored
 from medlingua.recipes.tasks import dictionary
 
@@ -149,3 +151,38 @@ def test_paragraphs_are_scored_one_by_one(tmp_path: Path, monkeypatch: pytest.Mo
     table = pd.read_parquet(tmp_path / "scored" / "notes_scored.parquet")
     assert table["text"].tolist() == ["Un.", "Deux mots.", "Trois."]
     assert table["id"].is_unique
+
+
+def test_scored_text_stays_under_the_terms_of_its_corpus(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Under another file name too: given back with --corpus it is not the lab's own, nor real if it was synthetic."""
+    corpus = next(c for c in load_pack("en").corpora if c.non_commercial and c.path is not None)
+    folder = tmp_path / "root" / str(corpus.path)
+    folder.mkdir(parents=True)
+    for number, text in enumerate(cases(20, seed=1)):
+        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    for read in (["--data", str(tmp_path / "root"), "--allow", "non-commercial"], []):
+        assert call(monkeypatch, ["select", "--lang", "en", *read, "--out", str(tmp_path / "scored")]) == 0
+    scored = {path.name: path for path in (tmp_path / "scored").iterdir()}
+    assert set(scored) == {f"{corpus.name}_scored.parquet", "synthetic_en_scored.parquet"}
+    restricted, synthetic = tmp_path / "ours.parquet", tmp_path / "cases.parquet"
+    scored[f"{corpus.name}_scored.parquet"].rename(restricted)
+    scored["synthetic_en_scored.parquet"].rename(synthetic)
+
+    run = ["--strategy", "continue", "--lang", "en", "--base", str(base), "--out", str(tmp_path / "run")]
+    for path in (restricted, synthetic):
+        run += ["--corpus", str(path)]
+    for setting in ("train.tokens=0", "eval.tasks='none'", "train.precision='fp32'"):
+        run += ["--set", setting]
+    assert call(monkeypatch, run) == 0
+    rows = json.loads((tmp_path / "run" / "corpora.json").read_text(encoding="utf-8"))["corpora"]
+    found = {row["name"]: (row["licence"], row["non_commercial"], row["synthetic"]) for row in rows}
+    assert found == {"ours": (corpus.licence, True, False), "cases": ("Apache-2.0", False, True)}
+
+    for noted in (b"[]", b"{", b'{"licence": "MIT"}', b'{"licence": 1}'):
+        table = pq.read_table(restricted)
+        pq.write_table(table.replace_schema_metadata({b"medlingua.terms": noted}), tmp_path / "bad.parquet")
+        capsys.readouterr()
+        assert call(monkeypatch, [*run[:-1], "train.tokens=1", "--corpus", str(tmp_path / "bad.parquet")]) == 2
+        assert "bad.parquet" in capsys.readouterr().err
