@@ -3,15 +3,14 @@
 Nothing heavy is imported until a command runs: `adapt --help` answers at once.
 """
 
-import errno
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from medlingua.languages.errors import InputError
+from medlingua.recipes.exits import SHOW_TEXT, exits
 from medlingua.recipes.privacy_command import canaries, privacy
 
 app = typer.Typer(
@@ -38,7 +37,6 @@ _Corpus = Annotated[
 _TextField = Annotated[str | None, typer.Option("--text-field", help="Column of the text in --corpus files.")]
 _Base = Annotated[str | None, typer.Option("--base", help="Model to start from: a folder or a hub id.")]
 _Strategy = Annotated[str | None, typer.Option("--strategy", help="convert, continue or scratch.")]
-_SHOW_TEXT = "--show-text"  # of every command: taken out before they are read
 
 
 @app.callback(invoke_without_command=True)
@@ -55,7 +53,7 @@ def adapt(
     config: _Config = None,
     sets: _Sets = None,
     allow: _Allow = None,
-    show_text: Annotated[bool, typer.Option(_SHOW_TEXT, help="Errors show the words they are about.")] = False,
+    show_text: Annotated[bool, typer.Option(SHOW_TEXT, help="Errors show the words they are about.")] = False,
 ) -> None:
     """Adapt a model: read text, train, score before and after, and write a report.
 
@@ -381,67 +379,14 @@ def _resolved(
 
 
 def main() -> None:
-    """Entry point. Exit code 2 and one line for what a person can mend, 130 after a stop that was asked for."""
+    """Entry point; what its errors become is told in exits.py."""
     # Before torch is imported: threads that wait without spinning are no slower alone, and twice as fast on
     # cores that others use too (reports/notes/2026-11-21-speed-of-a-training-step.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
+    with exits():
         # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
-        if code := app([word for word in sys.argv[1:] if word != _SHOW_TEXT], standalone_mode=False):
+        if code := app([word for word in sys.argv[1:] if word != SHOW_TEXT], standalone_mode=False):
             sys.exit(code)
-    except InputError as error:
-        _fail(f"{error}{_text_of(error)}")
-    except typer.Abort:
-        _stopped()
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            _fail(
-                f"{error.filename or 'the folder'} cannot be written or read ({error.strerror}): give another --out"
-            )
-        if error.errno != errno.ENOSPC:
-            raise
-        _no_space(error.filename or "the run")
-    except Exception as error:
-        # click's usage errors and our request to stop, without importing either's module for --help
-        if hasattr(error, "format_message"):
-            _fail(error.format_message())
-        if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
-            _no_space("the run")
-        if type(error).__name__ == "RankLost":
-            print(f"adapt: {error}. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True)
-            os._exit(1)  # without the group's farewell, which would wait for the lost one
-        if type(error).__name__ != "Interrupted":
-            raise
-        if not _process():
-            print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
-        _stopped()
-
-
-def _text_of(error: InputError) -> str:
-    """The words of a document that an error is about, where they were asked for."""
-    if not error.text:
-        return ""
-    return f"\n{error.text}" if _SHOW_TEXT in sys.argv else f" ({_SHOW_TEXT} shows the text)"
-
-
-def _stopped() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would find Python half gone, and print where
-    sys.exit(130)
-
-
-def _no_space(where: str) -> None:
-    _fail(f"no space left on the device of {where}; free some and give the command again")
-
-
-def _fail(message: str) -> None:
-    print(f"adapt{_process()}: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def _process() -> str:
-    """Which of several processes this is, for a message; nothing for the first, or the only one."""
-    rank = os.environ.get("RANK", "0")
-    return "" if rank == "0" else f" (process {rank})"
 
 
 if __name__ == "__main__":  # torchrun -m medlingua.recipes.command
