@@ -172,17 +172,23 @@ def score_figure(comparisons: Sequence[Comparison]) -> str:
 def length_figure(tasks: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]) -> str:
     """One panel a task: the main metric of the shortest, middle and longest third of the test documents."""
 
+    models = dict.fromkeys(model for curves in tasks.values() for model in curves)
+    looks = dict(zip(models, cycle(_LINES), strict=False))
+
     def draw(figure: Figure) -> None:
         grid = figure.subplots(len(tasks), 1, squeeze=False)
+        drawn = {}
         for axes, (title, curves) in zip(grid[:, 0], tasks.items(), strict=True):
-            for (model, points), (color, line) in zip(curves.items(), cycle(_LINES), strict=False):
+            for model, points in curves.items():
                 words, values = zip(*points, strict=True)
-                axes.plot(words, values, line, color=color, markersize=5, linewidth=1.4, label=middle_cut(model))
+                color, line = looks[model]
+                (drawn[middle_cut(model)],) = axes.plot(words, values, line, color=color, markersize=5, linewidth=1.4)
             axes.set_title(title)
             axes.set_xlabel("median words of a third of the documents")
-            axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+        # Below the axes: lines cross every corner of them.
+        figure.legend([*drawn.values()], [*drawn], loc="outside lower left", ncols=3, frameon=False, labelcolor=INK)
 
-    return _svg(draw, 2.9 * len(tasks), "Scores by length of the documents")
+    return _svg(draw, 2.9 * len(tasks) + 0.4, "Scores by length of the documents")
 
 
 def cost_figure(points: Sequence[tuple[str, float, float]]) -> str:
