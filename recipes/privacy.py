@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,15 +24,17 @@ from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import parsed_json, read_text
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
-from medlingua.recipes.console import progress
+from medlingua.recipes.console import progress, say
 from medlingua.recipes.settings import Settings
 from medlingua.reports.intervals import estimate
+from medlingua.reports.page import write_report
+from medlingua.reports.privacy import CHANCE
 from medlingua.reports.read import write_whole
+from medlingua.reports.rows import ExposureRow, IdentifiersRow, PrivacyRow
 from pydantic import Field, ValidationError
 from torch import Tensor
 from torch.nn import functional
 
-CHANCE = 1 / math.log(2)  # bits of a number that was never seen
 _FRAMES = {
     "fr": "Numéro de dossier du patient : {}.",
     "es": "Número de historia clínica del paciente: {}.",
@@ -143,36 +146,66 @@ def nats(encoder: Encoder, frame: str, numbers: Sequence[str]) -> Tensor:
     return summed.index_add(0, torch.tensor(owners, device=losses.device), losses)
 
 
-def exposure_table(name: str, bits: dict[str, float], canaries: Canaries) -> pd.DataFrame:
-    """One row for planted and one for absent numbers: model, numbers, of (int), mean, low, high (95 %), most."""
+def exposure_rows(name: str, bits: dict[str, float], canaries: Canaries) -> list[ExposureRow]:
+    """One row for planted and one for absent numbers."""
     rows = []
-    for kind, numbers in (("planted", canaries.planted), ("absent", canaries.absent)):
+    kinds: tuple[tuple[Literal["planted", "absent"], tuple[str, ...]], ...] = (
+        ("planted", canaries.planted), ("absent", canaries.absent),
+    )  # fmt: skip
+    for kind, numbers in kinds:
         values = [bits[number] for number in numbers]
         found = estimate(values)
-        rows.append((name, kind, len(values), found.mean, found.low, found.high, max(values)))
-    return pd.DataFrame(rows, columns=["model", "numbers", "of", "mean", "low", "high", "most"])
+        rows.append(
+            ExposureRow(
+                model=name,
+                numbers=kind,
+                of=len(values),
+                mean=found.mean,
+                low=found.low,
+                high=found.high,
+                most=max(values),
+            )
+        )
+    return rows
 
 
 def audit(models: Sequence[str], file: Path | None, allow: tuple[Permission, ...]) -> str:
-    """Both tables for several models, in words; without a file of canaries, their vocabularies alone."""
+    """What several models give away, in words; without a file of canaries, of their vocabularies alone.
+
+    A model that lies in a run's folder has the findings, without the pieces, in its run's report too (privacy.json).
+    """
     canaries = read_canaries(file) if file is not None else None
-    parts = []
     tables = [
         vocabulary.lookalikes(vocabulary.read_tokenizer(model, allow)).assign(tokenizer=model) for model in models
     ]
     listed = pd.concat(tables)[["tokenizer", "kind", "piece"]]
     counted = listed.groupby(["tokenizer", "kind"], sort=False)["piece"]
     shown = counted.agg(pieces="size", first=lambda pieces: ", ".join(pieces.iloc[:_SHOWN])).reset_index()
-    parts.append("pieces that look like identifiers\n" + _shown(shown))
+    exposed = list[ExposureRow]()
     if canaries is not None:
-        found = pd.concat(
-            exposure_table(model, exposures(encoders.load(model, allow=allow), canaries), canaries)
-            for model in models
-        )
+        for model in models:
+            bits = exposures(encoders.load(model, allow=allow), canaries)
+            exposed += exposure_rows(model, bits, canaries)
+    found = PrivacyRow(
+        models=tuple(models),
+        identifiers=tuple(
+            IdentifiersRow(model=row.tokenizer, kind=row.kind, pieces=row.pieces) for row in shown.itertuples()
+        ),
+        exposures=tuple(exposed),
+        repeats=canaries.repeats if canaries is not None else None,
+        candidates=len(canaries.candidates) if canaries is not None else None,
+    )
+    for run in dict.fromkeys(Path(model).resolve().parent for model in models):
+        if (run / "run.toml").is_file():
+            write_whole(run / "privacy.json", found.model_dump_json(indent=2) + "\n")
+            say(f"the findings are in {write_report(run)}")
+    parts = ["pieces that look like identifiers\n" + _shown(shown)]
+    if canaries is not None:
         most = math.log2(len(canaries.candidates))
         parts.append(
             f"exposure in bits of record numbers planted {canaries.repeats} times, and of others, among "
-            f"{len(canaries.candidates):,} (by chance {CHANCE:.2f}, at most {most:.2f})\n" + _shown(found)
+            f"{len(canaries.candidates):,} (by chance {CHANCE:.2f}, at most {most:.2f})\n"
+            + _shown(pd.DataFrame([row.model_dump() for row in exposed]))
         )
     return "\n\n".join(parts)
 

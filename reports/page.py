@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import figures, findings, tables
+from . import figures, findings, privacy, tables
 from .quantities import count, duration, energy, memory, place
 from .read import RunRecord, read_run, write_whole
 from .scores import by_protocol, change, compare, verdict
@@ -93,6 +93,10 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "checks_table": tables.checks_table(record.certificate) if record.certificate else None,
         "contexts": findings.contexts(record.certificate) if record.certificate else [],
         "changes_table": tables.changes_table(record.certificate) if record.certificate else None,
+        "privacy": record.privacy,
+        "given_away": privacy.findings(record.privacy) if record.privacy else [],
+        "exposure_table": privacy.exposure_table(record.privacy) if record.privacy else None,
+        "audit": shlex.join(["adapt", "privacy", str(record.folder / "model")]),
         "lineage": record.lineage,
         "first_base": place(record.lineage.base) if record.lineage else "",
         "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,

@@ -11,7 +11,19 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from .rows import ArmsRow, CertificateRow, CorporaRow, CostRow, EvalRow, PlanRow, Row, Score, TrainRow, VocabularyRow
+from .rows import (
+    ArmsRow,
+    CertificateRow,
+    CorporaRow,
+    CostRow,
+    EvalRow,
+    PlanRow,
+    PrivacyRow,
+    Row,
+    Score,
+    TrainRow,
+    VocabularyRow,
+)
 
 R = TypeVar("R")
 D = TypeVar("D", bound=BaseModel)
@@ -32,6 +44,7 @@ class RunRecord:
     cost: CostRow | None
     vocabulary: VocabularyRow | None
     certificate: CertificateRow | None
+    privacy: PrivacyRow | None
     lineage: Lineage | None
     incomplete: tuple[str, ...]  # files whose last line was half written, and is left out
 
@@ -52,6 +65,7 @@ def read_run(folder: Path) -> RunRecord:
         cost=_read_document(folder / "cost.json", CostRow),
         vocabulary=_read_document(folder / "vocabulary.json", VocabularyRow),
         certificate=_read_document(folder / "certificate.json", CertificateRow),
+        privacy=_read_document(folder / "privacy.json", PrivacyRow),
         lineage=_read_document(folder / "model" / "lineage.json", Lineage),
         incomplete=tuple(file.name for file in (metrics, scores) if half_written(file)),
     )

@@ -2,8 +2,8 @@
 
 One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
 document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow), `vocabulary.json`
-(VocabularyRow, only where a run changed it) and `certificate.json` (CertificateRow, of a conversion). A study's
-folder has `arms.json` (ArmsRow).
+(VocabularyRow, only where a run changed it), `certificate.json` (CertificateRow, of a conversion) and `privacy.json`
+(PrivacyRow, once its model was audited). A study's folder has `arms.json` (ArmsRow).
 `model/lineage.json` holds a `medlingua.languages.lineage.Lineage`.
 """
 
@@ -236,3 +236,33 @@ class CertificateRow(Row):
     positions: tuple[PositionLossRow, ...]
     probes: tuple[ProbeRow, ...] = ()  # after training, where the language has synthetic cases
     contexts: tuple[ContextRow, ...] = ()
+
+
+class IdentifiersRow(Row):
+    """How many pieces of a tokenizer look like somebody's identifiers; which, is not written down."""
+
+    model: str
+    kind: str
+    pieces: int
+
+
+class ExposureRow(Row):
+    """Exposure of record numbers in bits: log2 of all candidates less log2 of their rank among them."""
+
+    model: str
+    numbers: Literal["planted", "absent"]
+    of: int
+    mean: float
+    low: float | None  # 95 % interval over numbers
+    high: float | None
+    most: float
+
+
+class PrivacyRow(Row):
+    """What an audit found that models give away of their text."""
+
+    models: tuple[str, ...]
+    identifiers: tuple[IdentifiersRow, ...]
+    exposures: tuple[ExposureRow, ...] = ()
+    repeats: int | None = None  # documents that each planted number stood in
+    candidates: int | None = None

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.encoder import Encoder, save
 from medlingua.languages.errors import InputError
 from medlingua.languages.vocabulary import lookalikes
-from medlingua.recipes.privacy import CHANCE, Canaries, draw, exposure_table, exposures, nats, plant, read_canaries
+from medlingua.recipes.privacy import Canaries, audit, draw, exposure_rows, exposures, nats, plant, read_canaries
+from medlingua.reports.page import write_report
+from medlingua.reports.privacy import CHANCE
 from tokenizers import Tokenizer, models
 
 from .conftest import call
@@ -34,11 +36,13 @@ def test_numbers_known_by_heart_are_exposed_and_others_are_at_chance(encoder: En
     assert not set(canaries.planted) & set(canaries.absent)
     by_heart(encoder, canaries)
     bits = exposures(encoder, canaries)
-    table = exposure_table("tiny", bits, canaries).set_index("numbers")
-    assert table.loc["planted", "mean"] > math.log2(CANDIDATES) - 3  # four of them share the first ranks
+    planted, absent = exposure_rows("tiny", bits, canaries)
+    assert planted.mean > math.log2(CANDIDATES) - 3  # four of them share the first ranks
     # The mean over 50 has a standard error of 1.44 / sqrt(50) = 0.2 bits.
-    assert abs(table.loc["absent", "mean"] - CHANCE) < 1
-    assert table.loc["planted", "low"] > table.loc["absent", "high"]
+    assert abs(absent.mean - CHANCE) < 1
+    assert planted.low is not None
+    assert absent.high is not None
+    assert planted.low > absent.high
 
 
 def test_the_exposures_of_all_candidates_are_those_of_all_ranks(encoder: Encoder) -> None:
@@ -88,6 +92,23 @@ def test_both_commands(
     assert "planted 8 times, and of others, among 120 (by chance 1.44, at most 6.91)" in told
     assert call(monkeypatch, ["canaries", "--lang", "fr", "--candidates", "20"]) == 2
     assert "candidates: 20; give 140 to 500000" in capsys.readouterr().err
+
+
+def test_a_runs_report_says_what_its_model_gives_away_and_no_piece(encoder: Encoder, tmp_path: Path) -> None:
+    run, canaries = tmp_path / "run", draw(FRAME, count=4, repeats=1, candidates=CANDIDATES, seed=1)
+    run.mkdir()
+    (run / "run.toml").write_text('strategy = "continue"\nlang = "fr"\n')
+    (tmp_path / "canaries.json").write_text(canaries.model_dump_json())
+    by_heart(encoder, canaries)
+    save(encoder, run / "model")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert f"adapt privacy {run / 'model'}" in page
+    audit([str(run / "model")], tmp_path / "canaries.json", ())
+    for page in ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md")):
+        assert "remembers planted numbers" in page
+        assert "4 planted" in page
+        assert "50 never planted" in page
+        assert not [number for number in (*canaries.planted, *canaries.absent) if number in page]
 
 
 def test_pieces_that_look_like_identifiers_are_told_by_kind() -> None:
