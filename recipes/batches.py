@@ -185,6 +185,7 @@ class Batch(NamedTuple):
     after: Place
     numbers: tuple[int, ...] = ()  # of `micro` among all; empty: all are here
     passes: int = 0
+    spare: tuple[Packed, ...] = ()  # what to go along with while a process with more passes does its last
 
 
 class Chunks(Protocol):
@@ -229,7 +230,10 @@ def _batch(
             tokens = 0
         groups[-1].append(chunk)
         tokens += len(chunk.ids)
-    mine = dealt([sum(len(c.ids) for c in group) for group in groups], size)[rank]
+    hands = dealt([sum(len(c.ids) for c in group) for group in groups], size)
+    mine = hands[rank]
+    idle = max(map(len, hands)) - len(mine)
+    spare = (_packed(min(groups, key=len), first_position, global_ids),) * idle if idle else ()
     return Batch(
         tuple(_packed(groups[number], first_position, global_ids) for number in mine),
         sum(len(c.ids) for c in chunks),
@@ -237,6 +241,7 @@ def _batch(
         chunks[-1].after,
         tuple(mine),
         len(groups),
+        spare,
     )
 
 

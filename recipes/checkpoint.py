@@ -12,8 +12,10 @@ import torch
 from medlingua.languages.errors import InputError
 from medlingua.recipes.batches import Place
 from medlingua.recipes.folder import digest
+from medlingua.recipes.sharded import gathered, like, whole
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 _KEPT = 2  # the newest, and the one before should the newest be damaged
 
@@ -31,20 +33,21 @@ class Checkpoint:
     resumed: int = 0
 
 
-def save(folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Path:
-    """checkpoints/step-N with the weights, the optimizer's state and how far the run is."""
+def save(
+    folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer, here: bool = True
+) -> Path:
+    """checkpoints/step-N with the weights, the optimizer's state and how far the run is, all whole.
+
+    here: whether this process writes it. Of a split model the others have to ask too.
+    """
+    weights, moments = _tensors(model, optimizer, here)
     final = folder / f"step-{state.step:08d}"
+    if not here:
+        return final
     partial = folder / f".{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    weights = {name: p.detach().contiguous() for name, p in model.named_parameters()}
     save_file(weights, partial / "weights.safetensors")
-    names = {id(p): name for name, p in model.named_parameters()}
-    moments = {
-        f"{names[id(p)]}/{key}": value.contiguous()
-        for p, values in optimizer.state.items()
-        for key, value in values.items()
-    }
     save_file(moments, partial / "optimizer.safetensors")
     files = ("weights.safetensors", "optimizer.safetensors")
     digests = {name: digest(partial / name) for name in files} | {"state": _digest_of(asdict(state))}
@@ -58,6 +61,20 @@ def save(folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: tor
     for old in _finished(folder)[:-_KEPT]:
         shutil.rmtree(old)
     return final
+
+
+def _tensors(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, here: bool
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights, and the optimizer's state, by name; nothing where they are not wanted."""
+    weights = {name: weight.contiguous() for name, weight in gathered(model) if here}
+    moments = {}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            full = whole(value)
+            if here:
+                moments[f"{name}/{key}"] = full.contiguous()
+    return weights, moments
 
 
 def restore(
@@ -88,14 +105,16 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     state = about["state"]
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+            parameter.copy_(like(weights[name].to(parameter.device), parameter))
             kept = {
                 key: moments[f"{name}/{key}"]
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{name}/{key}" in moments
             }
             if kept:
-                on_device = {k: v if k == "step" else v.to(parameter.device) for k, v in kept.items()}
+                on_device = {
+                    k: v if k == "step" else like(v.to(parameter.device), parameter) for k, v in kept.items()
+                }
                 if parameter.device.type != "cpu":
                     on_device["step"] = on_device["step"].to(parameter.device)  # fused AdamW counts there
                 optimizer.state[parameter] = on_device

@@ -17,7 +17,7 @@ from accelerate import Accelerator
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.gradual import Gradual
 from medlingua.languages.errors import InputError
-from medlingua.recipes import checkpoint
+from medlingua.recipes import checkpoint, sharded
 from medlingua.recipes.batches import Batch, Place, Stream, batches, frame_of
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.console import progress, say
@@ -31,11 +31,12 @@ from medlingua.recipes.term_stream import Concept, Kin, TermStream
 from medlingua.recipes.terms import Terms
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import EvalRow, TrainRow
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
 _APART = 2**40  # seeds of a step's micro-batches: further than those of steps
 _LOGGED_ROWS = 200  # about so many rows of metrics a run
 
+Held = Sequence[tuple[Tensor, Tensor]]
 Evaluate = Callable[[Encoder, Checkpoint], EvalRow | None]
 
 
@@ -74,6 +75,11 @@ def train(
     processes that train together, all of them here with the same arguments; they go through the same batches, of
     which each does a part, and rank 0 alone writes.
     """
+    splits = run.train.shard and ranks.size > 1
+    if run.train.shard and not splits:
+        say("train.shard splits the model over the processes of a run, and there is one: it stays whole")
+    # What trains; `encoder` itself unless it is split, then that one is looked at and saved, by the first process.
+    learner = sharded.copied(encoder) if splits else encoder
     accelerator = Accelerator(
         mixed_precision="bf16" if precision.name == "bf16" else "no",
         cpu=encoder.device.type == "cpu",
@@ -82,44 +88,49 @@ def train(
     )
     if run.train.trackers and ranks.writes:
         accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
-    gradual = Gradual(source, encoder) if source is not None and run.adapt.start == "gradual" else None
+    gradual = Gradual(source, learner) if source is not None and run.adapt.start == "gradual" else None
     detects = any(phase.kind == "rtd" for phase in run.phases)
-    beside = Beside(encoder, run.train.seed, run.train.dropout) if detects else None
-    trained: torch.nn.Module = encoder.model
+    beside = Beside(learner, run.train.seed, run.train.dropout) if detects else None
+    trained: torch.nn.Module = learner.model
     if beside is not None:
-        trained = torch.nn.ModuleDict({"model": encoder.model, "beside": beside})
+        trained = torch.nn.ModuleDict({"model": learner.model, "beside": beside})
+    split = sharded.split(trained, learner.model.base_model) if splits else None
+    if splits and not ranks.writes:
+        encoder.model.to("meta")  # the first process keeps the whole one
     optimizer = build_optimizer(trained, run.train)
     state = _begin(folder / "checkpoints", run, trained, optimizer, ranks)
-    set_dropout(encoder.model, run.train.dropout)
-    if run.train.dropout and not any(isinstance(m, torch.nn.Dropout) for m in encoder.model.modules()):
+    set_dropout(learner.model, run.train.dropout)
+    if run.train.dropout and not any(isinstance(m, torch.nn.Dropout) for m in learner.model.modules()):
         say("train.dropout changes nothing: this family has it on attention weights alone, which packing excludes")
-    encoder.model.train()
+    learner.model.train()
     with _stop_requests() as stop, progress("training", run.tokens) as bar:
         for number in range(state.phase, len(run.phases)):
             phase = run.phases[number]
             context = min(phase.context or encoder.length, encoder.length)
             if beside is not None:  # it shares the encoder's table, on which _free has the last word
                 beside.requires_grad_(phase.kind == "rtd")
-            held = _free(encoder, phase.parameters, new_rows)
+            held = _free(learner, phase.parameters, new_rows)
             # An untied head is decayed; the rows that a phase leaves alone must not shrink.
             optimizer.param_groups[0]["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
-            objective: torch.nn.Module = MaskedLM(encoder)
+            objective: torch.nn.Module = MaskedLM(learner)
             if beside is not None and phase.kind == "rtd":
-                objective = ReplacedTokens(encoder, beside)
+                objective = ReplacedTokens(learner, beside)
             if phase.kind == "distil":
                 if source is None:
                     raise ValueError("a phase of kind distil needs the source to learn from")
                 context = min(context, source.length)
-                objective = Distilled(encoder, source)
+                objective = Distilled(learner, source)
             stream: Stream | TermStream
             if phase.kind == "terms":
-                objective = Terms(encoder, kin, run.objective.hierarchy_steps)
+                objective = Terms(learner, kin, run.objective.hierarchy_steps)
                 stream = TermStream(concepts, encoder.tokenizer, context, number, run.train.seed, kin)
             else:
                 stream = Stream(
                     shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
                     masker(encoder.tokenizer, phase.unit, phase.mask_rate),
                 )  # fmt: skip
+            if split is not None:
+                objective = sharded.Through(split, objective)
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())
             logged = state.tokens
@@ -134,7 +145,9 @@ def train(
                 if gradual is not None:
                     gradual.set(min(1.0, state.tokens / (run.adapt.start_share * run.tokens)))
                 seed = run.train.seed * 1_000_003 + state.step
-                loss, norm = step(accelerator, objective, optimizer, trained, batch, lr, run.train.clip, seed, ranks)
+                loss, norm = step(
+                    accelerator, objective, optimizer, trained, batch, lr, run.train.clip, seed, ranks, held
+                )  # fmt: skip
                 if not math.isfinite(loss):
                     raise InputError(
                         f"the loss is {loss} at step {state.step + 1} of phase '{phase.name}' (pass "
@@ -160,25 +173,26 @@ def train(
                         append_row(folder / "metrics.jsonl", row)
                     accelerator.log({"loss": loss, "lr": lr, "tokens": state.tokens}, step=state.step)
                 # Detection trains no masked-LM head: there is nothing to look at yet.
-                looks = ranks.writes and phase.kind != "rtd" and not _ends(phase, state)
+                looks = phase.kind != "rtd" and not _ends(phase, state)
                 if looks and _crossed(before.tokens, state.tokens, run.train.eval_tokens):
-                    _look(encoder, evaluate, state, folder, watch)
-                due = stopping or _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens)
-                if due and ranks.writes:
-                    checkpoint.save(folder / "checkpoints", state, trained, optimizer)
+                    if splits:
+                        sharded.bring_home(learner, encoder, ranks.writes)
+                    if ranks.writes:
+                        _look(encoder, evaluate, state, folder, watch)
+                if stopping or _crossed(before.tokens, state.tokens, run.train.checkpoint_tokens):
+                    checkpoint.save(folder / "checkpoints", state, trained, optimizer, ranks.writes)
                 if stopping:
                     ranks.any(False)  # a launcher ends the others once one has ended: wait until all is saved
                     raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
                 if _ends(phase, state):
                     break
-            for hook in held:
-                hook.remove()
-        if ranks.writes:
-            checkpoint.save(folder / "checkpoints", state, trained, optimizer)
+        checkpoint.save(folder / "checkpoints", state, trained, optimizer, ranks.writes)
         if ranks.any(stop.is_set()):  # asked after the last step
             raise Interrupted(f"stopped at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
     if gradual is not None:
         gradual.set(1.0)
+    if splits:
+        sharded.bring_home(learner, encoder, ranks.writes)
     set_dropout(encoder.model, 0.0)
     encoder.model.requires_grad_(True).eval()
     if run.train.trackers and ranks.writes:
@@ -190,20 +204,22 @@ def _begin(
     folder: Path, run: Run, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ranks: Ranks
 ) -> Checkpoint:
     """The newest whole checkpoint, loaded, or the first one, written; the same for all processes."""
+    state: Checkpoint | None = None
+    damaged: list[str] = []
+    if ranks.writes:
+        state, damaged = checkpoint.restore(folder, model, optimizer)
+    fresh = ranks.any(ranks.writes and state is None)
+    if fresh:
+        checkpoint.save(folder, Checkpoint(), model, optimizer, ranks.writes)
+        ranks.any(False)  # it is written
     if not ranks.writes:
-        ranks.any(False)  # rank 0 has written the first one
-    state, damaged = checkpoint.restore(folder, model, optimizer)
+        state, damaged = checkpoint.restore(folder, model, optimizer)
     for line in damaged:
         say(line)
-    if state is None:
-        state = Checkpoint()
-        if ranks.writes:
-            checkpoint.save(folder, state, model, optimizer)
-    else:
+    state = state or Checkpoint()
+    if not fresh:
         state = replace(state, resumed=state.resumed + 1)
         say(f"resuming at step {state.step:,}, {state.tokens:,} of {run.tokens:,} tokens")
-    if ranks.writes:
-        ranks.any(False)
     if not ranks.same(state.step):
         raise InputError(
             f"the processes do not see the same checkpoint in {folder}: it must lie where all can read it"
@@ -221,11 +237,13 @@ def step(
     clip: float,
     seed: int = 0,
     ranks: Ranks = ALONE,
+    held: Held = (),
 ) -> tuple[float, float]:
     """One optimizer step: (mean loss in nats a target, gradient norm before clipping).
 
     The sum over all micro-batches, of all processes, is divided by all their targets, so the gradient does not depend
-    on how the batch was cut and dealt (TRAPS O1, O2).
+    on how the batch was cut and dealt (TRAPS O1, O2). held: parameters, and what their gradients are multiplied by:
+    0 for the rows that stay.
     """
     device = accelerator.device
     total = torch.zeros((), device=device)
@@ -236,8 +254,16 @@ def step(
             loss = objective(packed.to(device)) / batch.targets
         accelerator.backward(loss)
         total += loss.detach()
+    # The layers of a split model are gathered by all processes at once, so one that has no work left goes along.
+    for packed in batch.spare if isinstance(objective, sharded.Through) else ():
+        with accelerator.autocast():
+            loss = 0.0 * objective(packed.to(device))
+        accelerator.backward(loss)
     total = ranks.sum_gradients(model.parameters(), total)
-    norm = torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    for parameter, factor in held:
+        if parameter.grad is not None:
+            parameter.grad.mul_(factor)
+    norm = sharded.whole(torch.nn.utils.clip_grad_norm_(model.parameters(), clip))
     for group in optimizer.param_groups:
         group["lr"] = lr
     if torch.isfinite(total):
@@ -246,8 +272,8 @@ def step(
     return float(total), float(norm)
 
 
-def _free(encoder: Encoder, parameters: str, new_rows: torch.Tensor | None) -> list[RemovableHandle]:
-    """Let train what a phase trains. Returns hooks that keep the other rows of a table, to be removed after it."""
+def _free(encoder: Encoder, parameters: str, new_rows: torch.Tensor | None) -> Held:
+    """Let train what a phase trains. Returns the tables of which some rows stay: 0 for those, 1 for the others."""
     model = encoder.model
     model.requires_grad_(parameters == "all")
     if parameters == "all":
@@ -262,12 +288,11 @@ def _free(encoder: Encoder, parameters: str, new_rows: torch.Tensor | None) -> l
     tables = {id(p): p for p in (model.get_input_embeddings().weight, decoder.weight, decoder.bias) if p is not None}
     chosen = torch.zeros(len(decoder.weight), device=encoder.device)
     chosen[new_rows.to(encoder.device)] = 1
-    hooks = []
+    held: list[tuple[Tensor, Tensor]] = []
     for table in tables.values():
         table.requires_grad_(True)
-        of_row = chosen if table.ndim == 1 else chosen[:, None]
-        hooks.append(table.register_hook(lambda gradient, of_row=of_row: gradient * of_row))
-    return hooks
+        held.append((table, sharded.like(chosen if table.ndim == 1 else chosen[:, None], table)))
+    return held
 
 
 def build_optimizer(model: torch.nn.Module, settings: Train) -> torch.optim.Optimizer:

@@ -14,6 +14,7 @@ from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed
+from torch.distributed.tensor import DTensor
 
 # Rank 0 prepares, looks and scores alone while the others wait. A dead rank is not found by this limit, but by its
 # closed connections (gloo) and by the launcher (torchrun and accelerate end the others).
@@ -67,10 +68,10 @@ class Ranks:
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter], loss: Tensor) -> Tensor:
         """Give every process the sum of all gradients; returns the sum of the losses. What has no gradient anywhere
-        keeps none."""
+        keeps none. Of a split model (FSDP2) the gradients are summed already."""
         if self.size == 1:
             return loss
-        learnt = [p for p in parameters if p.requires_grad]
+        learnt = [p for p in parameters if p.requires_grad and not isinstance(p, DTensor)]
         has = torch.tensor([p.grad is not None for p in learnt], dtype=torch.float32, device=loss.device)
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learnt]
         flat = self._sum(torch.cat([loss.detach().reshape(1), has, *parts]))

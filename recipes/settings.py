@@ -110,6 +110,7 @@ class Train(Settings):
     # the model was trained before. Kept with the model, and so in its looks at held-out text and its tasks.
     global_tokens: Literal["none", "first"] | tuple[str, ...] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    shard: bool = False  # weights, gradients and the optimizer's state split over the processes (FSDP2)
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
     eval_tokens: int = Field(default=250_000, gt=0)
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()

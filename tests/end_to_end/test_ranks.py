@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from medlingua.adapters import encoder as encoders
+from medlingua.adapters.fresh import fresh
 from medlingua.recipes.settings import read_run
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LongformerConfig, LongformerForMaskedLM
@@ -74,8 +76,9 @@ def test_O2_O10_three_processes_train_what_one_trains_and_measure_no_document_tw
     assert len(looks(whole)) >= 3
 
 
+@pytest.mark.parametrize("split", [False, True])
 def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
-    base: Path, line: list[str], tmp_path: Path
+    split: bool, base: Path, line: list[str], tmp_path: Path
 ) -> None:
     """A Longformer's global projections have no gradient in masked-LM, and are not decayed for that."""
     torch.manual_seed(0)
@@ -92,7 +95,7 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
         changed += ["--set", key]
     one = give(changed, tmp_path / "one")
     assert one.returncode == 0, one.stderr
-    process = by(2, changed, tmp_path / "two")
+    process = by(2, [*changed, "--set", f"train.shard={str(split).lower()}"], tmp_path / "two")
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
@@ -120,6 +123,59 @@ def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line:
     assert process.returncode == 0, said
     assert f"resuming at step {reached:,}" in said
     assert furthest(whole, tmp_path / "three") < 1e-5
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_a_model_split_over_processes_is_what_one_process_trains(
+    processes: int, whole: Path, line: list[str], tmp_path: Path
+) -> None:
+    """Steps of 256 tokens in passes of 86 to 128: a process with none left goes along with the others."""
+    out = tmp_path / "split"
+    process = by(processes, [*line, "--set", "train.shard=true"], out)
+    told, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert told.strip() == str(out / "report.html")
+    assert furthest(whole, out) < 1e-5
+    assert tokens_of(out) == tokens_of(whole)
+    assert looks(out) == looks(whole)
+
+
+def test_a_split_run_goes_on_split_otherwise_or_in_one_process(whole: Path, line: list[str], tmp_path: Path) -> None:
+    splitting, out = [*line, "--set", "train.shard=true"], tmp_path / "two"
+    process = by(2, splitting, out)
+    until_training(process, out)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode != 0
+    assert "same command goes on" in said
+    shutil.copytree(out, tmp_path / "three")
+    one = give(splitting, out)
+    assert one.returncode == 0, one.stderr
+    assert "there is one: it stays whole" in one.stderr
+    assert "resuming at step" in one.stderr
+    assert furthest(whole, out) < 1e-5
+    process = by(3, splitting, tmp_path / "three")
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert furthest(whole, tmp_path / "three") < 1e-5
+
+
+def test_phases_of_every_kind_train_split_as_they_do_whole(base: Path, line: list[str], tmp_path: Path) -> None:
+    """The rows of new pieces alone, then replaced tokens, whose generator shares the table, then masked-LM."""
+    electra = fresh("electra", "tiny", 128, 16, AutoTokenizer.from_pretrained(base), seed=0)
+    encoders.save(electra, tmp_path / "electra")
+    phases = "[{name='rows', tokens=1_000, parameters='rows'}, {name='found', tokens=1_000, kind='rtd'}, "
+    phases += "{name='all', tokens=1_000}]"
+    changed = [*line]
+    changed[changed.index("--base") + 1] = str(tmp_path / "electra")
+    for key in ("adapt.vocabulary=extend", "adapt.new_pieces=40", f"phases={phases}"):
+        changed += ["--set", key]
+    one = give(changed, tmp_path / "one")
+    assert one.returncode == 0, one.stderr
+    process = by(2, [*changed, "--set", "train.shard=true"], tmp_path / "two")
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
 
 
 @pytest.mark.parametrize("victim", [0, 1])
