@@ -135,7 +135,13 @@ def _pictures(study: Study, objectives: Sequence[str]) -> tuple[list[tuple[str, 
         if len(objectives) == 2:
             add("Pareto front", 1, len(complete), lambda: plots.plot_pareto_front(study, target_names=[*objectives]))
     else:
-        add("Curves of trials", 1, len(looked), lambda: plots.plot_intermediate_values(study))
+
+        def curves() -> Any:
+            axes = plots.plot_intermediate_values(study)
+            axes.set(xlabel="tokens", ylabel="bits per byte")
+            return axes
+
+        add("Curves of trials", 1, len(looked), curves)
     return drawn, missing
 
 
@@ -144,6 +150,7 @@ def _svg(plot: Callable[[], Any], title: str) -> str:
     import warnings
 
     from matplotlib import pyplot, rc_context
+    from matplotlib.ticker import LogFormatter
 
     with rc_context(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna calls its pictures experimental
@@ -152,6 +159,14 @@ def _svg(plot: Callable[[], Any], title: str) -> str:
         try:
             with rc_context({**STYLE, "svg.hashsalt": title}):
                 figure.set_size_inches(9, 4.5)
+                for part in figure.axes:
+                    for axis in (part.xaxis, part.yaxis):
+                        if axis.get_scale() == "log":  # our pictures take no formulas, which powers of ten would be
+                            axis.set_major_formatter(LogFormatter())
+                            axis.set_minor_formatter(LogFormatter())
+                    if part.get_label() == "<colorbar>":  # it lies on the numbers of the last axis beside it
+                        place = part.get_position()
+                        part.set_position((place.x0 + 0.06, place.y0, place.width, place.height))
                 text = StringIO()
                 nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
                 figure.savefig(text, format="svg", bbox_inches="tight", metadata=nothing)

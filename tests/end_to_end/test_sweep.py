@@ -81,6 +81,7 @@ def test_a_sweep_tries_reports_and_names_the_best_and_then_tries_nothing_twice(
     for part in ("History", "Parallel coordinates", "Importance of settings", "Curves of trials", "3 complete"):
         assert part in page
     assert page.count("<svg") == 4
+    assert "mathdefault" not in page, "a power of ten on a log axis stands there as its formula"
     bits = [looks(out / "trials" / f"{n:04d}")[-1]["bits_per_byte"] for n in range(3)]
     assert (out / "trials" / "0000" / "model" / "model.safetensors").exists()
 
