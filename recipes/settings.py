@@ -75,8 +75,7 @@ class Adapt(Settings):
     theta: float | None = None  # base of the rotation; None: 10,000, or the source's own where it rotates
     scaling: Literal["none", "linear", "ntk", "yarn"] = "none"  # of a rotary source's positions
     # How new rotations begin: gradually, over start_share of the tokens, as the old positions fade; at once; or with
-    # a first phase of that share that learns the source's hidden states on texts of the source's length. The default
-    # won the comparison of reports/notes/2026-11-21-conversions.md.
+    # a first phase of that share that learns the source's states on texts of its length (notes of 2026-11-21).
     start: Literal["gradual", "once", "distil"] = "gradual"
     start_share: float = Field(default=0.3, gt=0, lt=1)
 

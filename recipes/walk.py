@@ -283,13 +283,8 @@ def _trained_head(run: Run, base: str, folder: Path) -> Path:
         "allow": list(run.allow),
         "data": {"root": run.data.root} if run.data.root else {},
         "adapt": Adapt(head="fresh").model_dump(),
-        "train": {
-            **run.train.model_dump(),
-            "tokens": run.adapt.head_tokens,
-            "parameters": "head",
-            "lr": _HEAD_LR,
-            "shard": False,
-        },
+        "train": run.train.model_dump()
+        | {"tokens": run.adapt.head_tokens, "parameters": "head", "lr": _HEAD_LR, "shard": False},
         "eval": Eval(tasks="none").model_dump(),
     }
     adapt(resolve(settings), folder / "head")

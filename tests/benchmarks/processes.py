@@ -2,9 +2,9 @@
 
     python tests/benchmarks/processes.py --model FOLDER --corpus FILE [--tokens 60000] [--processes 1 2 3]
 
-Each count does the whole run; then two processes are stopped in its middle and three end it. On a machine with fewer
-cores than processes the speeds say what sharing costs, not what more cores would gain. Writes
-reports/results/benchmarks/processes.json.
+Each count does the whole run; then two do it with the model split over them, and two are stopped in its middle and
+three end it. With fewer cores than processes the speeds say what sharing costs, not what more cores would gain.
+Writes reports/results/benchmarks/processes.json.
 """
 
 import argparse
@@ -32,6 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         rows = [measured(options, count, Path(place)) for count in options.processes]
+        rows.append(measured(options, 2, Path(place), split=True))
         rows.append(resumed(options, Path(place)))
         whole = Path(place) / str(options.processes[0])
         for row in rows:
@@ -43,11 +44,11 @@ def main() -> None:
     (RESULTS / "processes.json").write_text(json.dumps(report, indent=2) + "\n")
 
 
-def begun(options: argparse.Namespace, processes: int, out: Path) -> subprocess.Popen:
+def begun(options: argparse.Namespace, processes: int, out: Path, split: bool = False) -> subprocess.Popen:
     settings = {
         "train.tokens": options.tokens, "train.batch_tokens": 8_192, "train.micro_tokens": 2_048,
         "train.checkpoint_tokens": 16_384, "train.eval_tokens": options.tokens, "train.precision": "'fp32'",
-        "eval.tasks": "'none'", "data.held_out_documents": 8,
+        "eval.tasks": "'none'", "data.held_out_documents": 8, "train.shard": str(split).lower(),
     }  # fmt: skip
     line = [str(Path(sys.executable).parent / "torchrun"), "--standalone", "--nproc-per-node", str(processes)]
     line += ["-m", "medlingua.recipes.command", "--strategy", "continue", "--lang", "en", "--base", options.model]
@@ -62,10 +63,11 @@ def ended(process: subprocess.Popen) -> None:
         raise SystemExit(said)
 
 
-def measured(options: argparse.Namespace, processes: int, place: Path) -> dict:
-    out = place / str(processes)
-    ended(begun(options, processes, out))
-    return {"processes": str(processes), "tokens_per_second": round(speed(out), 1), "folder": out.name}
+def measured(options: argparse.Namespace, processes: int, place: Path, split: bool = False) -> dict:
+    name = f"{processes}, split" if split else str(processes)
+    out = place / name
+    ended(begun(options, processes, out, split))
+    return {"processes": name, "tokens_per_second": round(speed(out), 1), "folder": out.name}
 
 
 def resumed(options: argparse.Namespace, place: Path) -> dict:
