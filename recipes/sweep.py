@@ -218,11 +218,14 @@ def _measured(study: optuna.Study, trial: Trial, made: Sweep, folder: Path) -> l
     run = made.run(made.values(trial))
     sign = 1.0 if made.directions[0] == "minimize" else -1.0
     every = run.train.eval_tokens
+    # A worker that died after a look and before a checkpoint has told it; the look comes again, with the same value.
+    known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def watch(row: EvalRow) -> None:
         if len(made.objective) > 1:
             return
-        trial.report(sign * row.bits_per_byte, row.tokens // every * every)
+        if (step := row.tokens // every * every) not in known:
+            trial.report(sign * row.bits_per_byte, step)
         if trial.should_prune():
             raise optuna.TrialPruned
 
@@ -231,7 +234,7 @@ def _measured(study: optuna.Study, trial: Trial, made: Sweep, folder: Path) -> l
     last = {row.model: row for row in read_run(folder).evaluations}.get("trained")
     if last is not None:
         _same_text(study, trial, last)
-        if len(made.objective) == 1:
+        if len(made.objective) == 1 and run.tokens not in known:
             trial.report(sign * last.bits_per_byte, run.tokens)
     scores = _dev_scores(run, made, folder) if made.tasks else []
     return [_value(name, last, scores) for name in made.objective]

@@ -213,6 +213,23 @@ def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_ch
     same_weights(alone, out / "trials" / "0000")
 
 
+def test_a_look_that_a_dead_worker_told_is_not_told_again(
+    write: Callable[..., Path], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    file, out = write(trials=1, tokens=6_000), tmp_path / "sweep"
+    first = subprocess.Popen(line(file, out), stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    trial = out / "trials" / "0000"
+    while not (trial / "metrics.jsonl").exists() or not looks(trial):
+        assert first.poll() is None
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    shutil.rmtree(trial / "checkpoints")  # as if it had died before the first was whole
+    study = sweep(file, out)
+    assert set(study.trials[0].intermediate_values) == {row["tokens"] // 1_000 * 1_000 for row in looks(trial)}
+    assert [w for w in recwarn if "already reported" in str(w.message)] == []
+
+
 def test_a_worker_that_is_asked_to_stop_leaves_its_trial_to_the_next(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
