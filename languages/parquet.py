@@ -23,7 +23,8 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
     """The rows with their numbers, from 1. Nested columns, of which a document takes none, are not unpacked.
 
     Memory is that of 1,024 rows. A value that many rows share stays one until it is measured: a dictionary of one
-    long text makes a bomb of a small file. InputError for a file that is damaged, lacks the column, says that a row
+    long text makes a bomb of a small file. InputError for a file that is damaged, lacks the column, holds text that
+    is not UTF-8 or dates beyond the year 9999, says that a row
     group has more than LARGEST_GROUP bytes, or holds a text above `documents.LARGEST`.
     """
     number = 0
@@ -39,10 +40,18 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
                 for row in _rows(batch, f"{file}, after row {number}"):
                     number += 1
                     yield number, row
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file}, after row {number}: not UTF-8; write the file anew with its text as UTF-8"
+        ) from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(
             f"{file}: truncated or damaged parquet file ({str(error).splitlines()[0]}); {number} documents "
             f"came before; copy or download it again"
+        ) from error
+    except (ValueError, OverflowError) as error:  # Python's dates end with the year 9999
+        raise InputError(
+            f"{file}, after row {number}: a date or number out of range ({error}); correct its column or leave it out"
         ) from error
 
 

@@ -61,6 +61,9 @@ class Parameter(Settings):
 
     @model_validator(mode="after")
     def _whole(self) -> "Parameter":
+        for name, value in self.when.items():
+            if value == []:
+                raise ValueError(f"'when' lists no value of {name}: this setting would never be drawn")
         if self.choices:
             if self.low is not None or self.high is not None or self.log or self.step:
                 raise ValueError("give choices, or low and high, not both")
@@ -213,7 +216,7 @@ class Sweep(Settings):
             *groups, key = name.split(".")
             inner = merged
             for group in groups:
-                inner = inner.setdefault(group, {})
+                inner = _table(inner, group)
             inner[key] = value
         return merged
 
@@ -231,17 +234,30 @@ def read_sweep(given: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Swe
         raise InputError(f"{where}: unknown key '{unknown[0]}' ({nearest(unknown[0], Sweep.model_fields)})")
     if not content.get("space"):
         raise InputError(f"{where}: the space is empty: give [space] a setting, e.g. train.lr = {{ low, high }}")
-    settings = content.setdefault("settings", {})
-    for key, value in flags.items():
-        settings[key] = {**settings.get(key, {}), **value} if isinstance(value, dict) else value
     try:
+        settings = _table(content, "settings")
+        for key, value in flags.items():
+            if isinstance(value, dict):
+                _table(settings, key).update(value)
+            else:
+                settings[key] = value
         made = Sweep.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {message}") from error
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
     _check(made, where)
     return made
+
+
+def _table(settings: dict[str, Any], group: str) -> dict[str, Any]:
+    """The settings of a group, an empty table where there are none. InputError where something else stands there."""
+    inside = settings.setdefault(group, {})
+    if not isinstance(inside, dict):
+        raise InputError(f"{group} = {inside!r} stands where a table of settings has to")
+    return inside
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -300,6 +300,12 @@ def test_a_folder_without_a_config_or_tokenizer_says_which_file(build: Any) -> N
     assert "no config.json" in refusal(folder)
 
 
+def test_a_config_whose_classes_are_no_list_is_refused(build: Any) -> None:
+    folder = build("bert")
+    rewrite(folder, "config.json", architectures=3)
+    assert "config.json: architectures = 3 is no list of class names" in refusal(folder)
+
+
 def test_an_unreadable_config_is_refused(build: Any) -> None:
     folder = build("bert")
     (folder / "config.json").write_text("{", encoding="utf-8")

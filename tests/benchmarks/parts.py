@@ -41,7 +41,8 @@ def plan(rows: list[dict[str, float]], megabytes: float) -> dict[str, object]:
     """Seconds of a part = start + reading * size + tokenizing * size / parts, by least squares."""
     parts = np.array([row["parts"] for row in rows])
     seconds = np.array([row["seconds"] for row in rows])
-    fixed, own = np.linalg.lstsq(np.stack([np.ones(len(parts)), 1 / parts], axis=1), seconds, rcond=None)[0]
+    terms = np.stack([np.ones(len(parts)), 1 / parts], axis=1)
+    fixed, own = np.linalg.lstsq(terms, seconds, rcond=None)[0].tolist()
     reading = (fixed - rows[0]["start_seconds"]) / megabytes
     tokenizing = own / megabytes
     return {

@@ -158,6 +158,20 @@ def test_truncated_parquet_says_so(tmp_path: Path) -> None:
     fails(file, "c.parquet", "truncated", "0 documents came before")
 
 
+def test_parquet_text_that_is_not_utf8_says_so_and_after_which_row(tmp_path: Path) -> None:
+    latin = pa.Array.from_buffers(pa.string(), 1, [None, *pa.array(["fi\u00e8vre".encode("latin-1")]).buffers()[1:]])
+    file = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"text": pa.chunked_array([pa.array(["a"] * 1_024), latin])}), file)
+    fails(file, "c.parquet, after row 1024", "not UTF-8")
+
+
+def test_a_parquet_date_that_python_has_not_names_the_row_and_what_to_do(tmp_path: Path) -> None:
+    late = pa.array([0, 2**30], pa.int32()).cast(pa.date32())
+    file = tmp_path / "c.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "written": late}), file)
+    fails(file, "c.parquet, after row 0", "out of range", "correct its column or leave it out")
+
+
 def test_truncated_jsonl_names_the_line_and_what_came_before(tmp_path: Path) -> None:
     fails(write(tmp_path / "c.jsonl", jsonl(ROWS)[:-9]), "line 2", "1 documents came before", "truncated")
 

@@ -114,6 +114,10 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
             {"space": {"adapt": {"window": {"choices": [64], "when": {"adapt": {"targt": "rope"}}}}}},
             "'when' names 'adapt.targt', which is no setting above it",
         ),
+        (
+            {"space": {"adapt": {"window": {"choices": [64], "when": {"adapt": {"target": []}}}}}},
+            "'when' lists no value of adapt.target: this setting would never be drawn",
+        ),
         ({"objective": "test.synthetic_ner"}, "a score on test is no objective"),
         ({"objective": ["bits_per_byte", "synthetic_ner.test"]}, "a score on test is no objective"),
         ({"sampler": "TPESampel"}, "did you mean 'TPESampler'"),
@@ -123,6 +127,8 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
         ({"trial": 3}, "did you mean 'trials'"),
         ({"trials": 0}, "trials"),
         ({"settings": {**FIXED, "train": {"lrate": 1}}}, "unknown setting 'train.lrate'"),
+        ({"settings": {**FIXED, "train": "long"}}, "train = 'long' stands where a table of settings has to"),
+        ({"settings": 3}, "settings = 3 stands where a table of settings has to"),
     ],
 )  # fmt: skip
 def test_what_can_be_no_sweep_is_told(changes: dict[str, Any], told: str) -> None:
