@@ -23,7 +23,7 @@ def exits() -> Iterator[None]:
         yield
     except InputError as error:
         _fail(f"{error}{_text_of(error)}")
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # the latter: Ctrl-C again, while typer makes an Abort of the first
         _stopped()
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

@@ -15,6 +15,7 @@ import pytest
 from medlingua.languages.errors import InputError
 from medlingua.recipes import checkpoint
 from medlingua.recipes.checkpoint import Checkpoint
+from medlingua.recipes.exits import exits
 
 from ..end_to_end.conftest import give, started
 from ..recipes.conftest import call
@@ -135,6 +136,16 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(command: list[str], tmp_
     again = give(line, out)
     assert again.returncode == 0
     assert "resuming at step" in again.stderr
+
+
+def test_ctrl_c_while_the_first_is_being_heard_leaves_no_traceback() -> None:
+    heard = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit) as left, exits():
+            raise KeyboardInterrupt
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    assert left.value.code == 130
 
 
 def test_nothing_asks_the_wall_clock_but_for_the_date_in_a_lineage() -> None:
