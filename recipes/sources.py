@@ -74,7 +74,7 @@ def select(run: Run, pack: Pack) -> Selection:
 
 def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
     """The documents of a source, streamed."""
-    if source.path == _EMBEDDED:
+    if source.synthetic and source.path == _EMBEDDED:  # a lab's own folder may have that name
         for case in generate_cases(pack, run.data.synthetic_documents, run.train.seed, CASE_WORDS):
             yield case.document
     elif source.path.startswith("hub:"):

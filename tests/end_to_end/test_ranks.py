@@ -105,14 +105,19 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
     assert all((start[name] == end[name]).all() for name in still)
 
 
-def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:
-    out = tmp_path / "two"
+def stop_two(line: list[str], out: Path) -> None:
+    """Two processes, asked to stop once they train."""
     process = by(2, line, out)
     until_training(process, out)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
     assert "same command goes on" in said
+
+
+def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "two"
+    stop_two(line, out)
     reached = int(max(out.glob("checkpoints/step-*")).name.removeprefix("step-"))
     shutil.copytree(out, tmp_path / "three")
     one = give(line, out)
@@ -142,12 +147,7 @@ def test_a_model_split_over_processes_is_what_one_process_trains(
 
 def test_a_split_run_goes_on_split_otherwise_or_in_one_process(whole: Path, line: list[str], tmp_path: Path) -> None:
     splitting, out = [*line, "--set", "train.shard=true"], tmp_path / "two"
-    process = by(2, splitting, out)
-    until_training(process, out)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode != 0
-    assert "same command goes on" in said
+    stop_two(splitting, out)
     shutil.copytree(out, tmp_path / "three")
     one = give(splitting, out)
     assert one.returncode == 0, one.stderr

@@ -17,9 +17,9 @@ from medlingua.recipes.corpus import Prepared, prepare
 from medlingua.recipes.fetch import download
 from medlingua.recipes.filters import compile_filter
 from medlingua.recipes.overlap import OverlapCheck
-from medlingua.recipes.settings import Run
+from medlingua.recipes.settings import Run, resolve
 from medlingua.recipes.shards import narrowed, open_shard, token_dtype
-from medlingua.recipes.sources import select
+from medlingua.recipes.sources import read, select
 
 from .conftest import cases, new_tokenizer, write_jsonl
 
@@ -310,3 +310,14 @@ def test_a_part_that_is_already_whole_becomes_the_file(address: str, tmp_path: P
 def test_nobody_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be fetched"):
         download("http://127.0.0.1:9/file", tmp_path / "file.bin")
+
+
+def test_a_folder_named_as_the_embedded_default_is_the_labs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "embedded").mkdir()
+    write_jsonl(tmp_path / "embedded" / "notes.jsonl", ["Le patient va bien."])
+    monkeypatch.chdir(tmp_path)
+    run = resolve({"strategy": "continue", "lang": "fr", "base": "b", "data": {"paths": ["embedded"]}})
+    (source,) = select(run, load_pack("fr")).sources
+    assert [document.text for document in read(source, load_pack("fr"), run)] == ["Le patient va bien."]
