@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from medlingua.languages.errors import InputError
-from medlingua.recipes.exits import SHOW_TEXT, exits
+from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exits
 from medlingua.recipes.privacy_command import canaries, privacy
 
 app = typer.Typer(
@@ -385,8 +385,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with exits():
         # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
-        if code := app([word for word in sys.argv[1:] if word != SHOW_TEXT], standalone_mode=False):
-            sys.exit(code)
+        if app([word for word in sys.argv[1:] if word != SHOW_TEXT], standalone_mode=False) == STOPPED:
+            raise KeyboardInterrupt
 
 
 if __name__ == "__main__":  # torchrun -m medlingua.recipes.command

@@ -9,21 +9,24 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 from medlingua.languages.errors import InputError
 
 SHOW_TEXT = "--show-text"  # of every command: taken out before they are read
+STOPPED = 128 + signal.SIGINT  # a shell's code for Ctrl-C
 
 
 @contextmanager
 def exits() -> Iterator[None]:
     """Around a command: its errors become a line on stderr and an exit code."""
     try:
-        yield
+        with _ctrl_c():
+            yield
     except InputError as error:
         _fail(f"{error}{_text_of(error)}")
-    except (typer.Abort, KeyboardInterrupt):  # the latter: Ctrl-C again, while typer makes an Abort of the first
+    except (typer.Abort, KeyboardInterrupt):
         _stopped()
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -49,6 +52,26 @@ def exits() -> Iterator[None]:
         _stopped()
 
 
+@contextmanager
+def _ctrl_c() -> Iterator[None]:
+    """Ctrl-C stays what it is: libraries that it meets while they are imported make errors of their own of it."""
+    heard = False
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal heard
+        heard = True
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, hear)
+    try:
+        yield
+    except Exception as error:
+        if heard:
+            raise KeyboardInterrupt from error
+        raise
+
+
 def _text_of(error: InputError) -> str:
     """The words of a document that an error is about, where they were asked for."""
     if not error.text:
@@ -58,7 +81,7 @@ def _text_of(error: InputError) -> str:
 
 def _stopped() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would find Python half gone, and print where
-    sys.exit(130)
+    sys.exit(STOPPED)
 
 
 def _no_space(where: str) -> None:

@@ -8,12 +8,13 @@ import random
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from medlingua.languages.errors import InputError
-from medlingua.recipes import checkpoint
+from medlingua.recipes import checkpoint, walk
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.exits import exits
 
@@ -138,14 +139,48 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(command: list[str], tmp_
     assert "resuming at step" in again.stderr
 
 
+@pytest.fixture
+def listening() -> Iterator[None]:
+    """A command that was stopped hears no Ctrl-C any more; the tests after it do."""
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, heard)
+
+
+@pytest.mark.usefixtures("listening")
 def test_ctrl_c_while_the_first_is_being_heard_leaves_no_traceback() -> None:
-    heard = signal.getsignal(signal.SIGINT)
-    try:
-        with pytest.raises(SystemExit) as left, exits():
-            raise KeyboardInterrupt
-    finally:
-        signal.signal(signal.SIGINT, heard)
+    with pytest.raises(SystemExit) as left, exits():
+        raise KeyboardInterrupt
     assert left.value.code == 130
+
+
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_of_which_a_library_makes_an_error_is_no_bug_of_ours() -> None:
+    """As torch's and transformers' imports do."""
+
+    def imported() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise ModuleNotFoundError("Could not import module") from error
+
+    with pytest.raises(SystemExit) as left, exits():
+        imported()
+    assert left.value.code == 130
+
+
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_while_python_goes_down_is_not_heard(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first one broke a command off: the second would print where it met Python's last work."""
+
+    def broken_off(*_: object, **__: object) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(walk, "adapt", broken_off)
+    assert call(monkeypatch, [*command[1:], "--out", str(tmp_path / "run")]) == 130
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_nothing_asks_the_wall_clock_but_for_the_date_in_a_lineage() -> None:
