@@ -364,10 +364,11 @@ def interrupt_twice(scene: Scene, folder: Path, rng: random.Random) -> list[str]
         [*scene.command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
-    while not (out / "run.toml").exists():  # before, there is no run
+    sign = rng.choice(["run.toml", "checkpoints"])  # before the first there is no run, from the second on it trains
+    while not (out / sign).exists():
         time.sleep(0.01)
         assert process.poll() is None, process.communicate()
-    time.sleep(seconds * rng.random() ** 2)
+    time.sleep(seconds / 2 * rng.random() ** 2)
     part = _part_of(out)
     for _ in range(2):
         process.send_signal(signal.SIGINT)
