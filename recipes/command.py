@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 from medlingua.languages.errors import InputError
-from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exits
+from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exits, leave
 from medlingua.recipes.privacy_command import canaries, privacy
 
 app = typer.Typer(
@@ -387,6 +387,7 @@ def main() -> None:
         # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
         if app([word for word in sys.argv[1:] if word != SHOW_TEXT], standalone_mode=False) == STOPPED:
             raise KeyboardInterrupt
+    leave()
 
 
 if __name__ == "__main__":  # torchrun -m medlingua.recipes.command

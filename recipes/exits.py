@@ -52,6 +52,16 @@ def exits() -> Iterator[None]:
         _stopped()
 
 
+def leave() -> None:
+    """After a command's work. One process of several ends here: threads of gloo may still hold Python's objects, and
+    let go of while Python goes down, they abort it (pytorch/pytorch pull request 179291); the launcher would then end
+    the first process too, at work or not."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
 @contextmanager
 def _ctrl_c() -> Iterator[None]:
     """Ctrl-C stays what it is: libraries that it meets while they are imported make errors of their own of it."""

@@ -105,6 +105,18 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
     assert all((start[name] == end[name]).all() for name in still)
 
 
+@pytest.mark.parametrize(("processes", "told"), [(1, "work, then Python's last work"), (2, "work")])
+def test_a_process_of_several_does_not_wait_for_pythons_last_work(processes: int, told: str) -> None:
+    """gloo's threads may abort it there, and the launcher would end the first process with it."""
+    program = "import atexit; from medlingua.recipes.exits import leave; "
+    program += "atexit.register(print, \", then Python's last work\", end=''); print('work', end=''); leave()"
+    environment = {**ENVIRONMENT, "WORLD_SIZE": str(processes)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout == told
+
+
 def stop_two(line: list[str], out: Path) -> None:
     """Two processes, asked to stop once they train."""
     process = by(2, line, out)
