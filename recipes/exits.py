@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -64,22 +65,33 @@ def leave() -> None:
 
 @contextmanager
 def _ctrl_c() -> Iterator[None]:
-    """Ctrl-C stays what it is: libraries that it meets while they are imported make errors of their own of it."""
+    """Ctrl-C stays what it is: libraries that it meets while they are imported make errors of their own of it, and
+    Python drops it, with a traceback, where it meets a callback of a weak reference."""
     heard = False
+    unraisable = sys.unraisablehook
 
     def hear(number: int, frame: FrameType | None) -> None:
         nonlocal heard
         heard = True
         raise KeyboardInterrupt
 
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if isinstance(what.exc_value, KeyboardInterrupt):  # again, once the callback is over
+            threading.Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
+        else:
+            unraisable(what)
+
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in the background of a script
         signal.signal(signal.SIGINT, hear)
+    sys.unraisablehook = dropped
     try:
         yield
     except Exception as error:
         if heard:
             raise KeyboardInterrupt from error
         raise
+    finally:
+        sys.unraisablehook = unraisable
 
 
 def _text_of(error: InputError) -> str:

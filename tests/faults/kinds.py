@@ -178,9 +178,9 @@ def _part_of(out: Path) -> str:
 
 
 def kill_a_save(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
-    """kill -9 of a process that does nothing but save, ten times."""
+    """kill -9 of a process that does nothing but save, ten times and until it has saved once."""
     reached, hit = 0, list[str]()
-    for _ in range(10):
+    while len(hit) < 10 or not reached:
         child = os.fork()
         if not child:
             try:  # no way back from here

@@ -8,6 +8,8 @@ import random
 import shutil
 import signal
 import sys
+import time
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +169,24 @@ def test_ctrl_c_of_which_a_library_makes_an_error_is_no_bug_of_ours() -> None:
     with pytest.raises(SystemExit) as left, exits():
         imported()
     assert left.value.code == 130
+
+
+@pytest.mark.usefixtures("listening")
+def test_ctrl_c_that_meets_a_callback_is_not_dropped(capsys: pytest.CaptureFixture[str]) -> None:
+    class Held:
+        """Something that a weak reference can be of."""
+
+    def met() -> None:
+        held = Held()
+        watching = weakref.ref(held, lambda _: signal.raise_signal(signal.SIGINT))
+        del held
+        time.sleep(10)
+        del watching
+
+    with pytest.raises(SystemExit) as left, exits():
+        met()
+    assert left.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("listening")
