@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,11 +73,17 @@ def same_weights(left: Path, right: Path) -> None:
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+def hear_ctrl_c() -> None:
+    """In a shell's background, where tests may run, Ctrl-C is ignored, and what is started inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(line: list[str], out: Path) -> subprocess.Popen[str]:
     """The run in the background, once it has gone on from its third checkpoint."""
     process = subprocess.Popen(
-        [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+        [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        preexec_fn=hear_ctrl_c,
+    )  # fmt: skip
     until_training(process, out)
     return process
 

@@ -30,7 +30,7 @@ from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.command import main
 from medlingua.recipes.settings import Run, read_run
 
-from ..end_to_end.conftest import ENVIRONMENT, give, same_weights, started
+from ..end_to_end.conftest import ENVIRONMENT, give, hear_ctrl_c, same_weights, started
 from ..recipes.conftest import cases, write_jsonl
 
 Fault = Callable[["Scene", Path, random.Random], list[str]]  # in an empty folder; what was hit, one entry a fault
@@ -359,10 +359,9 @@ def interrupt_twice(scene: Scene, folder: Path, rng: random.Random) -> list[str]
     """Ctrl-C, and again at once, at a random moment; the same command goes on. No fault if it came after the end."""
     out = folder / "run"
     seconds = _seconds(scene.finished)
-    # In a shell's background, where this may run, Ctrl-C is ignored, and what is started inherits that.
     process = subprocess.Popen(
         [*scene.command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=hear_ctrl_c,
     )  # fmt: skip
     sign = rng.choice(["run.toml", "checkpoints"])  # before the first there is no run, from the second on it trains
     while not (out / sign).exists():

@@ -7,6 +7,7 @@ import ast
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import time
 import weakref
@@ -20,7 +21,7 @@ from medlingua.recipes import checkpoint, walk
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.exits import exits
 
-from ..end_to_end.conftest import give, started
+from ..end_to_end.conftest import ENVIRONMENT, give, same_weights, started, until_training
 from ..recipes.conftest import call
 from .kinds import KINDS, NotPossibleHere, Scene, damage, model_and_optimizer, restored
 
@@ -139,6 +140,21 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(command: list[str], tmp_
     again = give(line, out)
     assert again.returncode == 0
     assert "resuming at step" in again.stderr
+
+
+def test_ctrl_c_that_a_script_ignores_stops_nothing(command: list[str], finished: Path, tmp_path: Path) -> None:
+    """It reaches what the script has put in its background too."""
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )  # fmt: skip
+    until_training(process, out)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert "stopping" not in said
+    same_weights(finished, out)
 
 
 @pytest.fixture
