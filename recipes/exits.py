@@ -53,14 +53,16 @@ def exits() -> Iterator[None]:
         _stopped()
 
 
-def leave() -> None:
-    """After a command's work. One process of several ends here: threads of gloo may still hold Python's objects, and
+def leave(code: int = 0) -> None:
+    """The end of a command. One process of several ends here: threads of gloo may still hold Python's objects, and
     let go of while Python goes down, they abort it (pytorch/pytorch pull request 179291); the launcher would then end
     the first process too, at work or not."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(0)
+        os._exit(code)
+    if code:
+        sys.exit(code)
 
 
 @contextmanager
@@ -103,7 +105,7 @@ def _text_of(error: InputError) -> str:
 
 def _stopped() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would find Python half gone, and print where
-    sys.exit(STOPPED)
+    leave(STOPPED)
 
 
 def _no_space(where: str) -> None:
@@ -112,7 +114,7 @@ def _no_space(where: str) -> None:
 
 def _fail(message: str) -> None:
     print(f"adapt{_process()}: {message}", file=sys.stderr)
-    sys.exit(2)
+    leave(2)
 
 
 def _process() -> str:
