@@ -28,7 +28,7 @@ def exits() -> Iterator[None]:
     except InputError as error:
         _fail(f"{error}{_text_of(error)}")
     except (typer.Abort, KeyboardInterrupt):
-        _stopped()
+        leave(STOPPED)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             _fail(
@@ -50,7 +50,7 @@ def exits() -> Iterator[None]:
             raise
         if not _process():
             print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
-        _stopped()
+        leave(STOPPED)
 
 
 def leave(code: int = 0) -> None:
@@ -68,17 +68,22 @@ def leave(code: int = 0) -> None:
 @contextmanager
 def _ctrl_c() -> Iterator[None]:
     """Ctrl-C stays what it is: libraries that it meets while they are imported make errors of their own of it, and
-    Python drops it, with a traceback, where it meets a callback of a weak reference."""
+    Python drops it, with a traceback, where it meets a callback of a weak reference. A second one, and one after the
+    work, ends the process where it stands, which loses no more than kill -9: Python would print where it met it."""
     heard = False
     unraisable = sys.unraisablehook
 
     def hear(number: int, frame: FrameType | None) -> None:
         nonlocal heard
+        if heard:
+            os._exit(STOPPED)
         heard = True
         raise KeyboardInterrupt
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
+        nonlocal heard
         if isinstance(what.exc_value, KeyboardInterrupt):  # again, once the callback is over
+            heard = False
             threading.Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
         else:
             unraisable(what)
@@ -93,6 +98,7 @@ def _ctrl_c() -> Iterator[None]:
             raise KeyboardInterrupt from error
         raise
     finally:
+        heard = True
         sys.unraisablehook = unraisable
 
 
@@ -101,11 +107,6 @@ def _text_of(error: InputError) -> str:
     if not error.text:
         return ""
     return f"\n{error.text}" if SHOW_TEXT in sys.argv else f" ({SHOW_TEXT} shows the text)"
-
-
-def _stopped() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would find Python half gone, and print where
-    leave(STOPPED)
 
 
 def _no_space(where: str) -> None:

@@ -370,20 +370,22 @@ def _ahead(
 @contextmanager
 def _stop_requests() -> Iterator[threading.Event]:
     """Set by SIGTERM, SIGUSR1 and Ctrl-C, unless Ctrl-C is ignored, as in the background of a script; a second Ctrl-C
-    is not caught. Only the main thread may listen."""
+    is what it was before. Only the main thread may listen."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
 
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    ignored = ctrl_c is signal.SIG_IGN
+
     def ask(number: int, frame: FrameType | None) -> None:
         asked.set()
-        if signal.SIGINT in asking:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("saving, then stopping" + " (Ctrl-C again stops at once)" * (signal.SIGINT in asking))
+        signal.signal(signal.SIGINT, ctrl_c)
+        say("saving, then stopping" + ("" if ignored else " (Ctrl-C again stops at once)"))
 
     asking = {signal.SIGTERM, getattr(signal, "SIGUSR1", signal.SIGTERM)}  # Windows has no SIGUSR1
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+    if not ignored:
         asking.add(signal.SIGINT)
     before: dict[int, Any] = {s: signal.signal(s, ask) for s in asking}
     try:

@@ -17,11 +17,11 @@ from pathlib import Path
 
 import pytest
 from medlingua.languages.errors import InputError
-from medlingua.recipes import checkpoint, walk
+from medlingua.recipes import checkpoint
 from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.exits import exits
 
-from ..end_to_end.conftest import ENVIRONMENT, give, same_weights, started, until_training
+from ..end_to_end.conftest import ENVIRONMENT, give, hear_ctrl_c, same_weights, started, until_training
 from ..recipes.conftest import call
 from .kinds import KINDS, NotPossibleHere, Scene, damage, model_and_optimizer, restored
 
@@ -159,17 +159,28 @@ def test_ctrl_c_that_a_script_ignores_stops_nothing(command: list[str], finished
 
 @pytest.fixture
 def listening() -> Iterator[None]:
-    """A command that was stopped hears no Ctrl-C any more; the tests after it do."""
+    """What a command makes of Ctrl-C is not for the tests after it."""
     heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, heard)
 
 
-@pytest.mark.usefixtures("listening")
-def test_ctrl_c_while_the_first_is_being_heard_leaves_no_traceback() -> None:
-    with pytest.raises(SystemExit) as left, exits():
-        raise KeyboardInterrupt
-    assert left.value.code == 130
+CTRL_C = "signal.raise_signal(signal.SIGINT)"
+HEARD_TWICE = {
+    "while the first is being heard": f"try: {CTRL_C}\n    finally: {CTRL_C}; print('deaf')",
+    "while an error is told": f"Told.format_message = lambda _: {CTRL_C}; raise Told",
+    "after a stop": f"atexit.register(lambda: [{CTRL_C}, print('deaf')]); {CTRL_C}",
+}
+
+
+@pytest.mark.parametrize("moment", HEARD_TWICE)
+def test_ctrl_c_leaves_no_traceback(moment: str) -> None:
+    program = "import atexit, signal\nfrom medlingua.recipes.exits import exits\nclass Told(Exception): pass\n"
+    program += f"with exits():\n    {HEARD_TWICE[moment]}"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, preexec_fn=hear_ctrl_c
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 @pytest.mark.usefixtures("listening")
@@ -203,20 +214,6 @@ def test_ctrl_c_that_meets_a_callback_is_not_dropped(capsys: pytest.CaptureFixtu
         met()
     assert left.value.code == 130
     assert "Traceback" not in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("listening")
-def test_ctrl_c_while_python_goes_down_is_not_heard(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where the first one broke a command off: the second would print where it met Python's last work."""
-
-    def broken_off(*_: object, **__: object) -> Path:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(walk, "adapt", broken_off)
-    assert call(monkeypatch, [*command[1:], "--out", str(tmp_path / "run")]) == 130
-    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_nothing_asks_the_wall_clock_but_for_the_date_in_a_lineage() -> None:
