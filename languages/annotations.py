@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from . import documents
-from .documents import Document, decode, missing_column, parsed_json, read_lines, read_rows, read_text, too_large
+from . import files
+from .documents import Document, read_rows
 from .errors import InputError
+from .files import decode, missing_column, parsed_json, read_lines, read_text, too_large
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -140,14 +141,14 @@ def read_archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
                     if entry.filename.endswith(suffixes):
-                        if entry.file_size > documents.LARGEST:
+                        if entry.file_size > files.LARGEST:
                             raise too_large(f"{path}: {entry.filename}")
                         yield entry.filename, archive.read(entry)
         else:
             with tarfile.open(path, "r:gz") as tar:
                 for member in tar:
                     wanted = member.name.endswith(suffixes)
-                    if wanted and member.size > documents.LARGEST:
+                    if wanted and member.size > files.LARGEST:
                         raise too_large(f"{path}: {member.name}")
                     handle = tar.extractfile(member) if wanted else None
                     if handle is not None:

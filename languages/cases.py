@@ -14,7 +14,7 @@ from .documents import Document
 from .errors import InputError
 from .grammar import FREE_SLOT, SLOT, Grammar, load_grammar
 from .pack import Pack, TaskSpec
-from .tasks import Task
+from .task import Task
 
 LABELS = MappingProxyType(
     {

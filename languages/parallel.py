@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from .annotations import Example
 from .errors import InputError
-from .tasks import Task
+from .task import Task
 
 RUN = 13  # words in a row that two texts share only where they tell the same case
 _WORD = re.compile(r"\w+")

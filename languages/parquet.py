@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from . import documents
-from .documents import missing_column, too_large
+from . import files
 from .errors import InputError
+from .files import missing_column, too_large
 
 _TERMS = b"medlingua.terms"  # key of the schema's metadata
 LARGEST_GROUP = 2**31  # bytes of one row group, unpacked: what is larger is taken for a bomb
@@ -25,7 +25,7 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
     Memory is that of 1,024 rows. A value that many rows share stays one until it is measured: a dictionary of one
     long text makes a bomb of a small file. InputError for a file that is damaged, lacks the column, holds text that
     is not UTF-8 or dates beyond the year 9999, says that a row
-    group has more than LARGEST_GROUP bytes, or holds a text above `documents.LARGEST`.
+    group has more than LARGEST_GROUP bytes, or holds a text above `files.LARGEST`.
     """
     number = 0
     try:
@@ -91,9 +91,9 @@ def _check(metadata: pq.FileMetaData, file: Path) -> None:
 def _rows(batch: pa.RecordBatch, place: str) -> Iterator[dict[str, Any]]:
     """Rows of a batch, one at a time where a value is large."""
     longest = max((_longest(column) for column in batch.columns), default=0)
-    if longest > documents.LARGEST:
+    if longest > files.LARGEST:
         raise too_large(place)
-    given = _GIVEN if longest * _GIVEN <= documents.LARGEST else 1
+    given = _GIVEN if longest * _GIVEN <= files.LARGEST else 1
     for start in range(0, batch.num_rows, given):
         for row in batch.slice(start, given).to_pylist():
             yield {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in row.items()}

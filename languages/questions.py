@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from .annotations import Example, Span, checked, in_order, read_archive
-from .documents import Document, decode, read_text
+from .documents import Document
 from .errors import InputError
+from .files import decode, read_text
 
 
 def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:

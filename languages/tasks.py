@@ -1,16 +1,15 @@
-"""A labelled task as three disjoint parts, read by its record in a pack."""
+"""Tasks, read by their records in a pack."""
 
 import hashlib
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from .annotations import (
     Example,
-    Gold,
     read_brat,
     read_codiesp,
     read_conll,
@@ -19,8 +18,10 @@ from .annotations import (
 )
 from .errors import InputError, nearest
 from .pack import Kind, TaskSpec, load_pack
+from .parallel import learnt_on
 from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
 from .relations import read_e3c_relations
+from .task import Task, labels_of
 
 _READERS: dict[str, Callable[..., Iterator[Example]]] = {
     "brat": read_brat,
@@ -49,51 +50,6 @@ _GOLD: dict[Kind, type] = {
     "relations": str,
     "similarity": float,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Examples to learn from (train), to choose by (dev) and to score once (test).
-
-    folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
-    learnt_on: the language of train and dev, where it is another one; left_out: cases of them that are in test.
-    """
-
-    spec: TaskSpec
-    language: str
-    train: tuple[Example, ...]
-    dev: tuple[Example, ...]
-    test: tuple[Example, ...]
-    synthetic: bool = False
-    folds: tuple["Task", ...] = ()
-    learnt_on: str = ""
-    left_out: int = 0
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of train and dev, sorted: what a model can learn. See `unseen` for the rest."""
-        if self.folds:
-            return tuple(sorted({label for fold in self.folds for label in fold.labels}))
-        return tuple(sorted(_count((*self.train, *self.dev))))
-
-    @property
-    def unseen(self) -> Mapping[str, int]:
-        """Labels that only test has, with their counts. They stay in its gold: every one is missed."""
-        known = set(self.labels)
-        return {label: n for label, n in sorted(_count(self.test).items()) if label not in known}
-
-
-def labels_of(gold: Gold) -> tuple[str, ...]:
-    """The labels of one gold, one a span or set member; a value has none."""
-    if isinstance(gold, float):
-        return ()
-    if isinstance(gold, str):
-        return (gold,)
-    return tuple(item if isinstance(item, str) else item.label for item in gold)
-
-
-def _count(examples: Iterable[Example]) -> Counter[str]:
-    return Counter(label for example in examples for label in labels_of(example.gold))
 
 
 def available(spec: TaskSpec, root: Path) -> bool:
@@ -169,8 +125,6 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     _check(task, root)
     if spec.learn_from is None:
         return task
-    from .parallel import learnt_on  # which knows tasks
-
     return learnt_on(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 from medlingua.languages.errors import InputError
+from medlingua.recipes.commands.privacy import canaries, privacy
 from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exits, leave
-from medlingua.recipes.privacy_command import canaries, privacy
 
 app = typer.Typer(
     help="Adapt encoder language models to biomedical and clinical text in French, Spanish and German.",
@@ -69,7 +69,7 @@ def adapt(
         print(context.get_help())
         raise typer.Exit(0)
     run = _resolved(strategy, lang, base, corpus, text_field, data, preset, config, sets, allow)
-    from medlingua.recipes.ranks import join
+    from medlingua.recipes.training.processes import join
     from medlingua.recipes.walk import adapt as walk
 
     folder = out or Path("runs") / run.name
@@ -94,7 +94,7 @@ def prepare(
 ) -> None:
     """Clean and tokenize text once, in parts, for any number of runs of one tokenizer."""
     run = _resolved("continue", lang, base, corpus, text_field, data, None, config, sets, allow)
-    from medlingua.recipes.parts import part_of, prepare_part
+    from medlingua.recipes.text.parts import part_of, prepare_part
 
     print(prepare_part(run, part_of(part), out))
 
@@ -138,7 +138,7 @@ def prompts(
     """What to show a language model for NER: each test sentence with train sentences that are alike, as JSONL."""
     if lang is None or task is None:
         raise InputError("--lang and --task are needed: whose test sentences are asked")
-    from medlingua.recipes.prompts import write_prompts
+    from medlingua.recipes.evaluation.prompts import write_prompts
     from medlingua.recipes.settings import permissions
 
     print(write_prompts(model, lang, task, data, examples, permissions(allow or []), out))
@@ -157,7 +157,7 @@ def answers(
     """Score a language model's answers to `adapt prompts` as any other model's entities."""
     if lang is None or task is None:
         raise InputError("--lang and --task are needed: what the answers are about")
-    from medlingua.recipes.prompts import score_answers
+    from medlingua.recipes.evaluation.prompts import score_answers
     from medlingua.recipes.settings import permissions
 
     print(score_answers(file, lang, task, data, name, permissions(allow or []), out))
@@ -176,7 +176,7 @@ def score(
     """Score the entities that another system found, by their offsets, as any model's."""
     if lang is None or task is None:
         raise InputError("--lang and --task are needed: what the predictions are about")
-    from medlingua.recipes.predictions import score_predictions
+    from medlingua.recipes.evaluation.predictions import score_predictions
     from medlingua.recipes.settings import permissions
 
     print(score_predictions(file, lang, task, data, name, permissions(allow or []), out))
@@ -233,8 +233,8 @@ def vocabulary(
     """What tokenizers do to a language: pieces a word, broken terms, what is lost."""
     if lang is None:
         raise InputError("--lang is needed: the language whose words are counted")
+    from medlingua.recipes.experiments.vocabulary import study
     from medlingua.recipes.settings import permissions
-    from medlingua.recipes.vocabulary_study import study
 
     print(study(tuple(tokenizers), lang, Path(data) if data else None, out, permissions(allow or [])))
 
@@ -259,7 +259,7 @@ def select(
     """Score text for training: terms, form, near-duplicates, labels; columns that mixtures filter by."""
     if lang is None:
         raise InputError("--lang is needed: the language whose text is scored")
-    from medlingua.recipes.selection import select_text
+    from medlingua.recipes.commands.select import select_text
     from medlingua.recipes.settings import permissions
 
     known = permissions(allow or [])
@@ -282,9 +282,9 @@ def study(
     """Several arms of one budget, trained, scored on the same tasks and compared."""
     if lang is None:
         raise InputError("--lang is needed: the language of the study")
+    from medlingua.recipes.experiments.study import read_study
+    from medlingua.recipes.experiments.study import study as run
     from medlingua.recipes.settings import permissions
-    from medlingua.recipes.study import read_study
-    from medlingua.recipes.study import study as run
 
     given = read_study(file, tuple(bases or ()), tokens, tuple(sets or ()))
     print(run(given, lang, data, permissions(allow or []), out))
@@ -304,7 +304,7 @@ def sweep(
     best: Annotated[bool, typer.Option("--best", help="Write the best settings; show the full run.")] = False,
 ) -> None:
     """Try settings with Optuna. The same command again is one more worker, and takes up what was stopped."""
-    from medlingua.recipes import sweep as sweeps
+    from medlingua.recipes.experiments import sweep as sweeps
 
     flags = {"lang": lang, "data": {"root": data} if data else None, "allow": allow or None}
     given = {key: value for key, value in flags.items() if value is not None}
@@ -327,7 +327,7 @@ app.command()(privacy)
 @app.command()
 def doctor(data: _Data = None) -> None:
     """What is installed and reachable, what lies in the data root, what this machine will use and why."""
-    from medlingua.recipes.doctor import examine
+    from medlingua.recipes.commands.doctor import examine
 
     print(examine(Path(data) if data else None))
 
@@ -342,7 +342,7 @@ def fetch(
     allow: _Allow = None,
 ) -> None:
     """Fill a data root from the hub or from addresses; an interrupted download goes on."""
-    from medlingua.recipes.fetch import fetch_corpora, fetch_model
+    from medlingua.recipes.commands.fetch import fetch_corpora, fetch_model
 
     if model is not None:
         print(fetch_model(model, revision, data))

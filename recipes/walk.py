@@ -20,22 +20,27 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Pack, load_pack
-from medlingua.recipes import convert, held_out, machine, parts
-from medlingua.recipes.checkpoint import Checkpoint
+from medlingua.recipes import machine
+from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
-from medlingua.recipes.corpus import Prepared, opened, prepare
-from medlingua.recipes.evaluate import score_models
+from medlingua.recipes.evaluation import held_out
+from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.evaluation.held_out import Passage, passages
+from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write
-from medlingua.recipes.held_out import Passage, passages
-from medlingua.recipes.loop import Evaluate, check_trackers, train
-from medlingua.recipes.plan import decide, measured_seconds, told
-from medlingua.recipes.ranks import ALONE, Ranks
 from medlingua.recipes.settings import Adapt, Eval, Run, resolve
-from medlingua.recipes.sources import Selection, select
-from medlingua.recipes.start import located, starting_encoder, unchanged, with_own_head
-from medlingua.recipes.tasks_at_hand import AtHand, find
-from medlingua.recipes.term_lists import concepts, related, score_terms
-from medlingua.recipes.term_stream import Concept, Kin
+from medlingua.recipes.strategies import convert
+from medlingua.recipes.strategies.start import starting_encoder, unchanged, with_own_head
+from medlingua.recipes.text import parts
+from medlingua.recipes.text.corpus import Prepared, opened, prepare
+from medlingua.recipes.text.sources import Selection, select
+from medlingua.recipes.text.task_set import AtHand, find
+from medlingua.recipes.training.checkpoint import Checkpoint
+from medlingua.recipes.training.loop import Evaluate, check_trackers, train
+from medlingua.recipes.training.plan import decide, measured_seconds, told
+from medlingua.recipes.training.processes import ALONE, Ranks
+from medlingua.recipes.training.term_lists import concepts, related
+from medlingua.recipes.training.term_stream import Concept, Kin
 from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.page import write_report

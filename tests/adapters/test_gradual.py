@@ -10,7 +10,7 @@ from medlingua.adapters.gradual import Gradual
 from medlingua.adapters.packed import hidden_states, layer_states, pack
 from medlingua.adapters.positions import rotations, thetas
 from medlingua.adapters.rotary import rescale, to_rotary
-from medlingua.recipes.objective import Distilled
+from medlingua.recipes.training.objectives import Distilled
 
 SOURCES = ["bert", "roberta", "camembert", "xlm-roberta", "electra"]
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from medlingua.languages.pack import load_pack
 from medlingua.languages.words import words
-from medlingua.recipes.corpus import training_texts
 from medlingua.recipes.settings import read_run
-from medlingua.recipes.sources import select
+from medlingua.recipes.text.corpus import training_texts
+from medlingua.recipes.text.sources import select
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 WORDS, BATCH, TOLD = 64, 16, 100

@@ -69,10 +69,10 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     import torch
     from accelerate import Accelerator
     from medlingua.adapters.encoder import Encoder, load
-    from medlingua.recipes.loop import build_optimizer, step
     from medlingua.recipes.machine import keep_pages
-    from medlingua.recipes.objective import MaskedLM, masker
     from medlingua.recipes.settings import Train
+    from medlingua.recipes.training.loop import build_optimizer, step
+    from medlingua.recipes.training.objectives import MaskedLM, masker
     from torch.utils.flop_counter import FlopCounterMode
 
     tokenizer = load(model).tokenizer
@@ -176,7 +176,7 @@ def _built(family: str, tokenizer, length: int, ours: bool):
 def _batch(encoder, group: list, drawn: list):
     import numpy as np
     from medlingua.adapters.packed import pack
-    from medlingua.recipes.batches import Batch, Place
+    from medlingua.recipes.training.batches import Batch, Place
 
     row = pack([shown for shown, _ in drawn], encoder.first_position)
     offsets = row.cu_seqlens[:-1].tolist()

@@ -44,9 +44,9 @@ def repeated(corpus: str, megabytes: int, path: Path) -> None:
 def memory(model: str, corpus: str, folder: str) -> dict[str, Any]:
     """Peak memory of the whole preparation, in a process of its own."""
     from medlingua.languages.pack import load_pack
-    from medlingua.recipes.corpus import prepare
     from medlingua.recipes.settings import resolve
-    from medlingua.recipes.sources import select
+    from medlingua.recipes.text.corpus import prepare
+    from medlingua.recipes.text.sources import select
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)  # no weights: their loading would hide what text takes
@@ -72,12 +72,12 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
     from medlingua.adapters.encoder import load
     from medlingua.languages.documents import read_documents
     from medlingua.languages.pack import load_pack
-    from medlingua.recipes.batches import Place, Stream, batches, frame_of
-    from medlingua.recipes.corpus import Cleaner, filters_of
-    from medlingua.recipes.objective import masker
     from medlingua.recipes.settings import Phase, resolve
-    from medlingua.recipes.shards import ShardWriter, open_shard
-    from medlingua.recipes.sources import select
+    from medlingua.recipes.text.corpus import Cleaner, filters_of
+    from medlingua.recipes.text.shards import ShardWriter, open_shard
+    from medlingua.recipes.text.sources import select
+    from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
+    from medlingua.recipes.training.objectives import masker
 
     encoder = load(model)
     tokenizer = encoder.tokenizer

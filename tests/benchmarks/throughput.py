@@ -34,12 +34,12 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
     import numpy as np
     from accelerate import Accelerator
     from medlingua.adapters.encoder import load
-    from medlingua.recipes.batches import Place, Stream, batches, frame_of
-    from medlingua.recipes.loop import build_optimizer, step
     from medlingua.recipes.machine import keep_pages
-    from medlingua.recipes.objective import MaskedLM, masker
     from medlingua.recipes.settings import Phase, Train
-    from medlingua.recipes.shards import Shard
+    from medlingua.recipes.text.shards import Shard
+    from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
+    from medlingua.recipes.training.loop import build_optimizer, step
+    from medlingua.recipes.training.objectives import MaskedLM, masker
 
     keep_pages()
     encoder = load(model_folder)

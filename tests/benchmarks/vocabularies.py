@@ -19,7 +19,7 @@ from medlingua.adapters.tokenizer import bare, replacement
 from medlingua.languages import vocabulary
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.terms import read_terms
-from medlingua.recipes.vocabulary_study import corpora
+from medlingua.recipes.experiments.vocabulary import corpora
 from transformers import AutoTokenizer
 
 NEW, OLD, ENGLISH, GENERAL = 4_000, 20_000, 8_000, 150

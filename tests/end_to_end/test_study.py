@@ -7,9 +7,9 @@ import pytest
 from medlingua.adapters.encoder import load
 from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
-from medlingua.recipes import cells
+from medlingua.recipes.evaluation import cache as cells
+from medlingua.recipes.experiments.study import fitting, read_study, with_tasks
 from medlingua.recipes.settings import Eval
-from medlingua.recipes.study import fitting, read_study, with_tasks
 
 from ..recipes.conftest import call, write_base
 
@@ -61,7 +61,7 @@ def test_a_study_trains_scores_and_compares_and_then_does_nothing_twice(
     def never(*given: object, **named: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("medlingua.recipes.evaluate.fit", never)
+    monkeypatch.setattr("medlingua.recipes.evaluation.evaluate.fit", never)
     monkeypatch.setattr("medlingua.recipes.walk.train", never)
     assert call(monkeypatch, line) == 0
     again = [json.loads(row) for row in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
@@ -169,7 +169,7 @@ def test_the_three_strategies_run_from_a_name_with_controls_on_short_and_long_ta
     def never(*given: object, **named: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("medlingua.recipes.evaluate.fit", never)
+    monkeypatch.setattr("medlingua.recipes.evaluation.evaluate.fit", never)
     monkeypatch.setattr("medlingua.recipes.walk.train", never)
     assert call(monkeypatch, line) == 0
     assert (out / "results.jsonl").read_text() == scores

@@ -17,8 +17,8 @@ from typing import Any
 import optuna
 import pytest
 from medlingua.languages.errors import InputError
+from medlingua.recipes.experiments.sweep import sweep
 from medlingua.recipes.settings import read_run
-from medlingua.recipes.sweep import sweep
 from medlingua.recipes.walk import adapt
 
 from ..recipes.conftest import call
@@ -280,7 +280,7 @@ def test_a_sweep_that_cannot_be_is_told_before_anything_is_tried(
     before: str, after: str, told: str, write: Callable[..., Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("medlingua.recipes.sweep.adapt", lambda *_: pytest.fail("a trial began"))
+    monkeypatch.setattr("medlingua.recipes.experiments.sweep.adapt", lambda *_: pytest.fail("a trial began"))
     out, file = tmp_path / "sweep", write()
     words = line(file, out)[1:]
     if "another sweep" in told:

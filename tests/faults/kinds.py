@@ -25,10 +25,11 @@ from unittest import mock
 import torch
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
-from medlingua.recipes import checkpoint, walk
-from medlingua.recipes.checkpoint import Checkpoint
+from medlingua.recipes import walk
 from medlingua.recipes.command import main
 from medlingua.recipes.settings import Run, read_run
+from medlingua.recipes.training import checkpoint
+from medlingua.recipes.training.checkpoint import Checkpoint
 
 from ..end_to_end.conftest import ENVIRONMENT, give, hear_ctrl_c, same_weights, started
 from ..recipes.conftest import cases, write_jsonl

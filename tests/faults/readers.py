@@ -15,16 +15,16 @@ from typing import Any
 import tomli_w
 from medlingua.adapters.encoder import load
 from medlingua.languages.pack import load_pack
-from medlingua.recipes.predictions import read_predictions
-from medlingua.recipes.prompts import read_answers
-from medlingua.recipes.space import read_sweep
-from medlingua.recipes.study import read_study
+from medlingua.recipes.evaluation.predictions import read_predictions
+from medlingua.recipes.evaluation.prompts import read_answers
+from medlingua.recipes.experiments.space import read_sweep
+from medlingua.recipes.experiments.study import read_study
 
 from ..languages.test_untrusted import PACK
 from ..languages.test_untrusted import READERS as OF_TEXT
 from ..recipes.conftest import write_base
-from ..recipes.test_predictions import FEVER, said, toy
-from ..recipes.test_space import FIXED, SPACE
+from ..recipes.evaluation.test_predictions import FEVER, said, toy
+from ..recipes.experiments.test_space import FIXED, SPACE
 
 Reader = tuple[Callable[[Path, bytes], None], Callable[[Path], bytes]]  # reads these bytes; bytes that are good
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 from medlingua.languages.errors import InputError
-from medlingua.recipes import checkpoint
-from medlingua.recipes.checkpoint import Checkpoint
 from medlingua.recipes.exits import exits
+from medlingua.recipes.training import checkpoint
+from medlingua.recipes.training.checkpoint import Checkpoint
 
 from ..end_to_end.conftest import ENVIRONMENT, give, hear_ctrl_c, same_weights, started, until_training
 from ..recipes.conftest import call

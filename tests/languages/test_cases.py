@@ -9,7 +9,7 @@ from medlingua.languages.cases import Case, generate_cases, recall_case, synthet
 from medlingua.languages.errors import InputError
 from medlingua.languages.grammar import load_grammar
 from medlingua.languages.pack import Pack, known_languages, load_pack
-from medlingua.languages.tasks import labels_of
+from medlingua.languages.task import labels_of
 from medlingua.languages.words import nfc
 
 LANGUAGES = known_languages()

@@ -9,7 +9,8 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.parallel import RUN, learnt_on, runs
-from medlingua.languages.tasks import Task, read_task
+from medlingua.languages.task import Task
+from medlingua.languages.tasks import read_task
 
 from .conftest import needs_data
 

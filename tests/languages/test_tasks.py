@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
-from medlingua.languages.tasks import Task, available, labels_of, read_task
+from medlingua.languages.task import Task, labels_of
+from medlingua.languages.tasks import available, read_task
 
 from .conftest import LANGUAGES, needs_data
 

@@ -15,7 +15,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from medlingua.languages import documents, parquet
+from medlingua.languages import files, parquet
 from medlingua.languages.annotations import read_brat, read_conll, read_json, read_table
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
@@ -108,7 +108,7 @@ def test_json_with_a_number_of_thousands_of_digits_is_refused(name: str, tmp_pat
 def test_a_document_above_the_limit_is_refused_before_it_fills_the_memory(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    monkeypatch.setattr(files, "LARGEST", 1_000_000)
     raw = b"a" * 50_000_000
     packed = {"zst": zstandard.ZstdCompressor().compress, "gz": gzip.compress}.get(kind.split(".")[-1])
     file = tmp_path / f"bomb.{kind}"
@@ -121,7 +121,7 @@ def test_a_zstd_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
     """One read of a compressed chunk gives a bounded number of bytes, and all reads no more than text would."""
     file = tmp_path / "bomb.txt.zst"
     file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b"a" * 2**29))
-    stream = documents._Zstd(file)
+    stream = files._Zstd(file)
     pieces = []
 
     def unpack() -> None:
@@ -137,7 +137,7 @@ def test_a_zstd_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
 
 def test_a_zstd_file_of_short_lines_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every line is small, so only the whole tells."""
-    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    monkeypatch.setattr(files, "LARGEST", 1_000_000)
     file = tmp_path / "lines.jsonl.zst"
     file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b'{"text": "a"}\n' * 1_000_000))
     with pytest.raises(InputError, match=r"lines\.jsonl\.zst: unpacks to 1,000 times its size"):
@@ -153,7 +153,7 @@ def shared_text(folder: Path, size: int, rows: int = 2_000) -> Path:
 
 
 def test_a_parquet_text_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    monkeypatch.setattr(files, "LARGEST", 1_000_000)
     with pytest.raises(InputError, match=r"bomb\.parquet, after row 0: more than 1,000,000 bytes"):
         list(read_documents(shared_text(tmp_path, 1_000_001), source="s"))
 
@@ -161,7 +161,7 @@ def test_a_parquet_text_above_the_limit_is_refused(tmp_path: Path, monkeypatch: 
 def test_a_text_that_parquet_rows_share_is_unpacked_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "LARGEST", 2_000_000)
+    monkeypatch.setattr(files, "LARGEST", 2_000_000)
     found = read_documents(shared_text(tmp_path, 1_000_000), source="s")
     before = pa.total_allocated_bytes()
     assert [len(next(found).text) for _ in range(3)] == [1_000_000] * 3
@@ -201,7 +201,7 @@ def test_toml_nested_without_end_or_with_endless_numbers_is_refused(value: str, 
 def test_a_member_of_an_archive_above_the_limit_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(documents, "LARGEST", 1_000_000)
+    monkeypatch.setattr(files, "LARGEST", 1_000_000)
     file, raw = tmp_path / f"bomb.{kind}", b"a" * 5_000_000
     if kind == "zip":
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -332,7 +332,7 @@ def test_a_full_disk_is_told(
 
 
 @pytest.mark.parametrize(
-    "saves", ["medlingua.recipes.checkpoint.save_file", "transformers.modeling_utils.safe_save_file"]
+    "saves", ["medlingua.recipes.training.checkpoint.save_file", "transformers.modeling_utils.safe_save_file"]
 )
 def test_a_full_disk_is_told_when_weights_are_saved(
     saves: str,

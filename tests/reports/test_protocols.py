@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import known_languages, load_pack
-from medlingua.recipes import terms
-from medlingua.recipes.tasks import answers, choice, labels, ner, pairs, spans
+from medlingua.recipes.evaluation import terms
+from medlingua.recipes.evaluation.tasks import answers, choice, labels, ner, pairs, spans
 from medlingua.reports.compare import ranking, write_comparison
 from medlingua.reports.protocols import PARTS, protocol_of
 from medlingua.reports.published import read_published

@@ -1,0 +1,1 @@
+"""Evaluation: held-out text, fine-tuning on tasks, probes."""

@@ -1,0 +1,300 @@
+"""Fine-tuning on a task: documents read whole, in overlapping windows where they exceed the model.
+
+Every token is owned by one window, the one where it has most context on both sides, so nothing is cut away
+and nothing is counted twice (TRAPS V1, V5).
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.errors import InputError
+from medlingua.languages.task import Task
+from medlingua.recipes.settings import Eval
+from medlingua.reports.bootstrap import Tally
+from torch import Tensor, nn
+
+DROPOUT = 0.1
+_WARMUP = 0.1
+_PROBE_LR = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A document as the model reads it. N tokens, W windows.
+
+    windows: id arrays with special tokens. window, place: (N,) int64, the window that owns each token and the
+    token's place in it. offsets: (N, 2) int64, characters of the text. asked: the first so many of the N are the
+    question's, once a window; they have no offsets.
+    """
+
+    windows: tuple[np.ndarray, ...]
+    window: np.ndarray
+    place: np.ndarray
+    offsets: np.ndarray
+    asked: int = 0
+
+    @property
+    def tokens(self) -> int:
+        return len(self.offsets)
+
+    @property
+    def size(self) -> int:
+        return sum(len(w) for w in self.windows)
+
+
+def read_whole(encoder: Encoder, text: str, question: str = "") -> Read:
+    """Tokenize a document and lay windows over it that the model can hold.
+
+    As few as leave neighbours a quarter of the model's length in common, and all of one size: a document a
+    little longer than the model is read in two halves, not in two full windows that share nearly all. A question
+    opens every window, as the tokenizer joins pairs. InputError where it leaves the document less than a quarter.
+    """
+    tokenizer = encoder.tokenizer
+    encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
+    ids = np.array(encoding.ids, dtype=np.int64)
+    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
+    head, asked = _head(tokenizer, question)
+    room = encoder.length - len(head) - 1
+    if room < encoder.length // 4:
+        raise InputError(
+            f"a question of {len(head):,} tokens leaves {max(0, room):,} of {encoder.length:,} for its document. "
+            "Take a model that reads more",
+            text=question[:200],
+        )
+    overlap = room // 4
+    count = math.ceil((len(ids) - overlap) / (room - overlap)) if len(ids) > room else 1
+    size = math.ceil((len(ids) + (count - 1) * overlap) / count)
+    starts = np.linspace(0, max(0, len(ids) - size), count).astype(np.int64)
+    ends = np.minimum(starts + size, len(ids))
+    tokens = np.arange(len(ids))[:, None]
+    margin = np.minimum(tokens - starts, ends - 1 - tokens)  # negative outside the window
+    # At the text's own ends a window loses nothing.
+    margin = np.where((starts == 0) & (tokens < ends), np.maximum(margin, ends - 1 - tokens), margin)
+    margin = np.where((ends == len(ids)) & (tokens >= starts), np.maximum(margin, tokens - starts), margin)
+    window = margin.argmax(axis=1) if len(ids) else np.empty(0, dtype=np.int64)
+    last = [tokenizer.sep_token_id]
+    framed = tuple(np.concatenate([head, ids[a:b], last]) for a, b in zip(starts, ends, strict=True))
+    place = np.arange(len(ids)) - starts[window] + len(head)
+    return Read(
+        framed,
+        np.concatenate([np.repeat(np.arange(count), len(asked)), window]),
+        np.concatenate([np.tile(asked, count), place]),
+        np.concatenate([np.zeros((count * len(asked), 2), dtype=np.int64), offsets]),
+        count * len(asked),
+    )
+
+
+def _head(tokenizer: Any, question: str) -> tuple[np.ndarray, np.ndarray]:
+    """What stands before a document's tokens, and where in it the question is: the first special token alone, or the
+    question and what divides a pair."""
+    if not question:
+        return np.array([tokenizer.cls_token_id], dtype=np.int64), np.empty(0, dtype=np.int64)
+    pair = tokenizer.backend_tokenizer.encode(question, "a")  # an empty second text would make no pair
+    end = pair.sequence_ids.index(1)
+    asked = [place for place, side in enumerate(pair.sequence_ids[:end]) if side == 0]
+    return np.array(pair.ids[:end], dtype=np.int64), np.array(asked, dtype=np.int64)
+
+
+def joined(reads: Sequence[Read]) -> Read:
+    """Several readings as one: all windows, all tokens in their order."""
+    firsts = np.cumsum([0, *(len(r.windows) for r in reads)])
+    return Read(
+        tuple(window for r in reads for window in r.windows),
+        np.concatenate([r.window + first for r, first in zip(reads, firsts, strict=False)]),
+        np.concatenate([r.place for r in reads]),
+        np.concatenate([r.offsets for r in reads]),
+    )
+
+
+def mean_of(states: Tensor, owner: np.ndarray, owners: int) -> Tensor:
+    """Mean states of what belongs together: states (N, width), owner (N,) -> (owners, width) fp32; zero for none."""
+    of = torch.from_numpy(owner).to(states.device)
+    total = torch.zeros(owners, states.shape[1], device=states.device).index_add(0, of, states.float())
+    return total / torch.bincount(of, minlength=owners).clamp(min=1)[:, None]
+
+
+def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:
+    """Hidden states of all tokens of the documents, in reading order: (sum of N, width)."""
+    windows = [w for document in documents for w in document.windows]
+    starts = np.concatenate([[0], np.cumsum([len(w) for w in windows])])
+    where, first = [], 0
+    for document in documents:
+        where.append(starts[first + document.window] + document.place)
+        first += len(document.windows)
+    packed = pack(windows, encoder.first_position, encoder.global_ids).to(encoder.device)
+    return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
+
+
+States = Callable[[Sequence[Read]], Tensor]  # of documents, as token_states gives them
+
+
+class TaskModel(Protocol):
+    """A task kind on one encoder: what fine-tuning and scoring need of it."""
+
+    protocol: str
+    main_metric: str
+    tally: Tally
+    task: Task
+    head: nn.Linear
+
+    def read(self, part: str) -> Sequence[Any]:
+        """The examples of "train", "dev" or "test", read; each has .document of type Read."""
+
+    def loss(self, states: Tensor, examples: Sequence[Any]) -> tuple[Tensor, int]:
+        """Summed loss over the items of a batch, and their number."""
+
+    def predict(self, states: Tensor, examples: Sequence[Any]) -> list[Any]:
+        """What the model says, an entry an example, before any threshold."""
+
+    def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
+        """Whatever is fitted on dev's predictions (thresholds); {} where nothing is."""
+
+    def decide(self, predicted: Any, chosen: dict[str, float]) -> Any:
+        """A prediction as it is scored and kept: spans or labels."""
+
+    def score(self, part: str, decided: Sequence[Any]) -> dict[str, float]:
+        """All metrics of the protocol."""
+
+    def tallies(self, part: str, decided: Sequence[Any]) -> np.ndarray:
+        """(documents, k): what each document adds to the main metric, as `reports.bootstrap` sums it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What one fine-tuning run found. test: scores by metric; decided: test predictions as they were scored."""
+
+    epoch: int
+    chosen: dict[str, float]
+    dev: dict[str, float]
+    test: dict[str, float]
+    decided: list[Any]
+
+
+def fit(
+    encoder: Encoder,
+    model: TaskModel,
+    settings: Eval,
+    seed: int,
+    autocast: Callable[[], Any],
+    update: Callable[[float], None],
+    last: bool = True,
+    fresh_head: bool = True,
+    restore: bool = True,
+    states_of: States | None = None,
+) -> Fitted:
+    """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once; never where the fit is not the
+    `last`, but a trial.
+
+    The encoder's weights are changed and put back, unless `restore` is False: then they are those of the
+    best epoch, as are the head's. The seed draws the head, the order and the dropout. With a frozen
+    body the head alone is learnt, on the states as they come, without dropout in the body; `states_of` gives them
+    where they are kept from fit to fit.
+    """
+    frozen = settings.body == "frozen"
+    states_of = states_of or partial(token_states, encoder)
+    body = [] if frozen else list(encoder.model.base_model.parameters())
+    before = copy.deepcopy(encoder.model.state_dict())
+    torch.manual_seed(seed)
+    for module in model.head.modules() if fresh_head else ():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+    model.head.to(encoder.device)
+    set_dropout(encoder.model, DROPOUT)
+    train = model.read("train")
+    parameters = [*body, *model.head.parameters()]
+    head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
+    learnt = [
+        {"params": body, "peak": settings.lr},
+        {"params": list(model.head.parameters()), "peak": head_lr},
+    ]
+    optimizer = torch.optim.AdamW([group for group in learnt if group["params"]], weight_decay=0.01, fused=True)
+    rng = np.random.default_rng(seed)
+    steps_per_epoch = max(1, len(list(groups(train, np.arange(len(train)), settings))))
+    epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
+    steps = epochs * steps_per_epoch
+    best: tuple[float, int, dict[str, Any], dict[str, Any]] | None = None
+    done = 0
+    for epoch in range(epochs):
+        encoder.model.train(not frozen)
+        for group in groups(train, rng.permutation(len(train)), settings):
+            share = done / steps
+            factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
+            for options in optimizer.param_groups:
+                options["lr"] = options["peak"] * max(factor, 1e-3)
+            with autocast():
+                with torch.set_grad_enabled(not frozen):
+                    states = states_of([e.document for e in group])
+                states = nn.functional.dropout(states, DROPOUT)
+                loss, items = model.loss(states, group)
+            torch.autograd.backward(loss / max(1, items))
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            done += 1
+            update(min(1.0, done / steps))  # other orders make other groups, so a few steps more or fewer
+        predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
+        chosen = model.choose(predicted)
+        value = model.score("dev", [model.decide(p, chosen) for p in predicted])[model.main_metric]
+        if best is None or value > best[0]:
+            best = (value, epoch, _copy(encoder.model), _copy(model.head))
+    assert best is not None
+    encoder.model.load_state_dict(best[2])
+    model.head.load_state_dict(best[3])
+    predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
+    chosen = model.choose(predicted)
+    dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
+    fitted = Fitted(best[1] + 1, chosen, dev, {}, [])
+    if last:
+        told = _predict(encoder, states_of, model, "test", settings, autocast)
+        decided = [model.decide(p, chosen) for p in told]
+        fitted = replace(fitted, test=model.score("test", decided), decided=decided)
+    if restore:
+        encoder.model.load_state_dict(before)
+    set_dropout(encoder.model, 0.0)
+    return fitted
+
+
+def _copy(module: nn.Module) -> dict[str, Any]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+@torch.no_grad()
+def _predict(
+    encoder: Encoder, states_of: States, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
+) -> list[Any]:
+    encoder.model.eval()
+    examples = model.read(part)
+    order = np.argsort([e.document.size for e in examples], kind="stable")
+    found: list[Any] = [None] * len(examples)
+    place = 0
+    for group in groups(examples, order, settings):
+        with autocast():
+            states = states_of([e.document for e in group])
+            predicted = model.predict(states, group)
+        for prediction in predicted:
+            found[order[place]] = prediction
+            place += 1
+    return found
+
+
+def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:
+    """Whole documents, within the batch's two bounds; one above batch_tokens makes a batch of its own."""
+    group: list[Any] = []
+    for index in order:
+        example = examples[index]
+        full = len(group) == settings.batch_documents
+        if group and (full or sum(e.document.size for e in group) + example.document.size > settings.batch_tokens):
+            yield group
+            group = []
+        group.append(example)
+    if group:
+        yield group

@@ -1,0 +1,112 @@
+"""Entities that another system found, by their offsets: the lines that predictions/ has, scored as any model's."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from medlingua.adapters.encoder import Permission
+from medlingua.languages.annotations import Span
+from medlingua.languages.errors import InputError
+from medlingua.languages.files import parsed_json, read_text
+from medlingua.languages.pack import load_pack
+from medlingua.languages.task import Task
+from medlingua.recipes.console import say
+from medlingua.recipes.evaluation.evaluate import keep_answers
+from medlingua.recipes.text.task_set import find
+from medlingua.reports.compare import write_comparison
+from medlingua.reports.read import read_scores
+
+
+def score_predictions(
+    file: Path, lang: str, name: str, data: str | None, called: str, allow: tuple[Permission, ...], folder: Path
+) -> Path:
+    """Score a file of predictions beside what `folder` holds. name: of the task. Returns the report's path."""
+    pack = load_pack(lang)
+    (task,) = find(pack, Path(data) if data else None, (name,), allow).tasks
+    if task.spec.kind != "ner":
+        raise InputError(f"task {name} is of kind {task.spec.kind}; predictions by offsets are of ner tasks")
+    spans = read_predictions(file, task)
+    if any(row.model == called and row.task == name for row in read_scores(folder / "results.jsonl")):
+        raise InputError(f"{folder} has scores of '{called}' on {name} already: take another --name or --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    keep_answers(folder, called, task, pack.spacy, spans, f"read from {file.name}")
+    return write_comparison(folder)
+
+
+def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
+    """The spans of each test document: {"id": ..., "predicted": [{"fragments": [[start, end], ...], "label": ...}]}
+    a line, in any order, with a "text" where offsets are to be checked; a first line without an id tells of the file.
+
+    Labels that the task lacks are counted and said; they are wrong, and kept. InputError for ids that are not those
+    of the test documents, each once, and for offsets outside the text or with another text there.
+    """
+    if not path.is_file():
+        raise InputError(f"predictions {path}: no such file")
+    texts = {example.id: example.document.text for example in task.test}
+    found: dict[str, tuple[Span, ...]] = {}
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        where = f"{path}, line {number}"
+        if not line.strip():
+            continue
+        record = _record(line, where)
+        if number == 1 and "id" not in record and "protocol" in record:
+            if record.get("task") != task.spec.name:
+                raise InputError(f"{where}: predictions of task {record.get('task')}, not of {task.spec.name}")
+            continue
+        name = str(record.get("id"))
+        if name not in texts:
+            raise InputError(
+                f"{where}: id '{name}' is no test document of task {task.spec.name}, whose ids are like "
+                f"'{task.test[0].id}'; give predictions of the same division"
+            )
+        if name in found:
+            raise InputError(f"{where}: id '{name}' comes twice; keep one line")
+        said = record.get("predicted")
+        if not isinstance(said, list):
+            raise InputError(f'{where}: no list "predicted"; write [] where nothing was found')
+        found[name] = tuple(sorted({_span(item, texts[name], where) for item in said}))
+    if absent := [name for name in texts if name not in found]:
+        raise InputError(
+            f"{path}: {len(absent):,} of {len(texts):,} test documents have no line, the first is '{absent[0]}'; "
+            'give each one, with "predicted": [] where nothing was found'
+        )
+    known = {*task.labels, *task.unseen}
+    other = Counter(span.label for spans in found.values() for span in spans if span.label not in known)
+    if other:
+        told = ", ".join(f"{label} ({n})" for label, n in sorted(other.items()))
+        say(f"predictions {path.name}: labels that the task lacks, all wrong: {told}")
+    return [found[name] for name in texts]
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = parsed_json(line, where)
+    except json.JSONDecodeError:
+        record = None
+    if not isinstance(record, dict):
+        raise InputError(f'{where}: not {{"id": ..., "predicted": [...]}}', text=line[:200])
+    return record
+
+
+def _span(item: Any, text: str, where: str) -> Span:
+    try:
+        fragments = tuple((int(start), int(end)) for start, end in item["fragments"])
+        span = Span(fragments, str(item["label"]))
+    except (TypeError, ValueError, KeyError, OverflowError) as error:  # the last of Infinity
+        raise InputError(
+            f'{where}: not {{"fragments": [[start, end], ...], "label": ...}}: {json.dumps(item)[:80]}'
+        ) from error
+    ends = [0, *(place for fragment in fragments for place in fragment)]
+    if not fragments or ends != sorted(ends) or any(a == b for a, b in fragments) or ends[-1] > len(text):
+        raise InputError(
+            f"{where}: offsets {item['fragments']} ({span.label}) are not in order inside a text of {len(text):,} "
+            "characters; they count characters of the text as the task has it, the end not included"
+        )
+    expected = item.get("text", span.surface(text))
+    if expected != span.surface(text):
+        raise InputError(
+            f"{where}: offsets {item['fragments']} ({span.label}) give {span.surface(text)!r} but the prediction "
+            f"says {expected!r}; they count bytes, tokens or another edition of the text"
+        )
+    return span

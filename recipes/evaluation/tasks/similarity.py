@@ -1,0 +1,106 @@
+"""Graded likeness of two texts (CLISTER, DEFT-2020): a number on the task's scale.
+
+Protocol similarity/1: Spearman's correlation; and EDRM, DEFT's "exactitude en distance relative à la solution
+moyenne" (Cardon et al. 2020) as DrBenchmark counts it: 1 less the distance to gold over the largest distance that the
+said value could have, the mean over pairs. What a model says beyond the scale is set to its end. The first text opens
+every window of the second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example
+from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.finetune import Read, mean_of, read_whole
+from medlingua.reports.bootstrap import Tally
+from scipy.stats import rankdata, spearmanr
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """share: the gold on the scale, from 0 to 1."""
+
+    document: Read
+    share: float
+
+
+class Similarity:
+    """A task of graded pairs on one encoder."""
+
+    protocol = "similarity/1"
+    main_metric = "Spearman"
+    tally: Tally = "correlation"
+
+    def __init__(self, task: Task, encoder: Encoder) -> None:
+        assert task.spec.scale is not None
+        self.task, self._encoder, self.scale = task, encoder, task.spec.scale
+        # Of the two means: their distance and their product, piece by piece, as Tai et al. 2015.
+        self.head = nn.Linear(2 * encoder.model.config.hidden_size, 1)
+        self._parts: dict[str, list[Graded]] = {}
+
+    def read(self, part: str) -> list[Graded]:
+        if part not in self._parts:
+            self._parts[part] = [self._graded(example) for example in getattr(self.task, part)]
+        return self._parts[part]
+
+    def _graded(self, example: Example) -> Graded:
+        low, high = self.scale
+        document = read_whole(self._encoder, example.document.text, example.question)
+        return Graded(document, (value_of(example) - low) / (high - low))
+
+    def _shares(self, states: Tensor, examples: Sequence[Graded]) -> Tensor:
+        owner = np.concatenate(
+            [2 * number + (np.arange(e.document.tokens) >= e.document.asked) for number, e in enumerate(examples)]
+        )
+        first, second = mean_of(states, owner, 2 * len(examples)).reshape(len(examples), 2, -1).unbind(1)
+        return self.head(torch.cat([(first - second).abs(), first * second], dim=1))[:, 0].float()  # type: ignore[no-any-return]
+
+    def loss(self, states: Tensor, examples: Sequence[Graded]) -> tuple[Tensor, int]:
+        gold = torch.tensor([e.share for e in examples], device=states.device)
+        return nn.functional.mse_loss(self._shares(states, examples), gold, reduction="sum"), len(examples)
+
+    def predict(self, states: Tensor, examples: Sequence[Graded]) -> list[float]:
+        low, high = self.scale
+        return (low + (high - low) * self._shares(states, examples).clamp(0, 1)).tolist()
+
+    def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
+        return {}
+
+    def decide(self, predicted: float, chosen: dict[str, float]) -> list[float]:
+        return [predicted]
+
+    def score(self, part: str, decided: Sequence[Sequence[float]]) -> dict[str, float]:
+        gold = np.array([value_of(e) for e in getattr(self.task, part)])
+        return similarity_scores(gold, np.array(decided)[:, 0], self.scale)
+
+    def tallies(self, part: str, decided: Sequence[Sequence[float]]) -> np.ndarray:
+        """Ranks of gold and of what was said, and their products: Pearson's correlation of these is Spearman's."""
+        gold = rankdata([value_of(e) for e in getattr(self.task, part)])
+        said = rankdata(np.array(decided)[:, 0])
+        return np.stack([gold, said, gold**2, said**2, gold * said], axis=1)
+
+    def constant(self, part: str) -> dict[str, float]:
+        """The scores of always saying the mean of train."""
+        mean = float(np.mean([value_of(example) for example in self.task.train]))
+        return self.score(part, [[mean]] * len(getattr(self.task, part)))
+
+
+def value_of(example: Example) -> float:
+    assert isinstance(example.gold, float)
+    return example.gold
+
+
+def similarity_scores(gold: np.ndarray, said: np.ndarray, scale: tuple[float, float]) -> dict[str, float]:
+    """gold, said: (n,) values on the scale. Spearman's correlation is 0 where one side says the same of all."""
+    low, high = scale
+    constant = len({*gold.tolist()}) < 2 or len({*said.tolist()}) < 2
+    farthest = np.maximum(said - low, high - said)
+    return {
+        "Spearman": 0.0 if constant else float(spearmanr(gold, said).statistic),
+        "EDRM": float(np.mean(1 - np.abs(gold - said) / farthest)),
+    }

@@ -1,0 +1,145 @@
+"""Scores of term embeddings, by retrieval across languages and by what names say of a hierarchy.
+
+Protocol terms-retrieval/1: for each held-out thing, its name in the language asks for its English name among those of
+all things, learnt ones included.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from medlingua.adapters import encoder as encoders
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import pack as packed_row
+from medlingua.languages.hierarchy import Hierarchy
+from medlingua.languages.pack import Pack
+from medlingua.recipes import machine
+from medlingua.recipes.console import progress
+from medlingua.recipes.settings import Run
+from medlingua.recipes.training.term_stream import Concept, encoded
+from medlingua.recipes.training.terms import embedded
+from medlingua.reports.read import append_row, read_run
+from medlingua.reports.rows import Score
+from scipy.stats import spearmanr
+from torch import Tensor
+
+PROTOCOL = "terms-retrieval/1"
+HIERARCHY_PROTOCOL = "terms-hierarchy/1"
+_RELATED_STEPS, _STRANGERS = 3, 10  # pairs whose likeness is compared: all related ones so near, and so many others
+_ROW_TOKENS = 8_192
+
+
+def score_terms(
+    run: Run,
+    base: str,
+    encoder: Encoder,
+    learnt: list[Concept],
+    asked: list[Concept],
+    hierarchy: Hierarchy | None,
+    pack: Pack,
+    folder: Path,
+) -> None:
+    """Retrieval across languages, and what names say of the hierarchy, by the base and by what was trained, once."""
+    task = f"terms_{pack.code}"
+    if any(score.task == task for score in read_run(folder).scores):
+        return
+    rows = []
+    for name in ("base", "trained") if base else ("trained",):
+        model = encoder if name == "trained" else encoders.load(base, revision=run.revision, allow=run.allow)
+        model.model.eval().to(machine.device())
+        queries = sum(len(concept.names) - 1 for concept in asked)
+        note = f"among the English names of {len(learnt) + len(asked):,} things"
+        found = [(PROTOCOL, queries, note, retrieval(model, learnt, asked, name))]
+        if hierarchy is not None:
+            related, things = hierarchy_scores(model, learnt, asked, hierarchy, name)
+            found.append((HIERARCHY_PROTOCOL, things, "English names in the Disease Ontology", related))
+        rows += [
+            Score(
+                model=name, task=task, language=pack.code, split="test", metric=metric, protocol=protocol,
+                value=value, seed=None, examples=count, gold=count, note=note,
+            )
+            for protocol, count, note, values in found
+            for metric, value in values.items()
+        ]  # fmt: skip
+    append_row(folder / "results.jsonl", *rows)
+
+
+@torch.no_grad()
+def retrieval(
+    encoder: Encoder, learnt: Sequence[Concept], held_out: Sequence[Concept], name: str
+) -> dict[str, float]:
+    """accuracy@1, accuracy@5 and MRR of the right English name, a name in the language at a time."""
+    english = _vectors(encoder, [c.english for c in (*held_out, *learnt)], f"English names, {name}")
+    asked = [(text, number) for number, concept in enumerate(held_out) for text in concept.names[1:]]
+    queries = _vectors(encoder, [text for text, _ in asked], f"names, {name}")
+    right = torch.tensor([number for _, number in asked], device=queries.device)
+    likeness = queries @ english.T
+    # Names that are just as like count before the right one: a model that gives all the same finds nothing.
+    ranks = (likeness >= likeness.gather(1, right[:, None])).sum(dim=1).double()
+    return {
+        "accuracy@1": float((ranks <= 1).double().mean()),
+        "accuracy@5": float((ranks <= 5).double().mean()),
+        "MRR": float((1 / ranks).mean()),
+    }
+
+
+@torch.no_grad()
+def hierarchy_scores(
+    encoder: Encoder, learnt: Sequence[Concept], held_out: Sequence[Concept], hierarchy: Hierarchy, name: str
+) -> tuple[dict[str, float], int]:
+    """What English names say of the hierarchy (protocol terms-hierarchy/1), and how many things were asked for.
+
+    Of each held-out thing that has a parent among all things: "parent MRR", where the nearest of its parents
+    stands among all others; "relatedness Spearman", the correlation of cosines with Wu and Palmer's likeness over
+    pairs of it with everything up to three steps away and ten others, drawn once.
+    """
+    known = [c for c in (*held_out, *learnt) if c.english.lower() in hierarchy.parents]
+    names = [c.english.lower() for c in known]
+    place = {text: number for number, text in enumerate(names)}
+    asked = [c.english.lower() for c in held_out if c.english.lower() in place]
+    parents = {text: [place[p] for p in hierarchy.parents[text] if p in place] for text in asked}
+    asked = [text for text in asked if parents[text]]
+    if not asked:
+        return {}, 0
+    vectors = _vectors(encoder, [c.english for c in known], f"hierarchy, {name}").cpu()
+    draw = np.random.default_rng(0)
+    ranks, cosines, likeness = [], [], []
+    for text in asked:
+        found = vectors @ vectors[place[text]]
+        found[place[text]] = -torch.inf
+        best = found[parents[text]].max()
+        ranks.append(int((found >= best).sum()))
+        near = [place[n] for n in hierarchy.within(text, _RELATED_STEPS) if n in place and n != text]
+        for other in dict.fromkeys([*near, *draw.integers(0, len(names), _STRANGERS).tolist()]):
+            if other != place[text]:
+                cosines.append(float(found[other]))
+                likeness.append(hierarchy.likeness(text, names[other]))
+    correlation = float(spearmanr(cosines, likeness).statistic)
+    return {"parent MRR": float(np.mean([1 / r for r in ranks])), "relatedness Spearman": correlation}, len(asked)
+
+
+def _vectors(encoder: Encoder, texts: Sequence[str], what: str) -> Tensor:
+    ids = encoded(encoder.tokenizer, texts, encoder.length)
+    order = np.argsort([len(i) for i in ids], kind="stable")
+    found = []
+    with progress(what, len(ids)) as bar:
+        for group in _groups(ids, order):
+            packed = packed_row([ids[i] for i in group], encoder.first_position, encoder.global_ids)
+            found.append(embedded(encoder, packed.to(encoder.device)))
+            bar.update(sum(map(len, found)))
+    back = torch.from_numpy(np.argsort(order, kind="stable")).to(encoder.device)
+    return torch.cat(found)[back]
+
+
+def _groups(ids: Sequence[np.ndarray], order: np.ndarray) -> Iterator[list[int]]:
+    group: list[int] = []
+    tokens = 0
+    for place in order.tolist():
+        if group and tokens + len(ids[place]) > _ROW_TOKENS:
+            yield group
+            group, tokens = [], 0
+        group.append(place)
+        tokens += len(ids[place])
+    if group:
+        yield group

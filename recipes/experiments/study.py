@@ -1,0 +1,254 @@
+"""A study: arms of equal budgets from one file, trained, then scored on the same tasks and put side by side.
+
+    tokens = 300_000                 # of every arm that trains
+    [settings]                       # of every arm, like a run's own file
+    train = { lr = 5e-4 }
+    [[arms]]
+    name = "Longformer"
+    strategy = "convert"
+    base = "FOLDER"                  # or "arm:NAME", the model of an arm above
+    settings = { adapt = { length = 1024 } }
+    [[arms]]
+    name = "base"
+    model = "FOLDER"                 # a control, scored as it is
+
+Models may be named in a table [bases] and called "base:NAME", for --base to change them.
+
+Every arm is a run of its own below arms/, every score a cell below cells/: the same command goes on, and a second
+one trains nothing.
+"""
+
+import copy
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from medlingua.adapters.encoder import read_tokenizer
+from medlingua.adapters.tokenizer import lost_distinctions
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.pack import load_pack, read_toml
+from medlingua.recipes import machine
+from medlingua.recipes.bases import located
+from medlingua.recipes.console import say
+from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.settings import Eval, Run, Settings, check_keys, merge, resolve, setting
+from medlingua.recipes.text.task_set import find
+from medlingua.recipes.walk import adapt
+from medlingua.reports.compare import write_comparison
+from medlingua.reports.read import read_run, write_whole
+from medlingua.reports.rows import ArmRow, ArmsRow
+from pydantic import Field, ValidationError
+
+STUDIES = Path(__file__).parents[1] / "studies"
+
+
+class Arm(Settings):
+    """`unfit`: what is done where the base's tokenizer merges words of the language; None: it is an error."""
+
+    name: str
+    strategy: Literal["convert", "continue", "scratch"] | None = None
+    base: str = ""
+    model: str = ""
+    unfit: Literal["replace", "leave out"] | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class Study(Settings):
+    """`bases`: models by name, which arms call "base:NAME" and --base changes. `tasks`: of each language, where a
+    data root is given, and "synthetic" where none is; eval.tasks of the settings goes before them."""
+
+    tokens: int = Field(gt=0)
+    bases: dict[str, str] = Field(default_factory=dict)
+    tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    settings: dict[str, Any] = Field(default_factory=dict)
+    arms: tuple[Arm, ...] = Field(min_length=2)
+
+
+def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
+    """Train what is not trained, score what is not scored. Returns the path of report.html."""
+    pack = load_pack(lang)
+    arms = [fit for arm in given.arms if (fit := fitting(arm, pack.code, allow)) is not None]
+    given = given.model_copy(update={"arms": tuple(arms), "settings": with_tasks(given, pack.code, data)})
+    runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
+    settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
+    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
+    for line in at_hand.left_out:
+        say(line)
+    models: dict[str, str] = {}
+    rows = []
+    for arm in arms:
+        if arm.model:
+            where = located(arm.model)
+            if (same := next((name for name, model in models.items() if model == where), None)) is not None:
+                say(f"arm {arm.name}: the same model as {same}, scored once")
+                continue
+            models[arm.name] = where
+            rows.append(ArmRow(name=arm.name, strategy="as it is", base=arm.model))
+            continue
+        run, place = runs[arm.name], folder / "arms" / _slug(arm.name)
+        say(f"arm {arm.name}: {arm.strategy}, {given.tokens:,} tokens")
+        # Scored below, side by side: how they are scored is no part of an arm.
+        adapt(run.model_copy(update={"eval": Eval(tasks="none")}), place)
+        models[arm.name] = str(place / "model")
+        rows.append(_row(arm, place))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(folder / "arms.json", ArmsRow(arms=tuple(rows)).model_dump_json(indent=2) + "\n")
+    precision = machine.precision_of("auto", machine.device())
+    score_models(
+        models, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision, cells=folder / "cells",
+        first=at_hand.first,
+    )  # fmt: skip
+    return write_comparison(folder)
+
+
+def studies() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in STUDIES.glob("*.toml")))
+
+
+def read_study(
+    file: str, bases: tuple[str, ...] = (), tokens: int | None = None, sets: tuple[str, ...] = ()
+) -> Study:
+    """A study file, or one that comes with the package, by name. bases: of --base, MODEL or NAME=MODEL; tokens and
+    sets go before what the file says. InputError for what is no study: unknown keys, arms of one name, a base that is
+    no arm above."""
+    path = Path(file) if file.endswith(".toml") else STUDIES / f"{file}.toml"
+    if not path.is_file():
+        named = "" if file.endswith(".toml") else f" ({nearest(file, studies())}; or give a STUDY.toml)"
+        raise InputError(f"study {file} does not exist{named}")
+    value = read_toml(path)
+    try:
+        made = Study.model_validate(value)
+    except ValidationError as error:
+        raise InputError(f"{path}: {_told(error)}") from error
+    settings = copy.deepcopy(made.settings)
+    check_keys(settings, Run, f"{path}, settings")
+    for item in sets:
+        layer = setting(item)
+        check_keys(layer, Run, f"--set {item}")
+        merge(settings, layer)
+    known = {**made.bases, **_bases(bases, made.bases, str(path))}
+    seen: list[str] = []
+    arms = []
+    for arm in made.arms:
+        where = f"{path}: arm '{arm.name}'"
+        check_keys(arm.settings, Run, where)
+        if arm.name in seen:
+            raise InputError(f"{path}: two arms are called '{arm.name}'")
+        if bool(arm.model) == bool(arm.strategy):
+            raise InputError(f"{where} needs a strategy to train by, or a model to score as it is")
+        above = arm.base.removeprefix("arm:")
+        if arm.base.startswith("arm:") and above not in seen:
+            raise InputError(f"{where} starts from '{above}' ({nearest(above, seen or ['none'])})")
+        seen.append(arm.name)
+        models = {key: _named(getattr(arm, key), known, where) for key in ("base", "model")}
+        arms.append(arm.model_copy(update=models))
+    return made.model_copy(update={"settings": settings, "arms": tuple(arms), "tokens": tokens or made.tokens})
+
+
+def _bases(given: tuple[str, ...], known: dict[str, str], where: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if given and not known:
+        raise InputError(f"{where}: the study names no bases for --base to change; write them into its arms")
+    for item in given:
+        name, separator, model = item.partition("=")
+        if not separator:
+            found |= dict.fromkeys(known, item)
+        elif name not in known:
+            raise InputError(f"--base {item}: the study has no base '{name}'; {nearest(name, known)}")
+        else:
+            found[name] = model
+    return found
+
+
+def _named(base: str, known: dict[str, str], where: str) -> str:
+    name = base.removeprefix("base:")
+    if base.startswith("base:") and name not in known:
+        raise InputError(f"{where}: no base '{name}'; {nearest(name, known)}")
+    return known[name] if base.startswith("base:") else base
+
+
+def _told(error: ValidationError) -> str:
+    """The first thing that is wrong, with the nearest known name."""
+    first = error.errors(include_url=False)[0]
+    place = [*first["loc"]]
+    where = ".".join(map(str, place))
+    if first["type"] == "extra_forbidden":
+        model = Arm if place[0] == "arms" else Study
+        return f"unknown key '{where}'; {nearest(str(place[-1]), model.model_fields)}"
+    if first["type"] == "literal_error":
+        known = [word.strip(" '") for word in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        return f"{where}: unknown '{first['input']}'; {nearest(str(first['input']), known)}"
+    return f"{where}: {first['msg']}"
+
+
+def with_tasks(given: Study, code: str, data: str | None) -> dict[str, Any]:
+    """The study's settings, with its tasks of the language; where it names others' alone, that is said."""
+    wanted = "synthetic" if data is None else code
+    tasks = given.tasks.get(wanted)
+    said = given.settings.get("eval", {})
+    if tasks is None and given.tasks and "tasks" not in said:
+        say(f"the study names tasks for {', '.join(given.tasks)} and none for {wanted}: all at hand are scored")
+    if tasks is None or "tasks" in said:
+        return given.settings
+    return {**given.settings, "eval": {**said, "tasks": list(tasks)}}
+
+
+def fitting(arm: Arm, code: str, allow: tuple[Any, ...]) -> Arm | None:
+    """The arm, with another vocabulary where its base's cannot write the language; None for one to leave out."""
+    if arm.unfit is None or code == "en":
+        return arm
+    lost = lost_distinctions(read_tokenizer(located(arm.base), None, allow))
+    if not lost:
+        return arm
+    reason = f"arm {arm.name}: the base's tokenizer loses {' and '.join(lost)}"
+    if arm.unfit == "leave out":
+        say(f"{reason}; it is left out")
+        return None
+    say(f"{reason}; its vocabulary is replaced")
+    return arm.model_copy(update={"settings": _merged(arm.settings, {"adapt": {"vocabulary": "replace"}})})
+
+
+def _run(given: Study, arm: Arm, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Run:
+    merged = _merged(given.settings, arm.settings)
+    merged["train"] = {**merged.get("train", {}), "tokens": given.tokens}
+    base = arm.base
+    if base.startswith("arm:"):
+        base = str(folder / "arms" / _slug(base.removeprefix("arm:")) / "model")
+    flags = {**merged, "strategy": arm.strategy, "lang": lang, "allow": list(allow)}
+    if base:
+        flags["base"] = base
+    if data:
+        flags["data"] = {**merged.get("data", {}), "root": data}
+    return resolve(flags)
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Groups of settings, one level deep: an arm's own over what all have."""
+    groups: Iterable[str] = {**common, **own}
+    return {
+        key: {**common.get(key, {}), **own.get(key, {})}
+        if isinstance(common.get(key, {}), dict) and isinstance(own.get(key, {}), dict)
+        else own.get(key, common.get(key))
+        for key in groups
+    }
+
+
+def _row(arm: Arm, folder: Path) -> ArmRow:
+    record = read_run(folder)
+    bits = {row.model: row.bits_per_byte for row in record.evaluations}
+    assert record.cost is not None
+    return ArmRow(
+        name=arm.name,
+        strategy=str(arm.strategy),
+        base=arm.base or "nothing",
+        tokens=record.cost.tokens,
+        seconds=record.cost.train_seconds,
+        peak_memory_bytes=record.cost.peak_memory_bytes,
+        parameters=record.plan.parameters if record.plan else None,
+        bits_before=bits.get("base", bits.get("start")),
+        bits_after=bits.get("trained"),
+    )
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)

@@ -1,0 +1,1 @@
+"""The three strategies: what a base becomes before it is trained."""

@@ -1,0 +1,59 @@
+"""The strategy `scratch`: a stock architecture trained from nothing.
+
+With a base, the base gives its tokenizer (kept, extended, replaced or pruned) and is the model to compare with;
+without one, a new tokenizer is learnt on the corpus. Weights come from nowhere, unless adapt.carry takes the base's
+piece table along, or all its weights, tiled to the new size.
+"""
+
+from collections.abc import Callable, Iterator
+
+from medlingua.adapters.encoder import Encoder, with_lineage
+from medlingua.adapters.fresh import fresh
+from medlingua.adapters.tiling import carry_table, tile
+from medlingua.adapters.tokenizer import bare, check_fit, replacement
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Pack
+from medlingua.recipes.settings import Adapt, Run
+from medlingua.recipes.strategies import vocabulary
+from medlingua.reports.rows import VocabularyRow
+from transformers import PreTrainedTokenizerFast
+
+
+def start(
+    run: Run, parent: Encoder | None, pack: Pack, texts: Callable[[], Iterator[str]]
+) -> tuple[Encoder, VocabularyRow | None]:
+    """A fresh model on the run's tokenizer. texts: the training texts, from the start at each call."""
+    tokenizer: PreTrainedTokenizerFast
+    row = None
+    carry = run.adapt.carry
+    if carry == "nothing" and run.adapt.rows != Adapt().rows:
+        raise InputError("adapt.rows says nothing to --strategy scratch unless adapt.carry takes rows along")
+    if parent is None:
+        if carry != "nothing":
+            raise InputError(f"adapt.carry {carry}: give the --base that it is taken from")
+        if run.adapt.vocabulary != "replace":
+            raise InputError(
+                "--strategy scratch without --base learns a new tokenizer: say so with --set "
+                "adapt.vocabulary=replace (and adapt.tokenizer, adapt.new_pieces), or give a --base whose "
+                "tokenizer is kept"
+            )
+        tokenizer = replacement(texts, run.adapt.new_pieces, bare(run.adapt.tokenizer))
+        check_fit(tokenizer, pack.code, "the new vocabulary")
+    elif carry != "nothing":
+        parent, row = vocabulary.change(run, parent, pack, texts)
+        tokenizer = parent.tokenizer
+    elif run.adapt.vocabulary == "keep":
+        tokenizer = parent.tokenizer
+        check_fit(tokenizer, pack.code, run.base)
+    else:
+        tokenizer, row = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts)
+    window = run.adapt.window
+    if not isinstance(window, int):
+        raise InputError("adapt.window: --strategy scratch takes one width for all layers")
+    encoder = fresh(run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed)
+    if parent is not None and carry == "embeddings":
+        carry_table(parent, encoder)
+    elif parent is not None and carry == "weights":
+        tile(parent, encoder, run.train.seed)
+        encoder = with_lineage(encoder, parent.lineage)
+    return encoder, row

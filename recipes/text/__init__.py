@@ -1,0 +1,1 @@
+"""The text of a run: sources, filters, tokenized shards, overlap with test documents."""

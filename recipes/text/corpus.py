@@ -1,0 +1,271 @@
+"""From documents to token shards: de-duplicate, leave out what tasks test on, hold out, tokenize, write.
+
+For each corpus a folder with its tokens end to end, in the smallest unsigned integer that fits the
+vocabulary, and where each document starts. Everything streams: memory does not grow with the text.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medlingua.languages.compounds import Compounds, count_words, in_parts
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Pack
+from medlingua.languages.words import cut, nfc, words
+from medlingua.recipes.console import progress
+from medlingua.recipes.folder import check_seal, seal
+from medlingua.recipes.settings import Run
+from medlingua.recipes.text.filters import compile_filter
+from medlingua.recipes.text.overlap import OverlapCheck
+from medlingua.recipes.text.shards import PIECE_CHARS, Kept, Shard, ShardWriter, Units, open_shard
+from medlingua.recipes.text.sources import Selection, Source, read
+from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
+
+_BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """A document kept from training, to measure bits per byte on."""
+
+    id: str
+    corpus: str
+    text: str
+
+
+class Prepared(NamedTuple):
+    shards: tuple[Shard, ...]
+    held_out: tuple[HeldOut, ...]
+    row: CorporaRow
+
+
+class Part(NamedTuple):
+    """One of `of` parts of all text, counted from 1.
+
+    A document is in the part that its digest falls to: wherever its duplicates lie they are in the same one, so the
+    parts need to know nothing of each other.
+    """
+
+    number: int
+    of: int
+
+    def holds(self, digest: bytes) -> bool:
+        return int.from_bytes(digest[12:], "big") % self.of == self.number - 1
+
+
+WHOLE = Part(1, 1)
+
+
+def prepare(
+    run: Run,
+    pack: Pack,
+    selection: Selection,
+    tokenizer: Any,
+    folder: Path,
+    tested: dict[str, list[str]],
+    unchecked: tuple[str, ...],
+    report: Callable[[str], None],
+    part: Part = WHOLE,
+) -> Prepared:
+    """Shards of the run's corpora in `folder`, or those that a finished earlier call left there.
+
+    tokenizer: a fast transformers tokenizer. tested: texts of each task's test documents; a document that
+    shares `data.overlap_words` words in a row with one is left out and counted. Written beside `folder` and
+    renamed when whole. part: of the documents, and its share of those held out. InputError for an empty corpus
+    and for what the readers refuse.
+    """
+    made = folder.exists()
+    if not made:
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            _write(run, pack, selection, tokenizer, partial, tested, unchecked, report, part)
+            seal(partial, (*partial.glob("*.json*"), *partial.glob("*/shard.json")))
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        partial.rename(folder)
+    return opened(folder, tokenizer, check=made)
+
+
+class Cleaner:
+    """What becomes of each document of a run: left out and counted, held out, or trained on.
+
+    Holds what must be remembered between corpora: the digests seen. Every corpus gives its share of the
+    held-out documents: bits per byte on the first corpus alone would not speak for the others.
+    """
+
+    def __init__(self, run: Run, pack: Pack, corpora: int, tested: dict[str, list[str]], part: Part = WHOLE) -> None:
+        self._run, self._pack, self._part = run, pack, part
+        self._held_out_each = max(1, run.data.held_out_documents // corpora // part.of)
+        self._check = OverlapCheck(tested, run.data.overlap_words)
+        self._seen: set[bytes] = set()
+        self.overlapping: Counter[str] = Counter()
+
+    def kept(self, source: Source, counts: Counter[str]) -> Iterator[Kept]:
+        """The documents of one corpus that remain, streamed; `counts` says what happened to the others."""
+        filters = filters_of(self._run, source.name)
+        held = 0
+        tests = [compile_filter(f, source.name) if f else None for f in filters]
+        elsewhere = 0
+        for document in read(source, self._pack, self._run):
+            text = nfc(document.text).strip()
+            digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+            if not self._part.holds(digest):
+                elsewhere += 1
+                continue
+            counts["read"] += 1
+            columns = {"id": document.id, **document.meta}
+            accepted = sum(1 << i for i, test in enumerate(tests) if test is None or test(columns))
+            if not text:
+                counts["empty"] += 1
+            elif not accepted:
+                counts["filtered"] += 1
+            elif digest in self._seen:
+                counts["duplicates"] += 1
+            elif hits := self._check.tasks_in(text):
+                counts["overlapping"] += 1
+                self.overlapping.update(hits)
+            else:
+                self._seen.add(digest)
+                drawn = int.from_bytes(digest[8:12], "big") < self._run.data.held_out * 2**32
+                held_out = drawn and held < self._held_out_each
+                held += held_out
+                yield Kept(document.id, text, digest, accepted, held_out)
+        if elsewhere:
+            return  # of a corpus that is not empty a part may be
+        if not counts["read"] or counts["empty"] == counts["read"]:
+            raise InputError(f"corpus {source.name} ({source.path}) is empty: no text in {counts['read']} documents")
+        if counts["filtered"] == counts["read"] - counts["empty"]:
+            raise InputError(
+                f"corpus {source.name}: the filter {' / '.join(filters)} lets none of {counts['read']} documents pass"
+            )
+
+
+def training_texts(run: Run, pack: Pack, selection: Selection, tested: dict[str, list[str]]) -> Iterator[str]:
+    """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
+    cleaner = Cleaner(run, pack, len(selection.sources), tested)
+    for source in selection.sources:
+        for kept in cleaner.kept(source, Counter()):
+            if not kept.held_out:
+                for start, end in cut(kept.text, PIECE_CHARS, pack.spacy):
+                    yield kept.text[start:end]
+
+
+def _write(
+    run: Run,
+    pack: Pack,
+    selection: Selection,
+    tokenizer: Any,
+    folder: Path,
+    tested: dict[str, list[str]],
+    unchecked: tuple[str, ...],
+    report: Callable[[str], None],
+    part: Part,
+) -> None:
+    began = time.perf_counter()
+    cleaner = Cleaner(run, pack, len(selection.sources), tested, part)
+    units = _units(run, pack, training_texts(run, pack, selection, tested))
+    rows = []
+    with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
+        for source in selection.sources:
+            counts: Counter[str] = Counter()
+            with (
+                ShardWriter(folder / source.name, tokenizer, units, pack.spacy) as writer,
+                progress(f"reading {source.name}", None) as bar,
+            ):
+                batch, chars = list[Kept](), 0
+                for kept in cleaner.kept(source, counts):
+                    if kept.held_out:
+                        counts["held_out"] += 1
+                        about = {"id": kept.id, "corpus": source.name, "text": kept.text}
+                        held_out.write(json.dumps(about, ensure_ascii=False) + "\n")
+                        continue
+                    batch.append(kept)
+                    chars += len(kept.text)
+                    if chars >= _BATCH_CHARS:
+                        writer.add(batch)
+                        bar.update(counts["read"], f"{counts['read']:,} documents, {writer.tokens:,} tokens")
+                        batch, chars = [], 0
+                writer.add(batch)
+                writer.finish(filters_of(run, source.name))
+            if counts["empty"]:
+                report(f"{source.name}: {counts['empty']} documents without any text are left out")
+            rows.append(_row(source, counts, writer, run))
+    row = CorporaRow(
+        corpora=tuple(rows),
+        overlap=tuple(
+            OverlapRow(task=task, test_documents=len(texts), overlapping=cleaner.overlapping[task])
+            for task, texts in tested.items()
+        ),
+        unchecked=unchecked,
+        vocabulary_size=len(tokenizer),
+        seconds=time.perf_counter() - began,
+    )
+    (folder / "corpora.json").write_text(row.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _row(source: Source, counts: Counter[str], writer: ShardWriter, run: Run) -> CorpusRow:
+    repeats = [m.repeat for phase in run.phases for m in phase.mixture if m.corpus == source.name]
+    return CorpusRow(
+        name=source.name,
+        path=source.path,
+        licence=source.licence,
+        licence_source=source.licence_source,
+        non_commercial=source.non_commercial,
+        synthetic=source.synthetic,
+        documents_read=counts["read"],
+        filtered=counts["filtered"] + counts["empty"],
+        duplicates=counts["duplicates"],
+        overlapping=counts["overlapping"],
+        held_out=counts["held_out"],
+        documents=writer.documents,
+        tokens=writer.tokens,
+        repeat=max(repeats, default=1.0),
+    )
+
+
+def filters_of(run: Run, corpus: str) -> tuple[str, ...]:
+    """The distinct filters that the phases put on a corpus, "" for none."""
+    mixtures = [m for phase in run.phases for m in phase.mixture if m.corpus == corpus]
+    return tuple(dict.fromkeys(m.filter for m in mixtures)) or ("",)
+
+
+def _units(run: Run, pack: Pack, texts: Iterator[str]) -> Units | None:
+    """What a word is to whole-word masking; None where pieces are masked. texts: read for compounds alone."""
+    if all(phase.unit == "piece" for phase in run.phases):
+        return None
+    if run.objective.compounds == "whole":
+        return partial(words, code=pack.spacy)
+    if not pack.compound_links:
+        raise InputError(
+            f"objective.compounds 'parts': the pack of {pack.code} names no compound_links, so its words stay whole"
+        )
+    compounds = Compounds(count_words(_shown(texts), pack.spacy), pack.compound_links)
+    return lambda text: in_parts(text, words(text, pack.spacy), compounds)
+
+
+def _shown(texts: Iterator[str]) -> Iterator[str]:
+    with progress("counting words", None) as bar:
+        for number, text in enumerate(texts, 1):
+            yield text
+            bar.update(number, f"{number:,} documents")
+
+
+def opened(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
+    """What prepare() left in `folder`; check: InputError where a file is no longer what was written."""
+    if check:
+        check_seal(folder)
+    row = CorporaRow.model_validate_json((folder / "corpora.json").read_text(encoding="utf-8"))
+    # By lines of the file: str.splitlines also cuts at U+2028 and U+0085, which real text holds.
+    with (folder / "held_out.jsonl").open(encoding="utf-8") as lines:
+        held_out = tuple(HeldOut(**json.loads(line)) for line in lines)
+    return Prepared(tuple(open_shard(folder / c.name, tokenizer, check) for c in row.corpora), held_out, row)

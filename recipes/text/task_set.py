@@ -1,0 +1,96 @@
+"""Which tasks a run scores and checks its text against: the pack's under the data root, or synthetic ones."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from medlingua.languages.cases import synthetic_tasks
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.pack import Pack, TaskSpec
+from medlingua.languages.task import Task
+from medlingua.languages.tasks import available, read_task
+
+_SEED = 7  # of the synthetic tasks: the same ones for every run
+_SIZES = (120, 30, 60)  # train, dev, test cases: what two cores fine-tune on in seconds
+_WORDS = (40, 120)
+_LONG = "synthetic_long_"
+_LONG_SIZES = (60, 20, 40)
+_LONG_WORDS = (450, 700)  # more tokens than short models read
+
+
+class AtHand(NamedTuple):
+    """tasks: to be scored. tested: test texts by task, of every real task whose files are there. unchecked: names
+    of the pack's tasks whose files are not. first: the task of eval.warm_start."""
+
+    tasks: tuple[Task, ...]
+    tested: dict[str, list[str]]
+    unchecked: tuple[str, ...]
+    left_out: tuple[str, ...]
+    first: Task | None = None
+
+
+def find(
+    pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...], warm_start: str = ""
+) -> AtHand:
+    """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
+    names = wanted if isinstance(wanted, tuple) else ()
+    synthetic = _synthetic(pack)
+    long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
+    known = [*synthetic, *long, *(spec.name for spec in pack.tasks)]
+    for name in names:
+        if name not in known:
+            raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, known)})")
+    specs = {spec.name: spec for spec in pack.tasks}
+    for name in names:
+        if name in specs and root is None:
+            raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
+    # A task that is learnt in another language tests on the same documents: read where it is named.
+    listed = [spec for spec in pack.tasks if spec.learn_from is None or spec.name in names]
+    at_hand = {s.name: s for s in listed if root is not None and available(s, root)}
+    read = {name: read_task(spec, root, pack.code) for name, spec in at_hand.items() if root is not None}
+    left_out = []
+    chosen: list[Task] = []
+    if wanted == "all":
+        for name, task in read.items():
+            if reason := _restriction(task.spec, allow):
+                left_out.append(
+                    f"task {name} is left out ({reason}): --allow non-commercial, or name it in eval.tasks"
+                )
+            else:
+                chosen.append(task)
+        chosen = chosen or list(synthetic.values())
+    for name in names:
+        if name in synthetic or name in long:
+            chosen.append({**synthetic, **long}[name])
+        elif name in read:
+            chosen.append(read[name])
+        elif root is not None:
+            chosen.append(read_task(specs[name], root, pack.code))  # says which files are missing
+    # Synthetic tasks are other cases of the corpus's own grammar: they share sentences by design.
+    checked = {**read, **{task.spec.name: task for task in chosen if not task.synthetic}}
+    return AtHand(
+        tuple(chosen),
+        {name: [example.document.text for example in task.test] for name, task in checked.items()},
+        tuple(spec.name for spec in listed if spec.name not in at_hand),
+        tuple(left_out),
+        find(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
+    )
+
+
+def _synthetic(pack: Pack) -> dict[str, Task]:
+    if not (pack.folder / "cases.toml").exists():
+        return {}
+    return {task.spec.name: task for task in synthetic_tasks(pack, _SEED, _SIZES, _WORDS)}
+
+
+def _long(pack: Pack, short: dict[str, Task]) -> dict[str, Task]:
+    """The same tasks on long cases, scored where they are named."""
+    made = {}
+    for task in synthetic_tasks(pack, _SEED + 1, _LONG_SIZES, _LONG_WORDS) if short else ():
+        name = _LONG + task.spec.name.removeprefix("synthetic_")
+        made[name] = replace(task, spec=task.spec.model_copy(update={"name": name, "long": True}))
+    return made
+
+
+def _restriction(spec: TaskSpec, allow: tuple[str, ...]) -> str:
+    return "non-commercial use only" if spec.non_commercial and "non-commercial" not in allow else ""

@@ -1,0 +1,1 @@
+"""Training: objectives, batches, the loop, checkpoints, processes."""

@@ -1,0 +1,264 @@
+"""The stream of training: which document comes when, with which masks. A pure function of the seed.
+
+Nothing here keeps a random state: order comes from (seed, phase, pass), masks from (seed, phase, pass,
+document), so a resumed run sees what the uninterrupted one would have seen (TRAPS O6, O16).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from medlingua.adapters.packed import Packed, pack
+from medlingua.languages.errors import InputError
+from medlingua.recipes.settings import Phase
+from medlingua.recipes.text.shards import Shard, mixture_of
+from medlingua.recipes.training.objectives import Masker
+
+_STRETCH = 4  # contexts that a long document is read in one go, at least
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a phase's stream stands: the next chunk of the next document, or stretch of one, of a pass."""
+
+    passed: int = 0
+    document: int = 0
+    chunk: int = 0
+
+
+class Chunk(NamedTuple):
+    """A piece of a document as the model reads it. ids with specials; targets and their true ids."""
+
+    ids: np.ndarray
+    positions: np.ndarray
+    labels: np.ndarray
+    after: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What wraps a chunk: the special ids around it, and where it may be cut (True for ids ending a sentence)."""
+
+    first: int
+    last: int
+    sentence_ends: np.ndarray
+    context: int
+
+
+def frame_of(tokenizer: Any, context: int) -> Frame:
+    pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
+    ends = np.array([bool(p) and p.rstrip("▁Ġ")[-1:] in {".", "!", "?", "…", "Ċ", "\n"} for p in pieces])
+    return Frame(tokenizer.cls_token_id, tokenizer.sep_token_id, ends, context)
+
+
+def cut_points(ids: np.ndarray, frame: Frame) -> list[int]:
+    """Ends of a document's chunks: after a sentence in the last third of the context, or where it is full."""
+    room = frame.context - 2
+    ends, start = [], 0
+    while len(ids) - start > room:
+        candidates = np.flatnonzero(frame.sentence_ends[ids[start + room - room // 3 : start + room]])
+        start += room - room // 3 + int(candidates[-1]) + 1 if len(candidates) else room
+        ends.append(start)
+    return [*ends, len(ids)]
+
+
+def stretches(lengths: np.ndarray, context: int) -> np.ndarray:
+    """How many stretches documents of so many tokens are read in, each at its own place of a pass.
+
+    A statute or a book is longer than a thousand steps of a run; read in one go it would be all that the optimizer
+    sees for as long. What fits into eight contexts stays whole.
+    """
+    counts: np.ndarray = np.maximum(1, lengths // (_STRETCH * context))
+    return counts
+
+
+def stretch_of(ids: np.ndarray, number: int, frame: Frame) -> tuple[int, int]:
+    """(start, end) of one of the stretches, whose borders lie after a sentence where one ends in the last third of a
+    context before the even share. ids: of the whole document, as it lies in the shard."""
+    count = int(stretches(np.array(len(ids)), frame.context))
+    ends = []
+    for k in (number, number + 1):
+        even = len(ids) * k // count
+        look = (frame.context - 2) // 3 if 0 < k < count else 0
+        sentence = np.flatnonzero(frame.sentence_ends[ids[even - look : even]])
+        ends.append(even - look + int(sentence[-1]) + 1 if len(sentence) else even)
+    return ends[0], ends[1]
+
+
+class Stream:
+    """Chunks of one phase, from any place on, without end."""
+
+    def __init__(
+        self, shards: tuple[Shard, ...], phase: Phase, number: int, seed: int, frame: Frame, masker: Masker
+    ) -> None:
+        self._parts = mixture_of(shards, phase.mixture)
+        self._seed, self._number = seed, number
+        self._frame, self._masker = frame, masker
+        self._members = [self._accepted(shard, m.filter) for shard, m in self._parts]
+        self._repeats = self._repeat_factors()
+        self._order: tuple[int, np.ndarray] | None = None
+
+    @staticmethod
+    def _accepted(shard: Shard, expression: str) -> np.ndarray:
+        bit = np.uint64(1 << shard.filters.index(expression))
+        return np.flatnonzero(shard.accepts & bit)
+
+    def _repeat_factors(self) -> list[float]:
+        tokens = [
+            int(np.diff(shard.starts)[chosen].sum())
+            for (shard, _), chosen in zip(self._parts, self._members, strict=True)
+        ]
+        if not sum(tokens):
+            raise InputError("the corpora of this phase have no token to train on")
+        weights = [m.weight for _, m in self._parts]
+        if not any(weights):
+            if sum(m.repeat * len(members) for (_, m), members in zip(self._parts, self._members, strict=True)) < 1:
+                raise InputError("mixture: the repeat factors leave less than one document a pass")
+            return [m.repeat for _, m in self._parts]
+        if None in weights:
+            raise InputError("mixture: give every corpus a weight, or none")
+        whole, total = sum(tokens), sum(w for w in weights if w)
+        return [(w or 0.0) / total * whole / max(1, n) for w, n in zip(weights, tokens, strict=True)]
+
+    def order(self, passed: int) -> np.ndarray:
+        """(n, 3) int64: (part, document, stretch) in the order of a pass, repeats included."""
+        if self._order is None or self._order[0] != passed:
+            rng = np.random.default_rng([self._seed, self._number, passed])
+            rows = []
+            for part, (members, repeat) in enumerate(zip(self._members, self._repeats, strict=True)):
+                times = int(repeat) + (rng.random(len(members)) < repeat % 1)
+                chosen = np.repeat(members, times)
+                lengths = np.diff(self._parts[part][0].starts)[chosen]
+                counts = stretches(lengths, self._frame.context)
+                first = np.repeat(np.cumsum(counts) - counts, counts)
+                numbers = np.arange(counts.sum()) - first
+                rows.append(np.stack([np.full(len(numbers), part), np.repeat(chosen, counts), numbers], axis=1))
+            listed = np.concatenate(rows)
+            self._order = (passed, listed[rng.permutation(len(listed))])
+        return self._order[1]
+
+    def chunks(self, place: Place) -> Iterator[Chunk]:
+        while True:
+            order = self.order(place.passed)
+            for at in range(place.document, len(order)):
+                yield from self._chunks_of(place.passed, at, order, place.chunk if at == place.document else 0)
+            place = Place(place.passed + 1)
+
+    def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
+        part, document, number = order[at].tolist()
+        shard = self._parts[part][0]
+        begin, finish = shard.starts[document], shard.starts[document + 1]
+        start, end = stretch_of(shard.tokens[begin:finish], number, self._frame)
+        begin, finish = begin + start, begin + end
+        ids = shard.tokens[begin:finish].astype(np.int64)
+        starts = None if shard.word_starts is None else shard.word_starts[begin:finish]
+        # Made from what names the document, at a third of default_rng's cost, which shows on short documents.
+        # `at` too: a document that a pass repeats gets other masks each time, and so does each stretch of one.
+        place, key = (0, self._number, passed, at), (self._seed, int(shard.keys[document]))
+        rng = np.random.Generator(np.random.Philox(counter=place, key=key))
+        shown, masked = self._masker(ids, starts, rng)
+        ends = cut_points(ids, self._frame)
+        last = at == len(order) - 1
+        for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
+            final = number == len(ends) - 1
+            after = Place(passed, at, number + 1) if not final else Place(passed, at + 1)
+            if final and last:
+                after = Place(passed + 1)
+            if number < skip:
+                continue
+            inside = masked if len(ends) == 1 else masked[(masked >= start) & (masked < end)]
+            framed = np.empty(end - start + 2, dtype=np.int64)
+            framed[0], framed[1:-1], framed[-1] = self._frame.first, shown[start:end], self._frame.last
+            yield Chunk(framed, inside - start + 1, ids[inside], after)
+
+
+class Batch(NamedTuple):
+    """One optimizer step: its forward passes, the tokens it reads, what it predicts, where the stream stands.
+
+    Of several processes each has its own forward passes, by number, of so many in all; the rest they share.
+    """
+
+    micro: tuple[Packed, ...]
+    tokens: int
+    targets: int
+    after: Place
+    numbers: tuple[int, ...] = ()  # of `micro` among all; empty: all are here
+    passes: int = 0
+    spare: tuple[Packed, ...] = ()  # what to go along with while a process with more passes does its last
+
+
+class Chunks(Protocol):
+    """Whatever gives chunks from any place on, without end."""
+
+    def chunks(self, place: Place) -> Iterator[Chunk]: ...
+
+
+def batches(
+    stream: Chunks,
+    place: Place,
+    batch_tokens: int,
+    micro_tokens: int,
+    first_position: int,
+    global_ids: tuple[int, ...] = (),
+    rank: int = 0,
+    size: int = 1,
+) -> Iterator[Batch]:
+    """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out.
+
+    global_ids: pieces with Longformer's global attention. rank, size: of `size` processes that go through the same
+    stream, the forward passes of this one.
+    """
+    waiting: list[Chunk] = []
+    tokens = 0
+    for chunk in stream.chunks(place):
+        if waiting and tokens + len(chunk.ids) > batch_tokens:
+            yield _batch(waiting, micro_tokens, first_position, global_ids, rank, size)
+            waiting, tokens = [], 0
+        waiting.append(chunk)
+        tokens += len(chunk.ids)
+
+
+def _batch(
+    chunks: list[Chunk], micro_tokens: int, first_position: int, global_ids: tuple[int, ...], rank: int, size: int
+) -> Batch:
+    groups: list[list[Chunk]] = [[]]
+    tokens = 0
+    for chunk in chunks:
+        if groups[-1] and tokens + len(chunk.ids) > micro_tokens:
+            groups.append([])
+            tokens = 0
+        groups[-1].append(chunk)
+        tokens += len(chunk.ids)
+    hands = dealt([sum(len(c.ids) for c in group) for group in groups], size)
+    mine = hands[rank]
+    idle = max(map(len, hands)) - len(mine)
+    spare = (_packed(min(groups, key=len), first_position, global_ids),) * idle if idle else ()
+    return Batch(
+        tuple(_packed(groups[number], first_position, global_ids) for number in mine),
+        sum(len(c.ids) for c in chunks),
+        sum(len(c.labels) for c in chunks),
+        chunks[-1].after,
+        tuple(mine),
+        len(groups),
+        spare,
+    )
+
+
+def dealt(tokens: Sequence[int], size: int) -> list[list[int]]:
+    """The forward passes, of so many tokens each, that each of `size` processes does; the longest are given first."""
+    hands: list[list[int]] = [[] for _ in range(size)]
+    loads = [0] * size
+    for number in sorted(range(len(tokens)), key=lambda n: -tokens[n]):
+        least = loads.index(min(loads))
+        hands[least].append(number)
+        loads[least] += tokens[number]
+    return [sorted(hand) for hand in hands]
+
+
+def _packed(chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...]) -> Packed:
+    row = pack([c.ids for c in chunks], first_position, global_ids)
+    offsets = row.cu_seqlens[:-1].tolist()
+    where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
+    labels = np.concatenate([c.labels for c in chunks])
+    return row.predicting(labels, where)

@@ -1,0 +1,126 @@
+"""What holds for every task kind alike: long texts whole, test read last, protocols with records."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example, Span
+from medlingua.languages.documents import Document
+from medlingua.languages.pack import TaskSpec
+from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.evaluate import protocol_under
+from medlingua.recipes.evaluation.finetune import TaskModel, fit, token_states
+from medlingua.recipes.evaluation.tasks.answers import Answers
+from medlingua.recipes.evaluation.tasks.choice import Choice
+from medlingua.recipes.evaluation.tasks.labels import Labels
+from medlingua.recipes.evaluation.tasks.ner import Ner
+from medlingua.recipes.evaluation.tasks.pairs import Pairs
+from medlingua.recipes.evaluation.tasks.perturbed import Perturbed
+from medlingua.recipes.evaluation.tasks.similarity import Similarity
+from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.recipes.settings import Eval
+from medlingua.reports.protocols import protocol_of
+
+from .test_scores import Sealed
+
+ORGANS = ("foie", "rein", "coeur", "poumon")
+LONG = "Le patient va bien. " * 60
+
+
+def gold_of(kind: str, number: int, text: str, organ: str) -> Any:
+    start = text.rindex(organ)
+    return {
+        "ner": (Span.of(start, start + len(organ), "ANAT"),),
+        "answers": (Span.of(start, start + len(organ), "ANSWER"),),
+        "multilabel": frozenset({organ}),
+        "choice": frozenset({"ab"[number % 2]}),
+        "similarity": float(number % 5),
+    }.get(kind, ("oui", "non")[number % 2])
+
+
+def example(kind: str, number: int, before: str = "") -> Example:
+    organ = ORGANS[number % len(ORGANS)]
+    text = f"{before}On examine le {organ}"
+    options = (("a", "le foie est normal"), ("b", f"{before}on opère le {organ}")) if kind == "choice" else ()
+    document = Document(f"d{number}", "Que voit-on ?" if kind == "choice" else text, "s")
+    return Example(
+        f"d{number}", document, gold_of(kind, number, text, organ), question="Que voit-on ?", options=options
+    )
+
+
+def a_task(kind: Any, **spec: Any) -> Task:
+    made = [example(kind, number) for number in range(24)]
+    return Task(TaskSpec(name="t", kind=kind, **spec), "fr", tuple(made[:12]), tuple(made[12:18]), tuple(made[18:]))
+
+
+Make = Callable[[Any, Encoder], TaskModel]
+KINDS: dict[str, tuple[Task, Make]] = {
+    "ner": (a_task("ner"), lambda task, encoder: Ner(task, encoder, "fr")),
+    "ner by spans": (a_task("ner"), lambda task, encoder: SpanNer(task, encoder, "fr")),
+    "classification": (a_task("classification"), Labels),
+    "multilabel": (a_task("multilabel"), Labels),
+    "relations": (a_task("relations", negative="non"), Labels),
+    "pairs": (a_task("pairs"), Pairs),
+    "perturbed pairs": (a_task("pairs", positive="oui"), Perturbed),
+    "similarity": (a_task("similarity", scale=(0, 5)), Similarity),
+    "choice": (a_task("choice"), Choice),
+    "answers": (a_task("answers"), lambda task, encoder: Answers(task, encoder, "fr")),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@every_kind
+def test_V6_V8_no_kind_reads_test_before_everything_is_chosen_on_dev(kind: str, encoder: Encoder) -> None:
+    task, make = KINDS[kind]
+    sealed: Any = Sealed(task)
+    model = make(sealed, encoder)
+    choose, calls = model.choose, []
+
+    def watched(predicted: Any) -> dict[str, float]:
+        calls.append(choose(predicted))
+        sealed.open = len(calls) == 3  # two epochs, and the best one again
+        return calls[-1]
+
+    model.choose = watched  # type: ignore[method-assign]
+    fitted = fit(encoder, model, Eval(epochs=2, min_steps=0), 0, nullcontext, lambda share: None)
+    assert len(calls) == 3
+    assert fitted.chosen == calls[-1]
+    assert len(fitted.decided) == 6
+
+
+@every_kind
+def test_V1_V11_the_end_of_a_text_beyond_the_model_reaches_the_answer(kind: str, encoder: Encoder) -> None:
+    task, make = KINDS[kind]
+    far = replace(example(task.spec.kind, 0, LONG), id="far")
+    model = make(replace(task, train=(far, *task.train)), encoder)
+    read = model.read("train")[0]
+    assert len(read.document.windows) > 1
+    states = token_states(encoder, [read.document]).detach().requires_grad_()
+    for module in model.head.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.5)
+    loss, _ = model.loss(states, [read])
+    torch.autograd.backward(loss)
+    assert states.grad is not None
+    assert states.grad[-4:].abs().sum() > 0  # tags look at the first piece of the last word
+    # The words of the end are read by some window, and each token by one.
+    pairs = set(zip(read.document.window.tolist(), read.document.place.tolist(), strict=True))
+    assert len(pairs) == read.document.tokens
+
+
+@every_kind
+def test_V9_a_kind_says_its_protocol_and_the_main_metric_is_among_its_scores(kind: str, encoder: Encoder) -> None:
+    task, make = KINDS[kind]
+    model = make(task, encoder)
+    assert protocol_of(model.protocol) is not None
+    settings = Eval(ner_head="spans" if kind == "ner by spans" else "tags")
+    assert protocol_under(task, settings) == model.protocol
+    fitted = fit(encoder, model, Eval(epochs=1, min_steps=0), 0, nullcontext, lambda share: None)
+    assert model.main_metric in fitted.test
+    assert all(np.isfinite(value) for value in fitted.test.values())
+    assert model.tallies("test", fitted.decided).shape[0] == len(task.test)

@@ -1,0 +1,249 @@
+"""Pairs of texts beyond one label: graded likeness, and statements that were changed on purpose."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example
+from medlingua.languages.documents import Document
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import TaskSpec, load_pack
+from medlingua.languages.task import Task
+from medlingua.languages.tasks import read_task
+from medlingua.recipes.evaluation.evaluate import MEAN, score_models
+from medlingua.recipes.evaluation.finetune import fit
+from medlingua.recipes.evaluation.tasks.perturbed import perturbed_scores
+from medlingua.recipes.evaluation.tasks.similarity import Similarity, similarity_scores
+from medlingua.recipes.machine import Precision
+from medlingua.recipes.settings import Eval
+from medlingua.reports.bootstrap import metric_of
+from medlingua.reports.read import read_scores
+from scipy.stats import spearmanr
+from sklearn.metrics import f1_score, precision_score, recall_score
+
+ORGANS = ["foie", "rein", "coeur", "poumon"]
+LIKE = TaskSpec(name="like", kind="similarity", scale=(0, 5))
+
+
+# --- similarity -------------------------------------------------------------------------------------
+
+
+def alike(number: int, draw: np.random.Generator) -> Example:
+    said, asked = draw.choice(ORGANS, 2)
+    text = f"Le {said} est normal."
+    return Example(
+        str(number), Document(str(number), text, "s"), 5.0 if said == asked else 1.0, question=f"Le {asked} ?"
+    )
+
+
+def like_task(sizes: tuple[int, int, int]) -> Task:
+    draw = np.random.default_rng(0)
+    made = [alike(number, draw) for number in range(sum(sizes))]
+    train, dev, _ = sizes
+    return Task(LIKE, "fr", tuple(made[:train]), tuple(made[train : train + dev]), tuple(made[train + dev :]), True)
+
+
+def plain_edrm(gold: list[float], said: list[float]) -> float:
+    """DEFT's measure on a scale of 0 to 5, pair by pair."""
+    total = 0.0
+    for true, found in zip(gold, said, strict=True):
+        largest = found if found > 5 - found else 5 - found
+        total += 1 - abs(true - found) / largest
+    return total / len(gold)
+
+
+VALUES = st.lists(st.tuples(st.integers(0, 10), st.floats(0, 5)), min_size=3, max_size=40)
+
+
+@settings(deadline=None)
+@given(VALUES)
+def test_spearman_and_edrm_are_those_of_scipy_and_of_a_plain_count(pairs: list[tuple[int, float]]) -> None:
+    gold, said = [g / 2 for g, _ in pairs], [s for _, s in pairs]
+    scores = similarity_scores(np.array(gold), np.array(said), (0, 5))
+    assert scores["EDRM"] == pytest.approx(plain_edrm(gold, said))
+    if len(set(gold)) > 1 and len(set(said)) > 1:
+        assert scores["Spearman"] == pytest.approx(spearmanr(gold, said).statistic)
+    else:
+        assert scores["Spearman"] == 0
+
+
+def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Encoder) -> None:
+    model = Similarity(like_task((160, 40, 60)), encoder)
+    evaluation = Eval(epochs=20, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
+    fitted = fit(encoder, model, evaluation, 0, nullcontext, lambda share: None)
+    assert fitted.test["Spearman"] > 0.4
+    assert fitted.test["EDRM"] > model.constant("test")["EDRM"]
+    assert all(0 <= value <= 5 for (value,) in fitted.decided)
+    tallies = model.tallies("test", fitted.decided)
+    assert metric_of(model.tally, tallies.sum(axis=0), len(tallies)) == pytest.approx(fitted.test["Spearman"])
+
+
+def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path, tmp_path: Path) -> None:
+    evaluation = Eval(epochs=1, min_steps=0, seeds=1)
+    task = like_task((24, 8, 12))
+    score_models({"m": str(base)}, [task], evaluation, "fr", tmp_path, precision=Precision("fp32", "test"))
+    rows = {(row.model, row.metric): row for row in read_scores(tmp_path / "results.jsonl")}
+    assert {row.protocol for row in rows.values()} == {"similarity/1"}
+    assert rows[MEAN, "Spearman"].value == 0
+    assert 0 < rows[MEAN, "EDRM"].value < 1
+    assert rows["m", "Spearman"].gold == 12
+    lines = (tmp_path / "predictions" / "like-m-0.jsonl").read_text().splitlines()
+    assert isinstance(json.loads(lines[1])["predicted"][0], float)
+
+
+def read_like(folder: Path, values: list[str], **changes: Any) -> Task:
+    rows = "".join(f"d{i}\tUn texte {i}.\tUn autre {i}.\t{value}\n" for i, value in enumerate(values))
+    (folder / "t.tsv").write_text("id\tfirst\tsecond\tscore\n" + rows, encoding="utf-8")
+    options = {"id": "id", "text": "second", "question": "first", "labels": "score"}
+    given = {"name": "t", "kind": "similarity", "path": ".", "reader": "table", "options": options, "file": "t.tsv"}
+    return read_task(TaskSpec.model_validate(given | {"scale": (0, 5)} | changes), folder, "fr")
+
+
+def test_graded_pairs_are_read_from_a_table(tmp_path: Path) -> None:
+    task = read_like(tmp_path, ["0", "2.5", "4,5", "5"] * 30)
+    assert {example.gold for example in task.train} == {0.0, 2.5, 4.5, 5.0}
+    assert not task.labels
+
+
+@pytest.mark.parametrize(
+    ("value", "changes", "told"),
+    [
+        ("six", {}, r"d0 has the value 'six', which is no number from 0 to 5"),
+        ("7", {}, r"no number from 0 to 5; correct it, or the task's 'scale'"),
+        ("nan", {}, r"no number from 0 to 5"),
+        ("1", {"scale": None}, r"similarity needs scale"),
+        ("1", {"scale": (5, 0)}, r"similarity needs scale"),
+        ("1", {"options": {"id": "id", "text": "second", "labels": "score"}}, "has no question"),
+    ],
+)
+def test_a_value_that_is_none_is_told(value: str, changes: Any, told: str, tmp_path: Path) -> None:
+    with pytest.raises((InputError, ValueError), match=told):
+        read_like(tmp_path, [value] + ["1"] * 120, **changes)
+
+
+# --- NLI4CT-P ---------------------------------------------------------------------------------------
+
+CHANGES = ("Paraphrase", "Contradiction", "Text_appended", "Numerical_paraphrase", "Numerical_contradiction")
+LABELS = ("Entailment", "Contradiction")
+
+
+def statements(count: int, draw: np.random.Generator) -> dict[str, dict[str, Any]]:
+    """As the official files have them: a control set, and changed items that name their source."""
+    made: dict[str, dict[str, Any]] = {}
+    for number in range(count):
+        row = {"Type": "Single", "Section_id": "Results", "Primary_id": "NCT1", "Statement": f"Statement {number}"}
+        made[f"c{number}"] = row | {"Label": str(draw.choice(LABELS))}
+        for place, change in enumerate(CHANGES):
+            alters = "ontradiction" in change and draw.random() < 0.7
+            label = made[f"c{number}"]["Label"]
+            effect = ["Altering" if alters else "Preserving", f"c{number}"]
+            label = LABELS[1 - LABELS.index(label)] if alters else label
+            made[f"x{number}.{place}"] = row | {"Label": label, "Intervention": change, "Causal_type": effect}
+    return made
+
+
+def plain_scores(gold: dict[str, dict[str, Any]], said: dict[str, str]) -> dict[str, float]:
+    """A twin that goes through the official file item by item."""
+    control = [name for name in gold if "Causal_type" not in gold[name]]
+    true, found = ([side[n] == "Entailment" for n in control] for side in ({n: gold[n]["Label"] for n in gold}, said))
+    scores = {
+        "control F1": f1_score(true, found),
+        "control precision": precision_score(true, found),
+        "control recall": recall_score(true, found),
+    }
+    altering = [n for n in gold if gold[n].get("Causal_type", [""])[0] == "Altering"]
+    preserving = [n for n in gold if gold[n].get("Causal_type", [""])[0] == "Preserving"]
+    source = {n: gold[n]["Causal_type"][1] for n in (*altering, *preserving)}
+    scores["faithfulness"] = np.mean([said[n] != gold[source[n]]["Label"] for n in altering])
+    known = [n for n in altering if said[source[n]] == gold[source[n]]["Label"]]
+    scores["faithfulness, source right"] = np.mean([said[n] != said[source[n]] for n in known])
+    scores["consistency"] = np.mean([said[n] == said[source[n]] for n in preserving])
+    for change in CHANGES:
+        for name, items in (("consistency", preserving), ("faithfulness", altering)):
+            of = [n for n in items if gold[n]["Intervention"] == change]
+            if of and name == "consistency":
+                scores[f"consistency, {change}"] = np.mean([said[n] == said[source[n]] for n in of])
+            elif of:
+                scores[f"faithfulness, {change}"] = np.mean([said[n] != gold[source[n]]["Label"] for n in of])
+    return scores
+
+
+def layout(root: Path, test: dict[str, Any]) -> None:
+    """The official repository with its zip unpacked, as the pack's task expects it."""
+    folder = root / "tasks" / "nli4ct_p"
+    records = folder / "training_data" / "CT json"
+    records.mkdir(parents=True)
+    trial = {"Clinical Trial ID": "NCT1", "Results": ["Outcome:", "  Response 13%"]}
+    (records / "NCT1.json").write_text(json.dumps(trial))
+    (records / "._NCT1.json").write_bytes(b"\x00\x05\x16")  # what a Mac leaves in a zip
+    draw = np.random.default_rng(1)
+    for name, count in (("train", 16), ("dev", 6)):
+        plain = {f"{name}{k}": v for k, v in statements(count, draw).items() if "Causal_type" not in v}
+        (folder / "training_data" / f"{name}.json").write_text(json.dumps(plain))
+    (folder / "gold_test.json").write_text(json.dumps(test))
+
+
+@pytest.fixture
+def spec() -> TaskSpec:
+    return next(task for task in load_pack("en").tasks if task.name == "nli4ct_p")
+
+
+def test_changed_statements_are_scored_as_a_plain_twin_does(spec: TaskSpec, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    gold = statements(40, draw)
+    layout(tmp_path, gold)
+    task = read_task(spec, tmp_path, "en")
+    said = {name: str(draw.choice(LABELS)) for name in gold}
+    found = perturbed_scores(task.test, [frozenset({said[e.id]}) for e in task.test], "Entailment")
+    expected = plain_scores(gold, said)
+    assert found == pytest.approx(expected)
+    assert len({round(found[name], 6) for name in ("faithfulness", "faithfulness, source right", "consistency")}) == 3
+
+
+def test_the_gold_answers_are_faithful_and_consistent_and_one_answer_is_not(spec: TaskSpec, tmp_path: Path) -> None:
+    layout(tmp_path, statements(20, np.random.default_rng(0)))
+    task = read_task(spec, tmp_path, "en")
+    perfect = perturbed_scores(task.test, [frozenset({str(e.gold)}) for e in task.test], "Entailment")
+    assert set(perfect.values()) == {1.0}
+    same = perturbed_scores(task.test, [frozenset({"Entailment"})] * len(task.test), "Entailment")
+    assert same["consistency"] == 1
+    assert same["faithfulness, source right"] == 0
+
+
+def test_the_official_layout_is_scored_end_to_end(spec: TaskSpec, base: Path, tmp_path: Path) -> None:
+    layout(tmp_path, statements(6, np.random.default_rng(0)))
+    task = read_task(spec, tmp_path, "en")
+    evaluation = Eval(epochs=1, min_steps=0, seeds=1)
+    score_models({"m": str(base)}, [task], evaluation, "en", tmp_path, precision=Precision("fp32", "test"))
+    rows = [row for row in read_scores(tmp_path / "results.jsonl") if row.model == "m"]
+    assert {row.protocol for row in rows} == {"pairs-perturbed/1"}
+    assert rows[0].metric == "control F1"
+    assert {"faithfulness", "consistency", "consistency, Text_appended"} <= {row.metric for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"Causal_type": ["Preserving", "nowhere"]}, "is changed from nowhere, which is not in test"),
+        ({"Causal_type": ["Improving", "c0"]}, r"Causal_type as \[Preserving or Altering, id of its source\]"),
+        ({"Causal_type": None}, "a changed statement needs Intervention"),
+    ],
+)
+def test_a_change_without_its_source_is_told(changes: Any, told: str, spec: TaskSpec, tmp_path: Path) -> None:
+    gold = statements(3, np.random.default_rng(0))
+    gold["x0.0"] |= changes
+    layout(tmp_path, gold)
+    with pytest.raises(InputError, match=told):
+        read_task(spec, tmp_path, "en")
+
+
+def test_a_positive_label_that_nothing_has_is_told(spec: TaskSpec, tmp_path: Path) -> None:
+    layout(tmp_path, statements(3, np.random.default_rng(0)))
+    with pytest.raises(InputError, match="did you mean 'Entailment'"):
+        read_task(spec.model_copy(update={"positive": "Entailed"}), tmp_path, "en")

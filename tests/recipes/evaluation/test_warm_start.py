@@ -1,0 +1,124 @@
+"""A task that is learnt after another one."""
+
+import json
+from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example
+from medlingua.languages.documents import Document
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import TaskSpec
+from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.evaluate import BASELINE, score_models
+from medlingua.recipes.evaluation.tasks.labels import Labels
+from medlingua.recipes.evaluation.warm_start import warm, without_tested
+from medlingua.recipes.machine import Precision
+from medlingua.recipes.settings import Eval
+from medlingua.reports.protocols import protocol_of
+from medlingua.reports.read import read_scores
+
+from ..conftest import call
+
+ONCE = Eval(epochs=1, min_steps=0, seeds=1)
+LONG = " ".join(f"mot{i}" for i in range(20))
+
+
+def labelled(name: str, train: int, labels: tuple[str, str] = ("foie", "rein")) -> Task:
+    def part(of: str, count: int) -> tuple[Example, ...]:
+        texts = [f"{of} {i} : le {('foie', 'rein')[i % 2]} est malade" for i in range(count)]
+        return tuple(
+            Example(f"{of}{i}", Document(f"{of}{i}", text, "s"), labels[i % 2]) for i, text in enumerate(texts)
+        )
+
+    spec = TaskSpec(name=name, kind="classification")
+    return Task(spec, "fr", part(f"{name} train", train), part(f"{name} dev", 12), part(f"{name} test", 24))
+
+
+def scores(folder: Path, base: Path, task: Task, first: Task | None, **options: Any) -> dict[str, float]:
+    folder.mkdir(exist_ok=True)
+    settings = options.pop("settings", ONCE)
+    fp32 = Precision("fp32", "")
+    score_models({"m": str(base)}, [task], settings, "fr", folder, precision=fp32, first=first, **options)
+    return {row.protocol: row.value for row in read_scores(folder / "results.jsonl") if row.seed == 0}
+
+
+def test_what_was_learnt_before_is_there_and_the_encoder_is_put_back(encoder: Encoder) -> None:
+    first, model = Labels(labelled("first", 60), encoder), Labels(labelled("second", 4), encoder)
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    settings = Eval(epochs=12, min_steps=0, lr=3e-3, batch_documents=8)
+    with warm(encoder, model, first, settings, 0, nullcontext, "t") as fresh:
+        assert not fresh  # one kind, the same labels: the head goes along
+        assert any(not torch.equal(before[n], v) for n, v in encoder.model.state_dict().items())
+        assert torch.equal(model.head.weight, first.head.weight)
+    assert all(torch.equal(before[n], v) for n, v in encoder.model.state_dict().items())
+    other = Labels(labelled("third", 4, ("a", "b")), encoder)
+    with warm(encoder, other, first, ONCE, 0, nullcontext, "t") as fresh:
+        assert fresh
+
+
+def test_a_warm_start_is_scored_under_its_own_protocol_and_cell(base: Path, tmp_path: Path) -> None:
+    task, first = labelled("second", 4), labelled("first", 60)
+    settings = Eval(epochs=10, min_steps=0, seeds=1, lr=3e-3, batch_documents=8)
+    options = {"settings": settings, "cells": tmp_path / "cells"}
+    (plain,) = set(scores(tmp_path / "plain", base, task, None, **options))
+    (after,) = set(scores(tmp_path / "after", base, task, first, **options))
+    assert (plain, after) == ("labels-single/1", "labels-single/1, after first")
+    record = protocol_of(after)
+    assert record is not None
+    assert "after the train set of first" in record.training
+    assert len(list((tmp_path / "cells").iterdir())) == 2
+    other = replace(first, train=first.train[:-2])
+    scores(tmp_path / "other", base, task, other, **options)
+    assert len(list((tmp_path / "cells").iterdir())) == 3
+    # The task itself is not learnt twice.
+    assert set(scores(tmp_path / "itself", base, first, first)) == {"labels-single/1"}
+
+
+def test_another_protocol_in_the_same_folder_is_scored_beside_and_nothing_twice(base: Path, tmp_path: Path) -> None:
+    task, first = labelled("second", 4), labelled("first", 8)
+    for settings in (ONCE, ONCE, Eval(epochs=1, min_steps=0, seeds=1, body="frozen")):
+        scores(tmp_path, base, task, None, settings=settings)
+    scores(tmp_path, base, task, first)
+    lines = (tmp_path / "results.jsonl").read_text().splitlines()
+    found = Counter((row["protocol"], row["model"], row["metric"]) for row in map(json.loads, lines))
+    assert {protocol for protocol, model, _ in found if model == "m"} == {
+        "labels-single/1", "labels-single/1, frozen body", "labels-single/1, after first"
+    }  # fmt: skip
+    assert {protocol for protocol, model, _ in found if model == BASELINE} == {protocol for protocol, _, _ in found}
+    assert set(found.values()) == {1}
+
+
+def test_what_is_tested_is_not_learnt_before_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    task, first = labelled("second", 4), labelled("first", 6)
+    tested = replace(task.test[0], document=replace(task.test[0].document, text=f"Cas : {LONG}."))
+    shared = replace(first.train[1], document=replace(first.train[1].document, text=f"{LONG.upper()} !"))
+    task, first = replace(task, test=(tested,)), replace(first, train=(first.train[0], shared))
+    assert without_tested(first, task).train == first.train[:1]
+    assert "1 documents of first are left out, test has them" in capsys.readouterr().err
+    with pytest.raises(InputError, match="second tests its documents, so nothing is left to learn"):
+        without_tested(replace(first, train=(shared,)), task)
+
+
+def test_a_warm_start_that_cannot_be_is_told(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(InputError, match=r"eval.warm_start trains the body"):
+        scores(tmp_path / "a", base, labelled("t", 4), labelled("first", 4), settings=Eval(body="frozen"))
+    line = [
+        "evaluate",
+        str(base),
+        "--lang",
+        "fr",
+        "--out",
+        str(tmp_path / "b"),
+        "--set",
+        "eval.warm_start=synthetic_nr",
+    ]
+    assert call(monkeypatch, line) == 2
+    assert "did you mean 'synthetic_ner'" in capsys.readouterr().err

@@ -1,0 +1,142 @@
+"""The space of a sweep: what varies when, what a trial is made of, what can be no sweep."""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import tomli_w
+from medlingua.languages.errors import InputError
+from medlingua.recipes.experiments.space import Sweep, read_sweep
+
+FIXED = {"strategy": "convert", "lang": "fr", "base": "FOLDER"}
+SPACE: dict[str, Any] = {
+    "train": {"lr": {"low": 1e-4, "high": 1e-2, "log": True}, "batch_tokens": {"low": 256, "high": 4_096}},
+    "adapt": {
+        "target": {"choices": ["longformer", "rope"]},
+        "window": {"choices": [[64, 128], 256], "when": {"adapt": {"target": "longformer"}}},
+        "scaling": {"choices": ["none", "yarn"], "when": {"adapt.target": ["rope"]}},
+        "theta": {"low": 1e4, "high": 1e6, "log": True, "when": {"adapt": {"scaling": "yarn"}}},
+    },
+}
+
+
+def made(**changes: Any) -> Sweep:
+    return read_sweep({"trials": 4, "settings": FIXED, "space": SPACE, **changes}, {})
+
+
+def test_a_date_among_the_fixed_settings_is_refused(tmp_path: Path) -> None:
+    settings = {**FIXED, "train": {"lr": datetime.date(2026, 1, 1)}}
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        tomli_w.dumps({"trials": 4, "settings": settings, "space": {"train": {"seed": {"choices": [1]}}}})
+    )
+    with pytest.raises(InputError, match=r"train\.lr"):
+        read_sweep(file, {})
+
+
+def draws(sweep: Sweep, count: int = 60) -> list[dict[str, Any]]:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    return [sweep.values(study.ask()) for _ in range(count)]
+
+
+def test_a_setting_exists_only_where_its_condition_holds() -> None:
+    found = draws(made())
+    for values in found:
+        assert ("adapt.window" in values) == (values["adapt.target"] == "longformer")
+        assert ("adapt.scaling" in values) == (values["adapt.target"] == "rope")
+        assert ("adapt.theta" in values) == (values.get("adapt.scaling") == "yarn")
+    assert {"adapt.window", "adapt.theta"} <= set().union(*found)
+
+
+def test_values_keep_their_kind_and_their_bounds_and_reach_the_run() -> None:
+    sweep = made()
+    found = draws(sweep)
+    rates = sorted(values["train.lr"] for values in found)
+    assert rates[0] >= 1e-4
+    assert rates[-1] <= 1e-2
+    assert sum(rate < 1e-3 for rate in rates) == pytest.approx(30, abs=12)  # half of a log scale
+    windows = [values["adapt.window"] for values in found if "adapt.window" in values]
+    assert [64, 128] in windows
+    for values in found:
+        run = sweep.run(values)
+        assert run.train.batch_tokens == values["train.batch_tokens"]
+        assert isinstance(run.train.batch_tokens, int)
+        assert run.train.lr == run.phases[0].lr == values["train.lr"]
+        if "adapt.theta" in values:
+            assert run.adapt.theta == values["adapt.theta"]
+
+
+def test_draws_of_a_trial_do_not_depend_on_the_worker() -> None:
+    sweep = made(sampler="RandomSampler", seed=3)
+    drawn = []
+    for _ in range(2):
+        study = optuna.create_study(sampler=sweep.sampler_for(0))
+        first = sweep.values(study.ask())
+        study.sampler = sweep.sampler_for(1)
+        drawn.append((first, sweep.values(study.ask())))
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] != drawn[0][1]
+
+
+def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.toml"
+    file.write_text(
+        "trials = 2\n[settings]\nstrategy = 'continue'\nlang = 'fr'\nbase = 'FOLDER'\n"
+        "[space]\ntrain.lr = { low = 1e-4, high = 1e-2, log = true }\n"
+        'adapt.vocabulary = { choices = ["keep", "extend"] }\n'
+        'adapt.new_pieces = { low = 5, high = 9, when = { adapt.vocabulary = "extend" } }\n'
+    )
+    sweep = read_sweep(file, {"data": {"root": "elsewhere"}})
+    assert sweep.first_run().data.root == "elsewhere"
+    assert list(sweep.space) == ["train.lr", "adapt.vocabulary", "adapt.new_pieces"]
+    assert Sweep.model_validate(json.loads(sweep.model_dump_json())) == sweep
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"space": {}}, "the space is empty"),
+        ({"space": {"train": {"lrr": {"low": 1, "high": 2}}}}, "did you mean 'train.lr'"),
+        ({"space": {"train": {"lr": {"lo": 1, "high": 2}}}}, "space.train.lr"),
+        ({"space": {"train": {"lr": {"low": 2, "high": 1}}}}, "low 2 is above high 1"),
+        ({"space": {"train": {"lr": {"low": 0, "high": 1, "log": True}}}}, "a log scale has no place for low 0"),
+        ({"space": {"train": {"lr": {"low": -1.0, "high": 1.0}}}}, "space.train.lr = -1.0: setting train.lr"),
+        ({"space": {"train": {"tokens": {"low": 1, "high": 9}}}}, "trials are compared at equal tokens"),
+        ({"space": {"data": {"held_out": {"low": 0.1, "high": 0.2}}}}, "measured on the same text"),
+        (
+            {"space": {"adapt": {"target": {"choices": ["longformer", "rop"]}}}},
+            "adapt.target = 'rop': unknown adapt.target 'rop'",
+        ),
+        (
+            {"space": {"adapt": {"window": {"choices": [64], "when": {"adapt": {"targt": "rope"}}}}}},
+            "'when' names 'adapt.targt', which is no setting above it",
+        ),
+        (
+            {"space": {"adapt": {"window": {"choices": [64], "when": {"adapt": {"target": []}}}}}},
+            "'when' lists no value of adapt.target: this setting would never be drawn",
+        ),
+        ({"objective": "test.synthetic_ner"}, "a score on test is no objective"),
+        ({"objective": ["bits_per_byte", "synthetic_ner.test"]}, "a score on test is no objective"),
+        ({"sampler": "TPESampel"}, "did you mean 'TPESampler'"),
+        ({"sampler": {"name": "TPESampler", "startup": 3}}, "sampler TPESampler: "),
+        ({"pruner": "MedianPruner", "objective": ["bits_per_byte", "synthetic_ner"]}, "trials of one objective"),
+        ({"pruner": "MedianSampler"}, "unknown pruner 'MedianSampler'"),
+        ({"trial": 3}, "did you mean 'trials'"),
+        ({"trials": 0}, "trials"),
+        ({"settings": {**FIXED, "train": {"lrate": 1}}}, "unknown setting 'train.lrate'"),
+        ({"settings": {**FIXED, "train": "long"}}, "train = 'long' stands where a table of settings has to"),
+        ({"settings": 3}, "settings = 3 stands where a table of settings has to"),
+    ],
+)  # fmt: skip
+def test_what_can_be_no_sweep_is_told(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as error:
+        made(**changes)
+    assert told in str(error.value)
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sweep file .* does not exist"):
+        read_sweep(tmp_path / "none.toml", {})

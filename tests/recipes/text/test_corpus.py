@@ -1,0 +1,323 @@
+"""From documents to shards: what is left out, counted, held out and refused; and fetching them."""
+
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import load_pack
+from medlingua.languages.words import nfc, words
+from medlingua.recipes.commands.fetch import download
+from medlingua.recipes.settings import Run, resolve
+from medlingua.recipes.text.corpus import Prepared, prepare
+from medlingua.recipes.text.filters import compile_filter
+from medlingua.recipes.text.overlap import OverlapCheck
+from medlingua.recipes.text.shards import narrowed, open_shard, token_dtype
+from medlingua.recipes.text.sources import read, select
+
+from ..conftest import cases, new_tokenizer, write_jsonl
+
+
+def prepared(
+    run: Run, encoder: Encoder, folder: Path, tested: dict[str, list[str]] | None = None, language: str = "fr"
+) -> Prepared:
+    pack = load_pack(language)
+    tests = tested or {}
+    return prepare(run, pack, select(run, pack), encoder.tokenizer, folder, tests, (), lambda line: None)
+
+
+def own(path: Path, *more: Path) -> dict[str, Any]:
+    return {"data": {"paths": [str(path), *(str(p) for p in more)]}}
+
+
+def test_a_shard_holds_each_document_as_the_tokenizer_writes_it(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = cases(12)
+    run = make_run("data.held_out=0", **own(write_jsonl(tmp_path / "n.jsonl", texts)))
+    shard = prepared(run, encoder, tmp_path / "shards").shards[0]
+    for number, text in enumerate(texts):
+        ids = encoder.tokenizer(nfc(text).strip(), add_special_tokens=False)["input_ids"]
+        assert shard.tokens[shard.starts[number] : shard.starts[number + 1]].tolist() == ids
+
+
+def test_duplicates_are_counted_also_across_corpora_and_whitespace(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = cases(6)
+    one = write_jsonl(tmp_path / "one.jsonl", [*texts, texts[0].replace(" ", "  ")])
+    other = write_jsonl(tmp_path / "other.jsonl", [*texts[:2], *cases(3, seed=8)])
+    row = prepared(make_run("data.held_out=0", **own(one, other)), encoder, tmp_path / "shards").row
+    assert [(c.name, c.documents_read, c.duplicates, c.documents) for c in row.corpora] == [
+        ("one", 7, 1, 6),
+        ("other", 5, 2, 3),
+    ]
+
+
+def test_two_corpora_of_one_name_are_both_read(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    for number, folder in enumerate(("a", "b")):
+        (tmp_path / folder).mkdir()
+        write_jsonl(tmp_path / folder / "notes.jsonl", cases(4, seed=number))
+    run = make_run("data.held_out=0", **own(tmp_path / "a" / "notes.jsonl", tmp_path / "b" / "notes.jsonl"))
+    rows = prepared(run, encoder, tmp_path / "shards").row.corpora
+    assert [row.documents for row in rows] == [4, 4]
+    assert len({row.name for row in rows}) == 2
+
+
+def test_V10_text_that_a_task_tests_on_is_left_out_and_counted(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = cases(10)
+    words = [
+        "Un",
+        "test",
+        "dont",
+        "les",
+        "quatorze",
+        "mots",
+        "se",
+        "suivent",
+        "ici",
+        "exactement",
+        "comme",
+        "dans",
+        "le",
+        "corpus",
+        "lui-même",
+    ]
+    leaked = " ".join(words)
+    corpus = write_jsonl(tmp_path / "n.jsonl", [*texts, f"Avant. {leaked.upper()} ! Après."])
+    made = prepared(make_run("data.held_out=0", **own(corpus)), encoder, tmp_path / "s", {"morfitt": [leaked, "non"]})
+    assert made.row.corpora[0].overlapping == 1
+    assert made.row.corpora[0].documents == 10
+    overlap = made.row.overlap[0]
+    assert (overlap.task, overlap.test_documents, overlap.overlapping) == ("morfitt", 2, 1)
+
+
+def test_V10_a_run_of_words_must_be_long_enough() -> None:
+    text = " ".join(f"mot{i}" for i in range(40))
+    check = OverlapCheck({"a": [text], "b": ["trop court"]}, 13)
+    assert check.tasks_in("x " + " ".join(f"mot{i}" for i in range(5, 18)) + " y") == {"a"}
+    assert check.tasks_in("x " + " ".join(f"mot{i}" for i in range(5, 17)) + " y") == frozenset()
+    assert check.tasks_in("") == frozenset()
+
+
+def test_held_out_documents_are_not_trained_on(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = cases(40)
+    corpus = write_jsonl(tmp_path / "n.jsonl", texts)
+    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    count = len(made.held_out)
+    assert 8 < count < 32
+    assert made.row.corpora[0].held_out == count
+    trained = {made.shards[0].tokens[a:b].tobytes() for a, b in pairwise(made.shards[0].starts)}
+    assert len(trained) == 40 - count
+    for document in made.held_out:
+        ids = encoder.tokenizer(document.text, add_special_tokens=False)["input_ids"]
+        assert np.array(ids, dtype=made.shards[0].tokens.dtype).tobytes() not in trained
+    few = make_run("data.held_out=0.5", "data.held_out_documents=3", **own(corpus))
+    assert len(prepared(few, encoder, tmp_path / "few").held_out) == 3
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_held_out_text_comes_back_with_its_rare_separators(
+    separator: str, encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = [f"{separator.join(text.split(' ')[:30])} fin." for text in cases(40)]
+    corpus = write_jsonl(tmp_path / "n.jsonl", texts)
+    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    assert made.held_out
+    assert {document.text for document in made.held_out} <= {nfc(text).strip() for text in texts}
+
+
+def test_every_corpus_gives_its_share_of_the_held_out_text(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    corpora = own(*(write_jsonl(tmp_path / f"{n}.jsonl", cases(40, seed=n)) for n in range(2)))
+    made = prepared(make_run("data.held_out=0.5", "data.held_out_documents=6", **corpora), encoder, tmp_path / "s")
+    assert [row.held_out for row in made.row.corpora] == [3, 3]
+
+
+def test_a_document_of_many_sentences_is_tokenized_whole(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    long = " ".join(cases(150))
+    assert len(long) > 60_000
+    run = make_run("data.held_out=0", **own(write_jsonl(tmp_path / "n.jsonl", [long])))
+    shard = prepared(run, encoder, tmp_path / "s").shards[0]
+    ids = encoder.tokenizer(nfc(long).strip(), add_special_tokens=False)["input_ids"]
+    assert shard.tokens.tolist() == ids
+
+
+def test_whole_words_are_marked_where_a_phase_needs_them(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    texts = cases(3)
+    run = make_run("data.held_out=0", "objective.unit=word", **own(write_jsonl(tmp_path / "n.jsonl", texts)))
+    shard = prepared(run, encoder, tmp_path / "s").shards[0]
+    assert shard.word_starts is not None
+    pieces = encoder.tokenizer.convert_ids_to_tokens(shard.tokens.tolist())
+    assert not [p for p, begins in zip(pieces, shard.word_starts, strict=True) if begins and p.startswith("##")]
+    assert int(shard.word_starts.sum()) == sum(len(words(text, "fr")) for text in texts)
+
+
+def test_filters_are_kept_by_the_shard(encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path) -> None:
+    corpus = write_jsonl(tmp_path / "n.jsonl", cases(6), education=lambda i: i)
+    mixture = "data.mixture=[{corpus='n', filter='education >= 4'}]"
+    made = prepared(make_run("data.held_out=0", mixture, **own(corpus)), encoder, tmp_path / "s")
+    assert made.row.corpora[0].filtered == 4
+    assert made.row.corpora[0].documents == 2
+
+
+def test_T16_the_dtype_fits_the_vocabulary() -> None:
+    assert token_dtype(2**16) == np.uint16
+    assert token_dtype(2**16 + 1) == np.uint32
+    assert token_dtype(250_002) == np.uint32
+
+
+@pytest.mark.parametrize("wrong", [65_536, 70_000, 250_001])
+def test_T16_an_id_that_does_not_fit_is_refused(wrong: int) -> None:
+    with pytest.raises(ValueError, match=str(wrong)):
+        narrowed(np.array([1, wrong], dtype=np.uint32), np.dtype(np.uint16))
+    assert narrowed(np.array([65_535], dtype=np.uint32), np.dtype(np.uint16)).tolist() == [65_535]
+
+
+def test_T16_a_shard_of_another_tokenizer_is_refused(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = make_run(**own(write_jsonl(tmp_path / "n.jsonl", cases(5))))
+    prepared(run, encoder, tmp_path / "s")
+    with pytest.raises(InputError, match="another tokenizer"):
+        open_shard(tmp_path / "s" / "n", new_tokenizer(cases(5), 200))
+
+
+# --- filters ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("expression", "taken"),
+    [
+        ('education >= 4 and type == "case"', True),
+        ("not education >= 4", False),
+        ('type in ["study", "case"]', True),
+        ('type not in ("study", "case")', False),
+        ("1 < education < 5", True),
+        ("education == -4 or education != 5", True),
+        ("missing == None", True),
+        ('"as" in type', True),
+    ],
+)
+def test_a_filter_reads_columns(expression: str, taken: bool) -> None:
+    row = {"education": 4, "type": "case", "missing": None}
+    assert compile_filter(expression, "notes")(row) is taken
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "__import__('os').remove('x')",
+        "type.upper() == 'A'",
+        "type[0] == 'c'",
+        "education + 1 > 2",
+        "lambda: 1",
+        "a :=",
+    ],
+)
+def test_a_filter_runs_no_code(expression: str) -> None:
+    with pytest.raises(InputError, match="filter of corpus notes"):
+        compile_filter(expression, "notes")
+
+
+def test_a_filter_says_what_it_cannot_find_or_compare() -> None:
+    row = {"education": 4, "type": "case"}
+    with pytest.raises(InputError, match=r"no column 'educaton'.*did you mean 'education'"):
+        compile_filter("educaton > 1", "notes")(row)
+    with pytest.raises(InputError, match="cannot compare 'case' with 3"):
+        compile_filter("type > 3", "notes")(row)
+
+
+# --- download ---------------------------------------------------------------------------------------
+
+CONTENT = bytes(range(256)) * 5_000
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Gives CONTENT, from where a Range asks; /short breaks off, /plain knows no Range."""
+
+    asked: ClassVar[list[str | None]] = []
+
+    def do_GET(self) -> None:
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.path != "/plain" else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[:1_000] if self.path == "/short" else body)
+
+    def log_message(self, *given: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Server.asked = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(("path", "asked"), [("/whole", "bytes=70000-"), ("/plain", "bytes=70000-")])
+def test_a_download_goes_on_from_its_part(address: str, path: str, asked: str, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.partial").write_bytes(CONTENT[:70_000])
+    target = download(address + path, tmp_path / "file.bin")
+    assert target.read_bytes() == CONTENT
+    assert Server.asked == [asked]
+    assert not (tmp_path / "file.bin.partial").exists()
+    assert download(address + path, target) == target
+    assert len(Server.asked) == 1
+
+
+def test_a_download_that_breaks_off_is_told_and_kept(address: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="same command goes on"):
+        download(address + "/short", tmp_path / "file.bin")
+    assert not (tmp_path / "file.bin").exists()
+    assert download(address + "/whole", tmp_path / "file.bin").read_bytes() == CONTENT
+    assert Server.asked[1] == "bytes=1000-"
+
+
+def test_a_part_that_is_already_whole_becomes_the_file(address: str, tmp_path: Path) -> None:
+    (tmp_path / "file.bin.partial").write_bytes(CONTENT)
+    assert download(address + "/whole", tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_nobody_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be fetched"):
+        download("http://127.0.0.1:9/file", tmp_path / "file.bin")
+
+
+def test_a_folder_named_as_the_embedded_default_is_the_labs_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "embedded").mkdir()
+    write_jsonl(tmp_path / "embedded" / "notes.jsonl", ["Le patient va bien."])
+    monkeypatch.chdir(tmp_path)
+    run = resolve({"strategy": "continue", "lang": "fr", "base": "b", "data": {"paths": ["embedded"]}})
+    (source,) = select(run, load_pack("fr")).sources
+    assert [document.text for document in read(source, load_pack("fr"), run)] == ["Le patient va bien."]
