@@ -13,7 +13,6 @@ from typing import Any
 
 from .errors import InputError, nearest
 from .files import missing_column, parsed_json, read_lines, read_text
-from .parquet import rows_of
 
 Scalar = str | int | float | bool | None
 
@@ -201,5 +200,7 @@ def read_rows(file: Path, *, delimiter: str | None, header: bool = True) -> Iter
 
 
 def _read_parquet(file: Path, name: str, source: str, text_field: str) -> Iterator[Document]:
+    from .parquet import rows_of  # pyarrow takes a third of a second to import
+
     for number, row in rows_of(file, text_field):
         yield _row(row, f"{name}:{number}", f"{file}, row {number}", source, text_field)

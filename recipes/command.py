@@ -73,9 +73,9 @@ def adapt(
     from medlingua.recipes.walk import adapt as walk
 
     folder = out or Path("runs") / run.name
-    ranks = join()
-    page = walk(run, folder, ranks=ranks)
-    if ranks.writes:
+    processes = join()
+    page = walk(run, folder, processes=processes)
+    if processes.is_main:
         print(page)
 
 
@@ -117,7 +117,7 @@ def evaluate(
         raise InputError("--lang is needed: the language whose tasks are scored")
     named = "all" if tasks == "all" else [name.strip() for name in tasks.split(",")]
     settings = resolve_eval({"tasks": named, "seeds": seeds}, tuple(sets or ()))
-    from medlingua.recipes.walk import evaluate as score
+    from medlingua.recipes.commands.evaluate import evaluate as score
 
     print(score(tuple(models), lang, data, settings, permissions(allow or []), out))
 
@@ -217,7 +217,7 @@ def plan(
 ) -> None:
     """Tokens, memory and hours of a run on this machine, measured before it starts."""
     run = _resolved(strategy, lang, base, corpus, text_field, data, preset, config, sets, allow)
-    from medlingua.recipes.walk import plan as measure
+    from medlingua.recipes.commands.plan import plan as measure
 
     print(measure(run))
 

@@ -43,7 +43,7 @@ def exits() -> Iterator[None]:
             _fail(error.format_message())
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
             _no_space("the run")
-        if type(error).__name__ == "RankLost":
+        if type(error).__name__ == "ProcessLost":
             print(f"adapt: {error}. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True)
             os._exit(1)  # without the group's farewell, which would wait for the lost one
         if type(error).__name__ != "Interrupted":

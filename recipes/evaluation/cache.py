@@ -1,4 +1,4 @@
-"""Cells of a comparison, kept by content: one model on one task with one seed, under one protocol.
+"""Scores of a comparison, cached by content: one model on one task with one seed, under one protocol.
 
 A cell is named by digests of everything that it depends on, so it is found again whatever the model is called or
 where it lies, and it is never taken for that of a model, task or setting that has changed.
@@ -64,6 +64,6 @@ def read(folder: Path, name: str) -> Cell | None:
     return Cell(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
-def keep(folder: Path, name: str, cell: Cell) -> None:
+def write(folder: Path, name: str, cell: Cell) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / f"{name}.json", json.dumps(asdict(cell), ensure_ascii=False) + "\n")

@@ -13,7 +13,7 @@ from medlingua.recipes.settings import Eval
 from torch import Tensor
 
 
-class KeptStates:
+class CachedStates:
     """`token_states` of one encoder that does not change, each document's computed once and kept in a temporary file.
 
     Kept in the type that they are computed in: width x 2 or 4 bytes a token, on disk, not in memory.

@@ -12,8 +12,8 @@ from medlingua.languages.files import parsed_json, read_text
 from medlingua.languages.pack import load_pack
 from medlingua.languages.task import Task
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import keep_answers
-from medlingua.recipes.text.task_set import find
+from medlingua.recipes.evaluation.results import score_spans
+from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.read import read_scores
 
@@ -23,14 +23,14 @@ def score_predictions(
 ) -> Path:
     """Score a file of predictions beside what `folder` holds. name: of the task. Returns the report's path."""
     pack = load_pack(lang)
-    (task,) = find(pack, Path(data) if data else None, (name,), allow).tasks
+    (task,) = find_tasks(pack, Path(data) if data else None, (name,), allow).tasks
     if task.spec.kind != "ner":
         raise InputError(f"task {name} is of kind {task.spec.kind}; predictions by offsets are of ner tasks")
     spans = read_predictions(file, task)
     if any(row.model == called and row.task == name for row in read_scores(folder / "results.jsonl")):
         raise InputError(f"{folder} has scores of '{called}' on {name} already: take another --name or --out")
     folder.mkdir(parents=True, exist_ok=True)
-    keep_answers(folder, called, task, pack.spacy, spans, f"read from {file.name}")
+    score_spans(folder, called, task, pack.spacy, spans, f"read from {file.name}")
     return write_comparison(folder)
 
 

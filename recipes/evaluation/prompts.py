@@ -25,10 +25,10 @@ from medlingua.languages.terms import Term, read_terms
 from medlingua.languages.words import sentences
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import keep_answers
+from medlingua.recipes.evaluation.results import score_spans
 from medlingua.recipes.evaluation.tasks import dictionary, nearest
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
-from medlingua.recipes.text.task_set import find
+from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.read import read_scores, write_whole
 
@@ -64,13 +64,13 @@ def score_answers(
     folder.mkdir(parents=True, exist_ok=True)
     if any(row.model == name and row.task == task for row in read_scores(folder / "results.jsonl")):
         raise InputError(f"{folder} has scores of '{name}' on {task} already: take another --name or --out")
-    keep_answers(folder, name, found, pack.spacy, answered.spans, f"answers of a language model: {counts}")
+    score_spans(folder, name, found, pack.spacy, answered.spans, f"answers of a language model: {counts}")
     return write_comparison(folder)
 
 
 def _ner_task(lang: str, task: str, data: str | None, allow: tuple[Permission, ...]) -> tuple[Pack, Task]:
     pack = load_pack(lang)
-    (found,) = find(pack, Path(data) if data else None, (task,), allow).tasks
+    (found,) = find_tasks(pack, Path(data) if data else None, (task,), allow).tasks
     if found.spec.kind != "ner":
         raise InputError(f"task {task} is of kind {found.spec.kind}; prompts and answers are for kind ner")
     return pack, found

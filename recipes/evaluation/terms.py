@@ -17,6 +17,7 @@ from medlingua.languages.pack import Pack
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress
 from medlingua.recipes.settings import Run
+from medlingua.recipes.training.term_lists import TermLists
 from medlingua.recipes.training.term_stream import Concept, encoded
 from medlingua.recipes.training.terms import embedded
 from medlingua.reports.read import append_row, read_run
@@ -30,16 +31,7 @@ _RELATED_STEPS, _STRANGERS = 3, 10  # pairs whose likeness is compared: all rela
 _ROW_TOKENS = 8_192
 
 
-def score_terms(
-    run: Run,
-    base: str,
-    encoder: Encoder,
-    learnt: list[Concept],
-    asked: list[Concept],
-    hierarchy: Hierarchy | None,
-    pack: Pack,
-    folder: Path,
-) -> None:
+def score_terms(run: Run, base: str, encoder: Encoder, terms: TermLists, pack: Pack, folder: Path) -> None:
     """Retrieval across languages, and what names say of the hierarchy, by the base and by what was trained, once."""
     task = f"terms_{pack.code}"
     if any(score.task == task for score in read_run(folder).scores):
@@ -48,19 +40,19 @@ def score_terms(
     for name in ("base", "trained") if base else ("trained",):
         model = encoder if name == "trained" else encoders.load(base, revision=run.revision, allow=run.allow)
         model.model.eval().to(machine.device())
-        queries = sum(len(concept.names) - 1 for concept in asked)
-        note = f"among the English names of {len(learnt) + len(asked):,} things"
-        found = [(PROTOCOL, queries, note, retrieval(model, learnt, asked, name))]
-        if hierarchy is not None:
-            related, things = hierarchy_scores(model, learnt, asked, hierarchy, name)
-            found.append((HIERARCHY_PROTOCOL, things, "English names in the Disease Ontology", related))
+        queries = sum(len(concept.names) - 1 for concept in terms.held_out)
+        note = f"among the English names of {len(terms.train) + len(terms.held_out):,} things"
+        results = [(PROTOCOL, queries, note, retrieval(model, terms.train, terms.held_out, name))]
+        if terms.hierarchy is not None:
+            metrics, things = hierarchy_scores(model, terms.train, terms.held_out, terms.hierarchy, name)
+            results.append((HIERARCHY_PROTOCOL, things, "English names in the Disease Ontology", metrics))
         rows += [
             Score(
                 model=name, task=task, language=pack.code, split="test", metric=metric, protocol=protocol,
                 value=value, seed=None, examples=count, gold=count, note=note,
             )
-            for protocol, count, note, values in found
-            for metric, value in values.items()
+            for protocol, count, note, metrics in results
+            for metric, value in metrics.items()
         ]  # fmt: skip
     append_row(folder / "results.jsonl", *rows)
 

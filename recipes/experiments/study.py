@@ -30,9 +30,9 @@ from medlingua.languages.pack import load_pack, read_toml
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.settings import Eval, Run, Settings, check_keys, merge, resolve, setting
-from medlingua.recipes.text.task_set import find
+from medlingua.recipes.text.task_set import find_tasks
 from medlingua.recipes.walk import adapt
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.read import read_run, write_whole
@@ -71,8 +71,8 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
     given = given.model_copy(update={"arms": tuple(arms), "settings": with_tasks(given, pack.code, data)})
     runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
     settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
-    at_hand = find(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
-    for line in at_hand.left_out:
+    task_set = find_tasks(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
+    for line in task_set.left_out:
         say(line)
     models: dict[str, str] = {}
     rows = []
@@ -94,10 +94,10 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "arms.json", ArmsRow(arms=tuple(rows)).model_dump_json(indent=2) + "\n")
     precision = machine.precision_of("auto", machine.device())
-    score_models(
-        models, at_hand.tasks, settings, pack.spacy, folder, allow=allow, precision=precision, cells=folder / "cells",
-        first=at_hand.first,
-    )  # fmt: skip
+    how = Evaluation(
+        settings, pack.spacy, folder, precision, allow, cache=folder / "cells", warm_start=task_set.warm_start
+    )
+    score_models(models, task_set.tasks, how)
     return write_comparison(folder)
 
 

@@ -23,11 +23,11 @@ from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import load_pack
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import score_dev
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_dev
 from medlingua.recipes.experiments.space import BITS, Sweep, read_sweep
 from medlingua.recipes.folder import lock
 from medlingua.recipes.settings import Eval, Run
-from medlingua.recipes.text.task_set import find
+from medlingua.recipes.text.task_set import find_tasks
 from medlingua.recipes.walk import adapt
 from medlingua.reports.page import write_report
 from medlingua.reports.read import read_run, write_whole
@@ -58,7 +58,7 @@ def sweep(
     """
     made = opened(given, folder, flags or {})[0] if resume else read_sweep(given, flags or {})
     first = made.first_run()
-    find(load_pack(first.lang), _root(first), made.tasks or "none", first.allow)
+    find_tasks(load_pack(first.lang), _root(first), made.tasks or "none", first.allow)
     begun = (folder / "sweep.json").is_file() and bool(_study(folder, made).get_trials(deepcopy=False))
     queue = [] if begun else [(where, _best_of(Path(where), made)) for where in made.earlier]
     _claim(folder, made)
@@ -242,13 +242,11 @@ def _measured(study: optuna.Study, trial: Trial, made: Sweep, folder: Path) -> l
 
 def _dev_scores(run: Run, made: Sweep, folder: Path) -> list[Score]:
     pack = load_pack(run.lang)
-    at_hand = find(pack, _root(run), made.tasks, run.allow, run.eval.warm_start)
+    task_set = find_tasks(pack, _root(run), made.tasks, run.allow, run.eval.warm_start)
     precision = machine.precision_of(run.train.precision, machine.device())
     known = len(read_run(folder).scores)
-    scores = score_dev(
-        str(folder / "model"), at_hand.tasks, run.eval, pack.spacy, folder,
-        allow=run.allow, precision=precision, first=at_hand.first,
-    )  # fmt: skip
+    how = Evaluation(run.eval, pack.spacy, folder, precision, run.allow, warm_start=task_set.warm_start)
+    scores = score_dev(str(folder / "model"), task_set.tasks, how)
     if len(scores) > known:
         write_report(folder)
     return scores

@@ -11,14 +11,12 @@ from medlingua.adapters.embeddings import set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer import global_ids
 from medlingua.languages.errors import InputError
-from medlingua.languages.pack import Pack
 from medlingua.recipes.console import say
 from medlingua.recipes.folder import write
 from medlingua.recipes.settings import Run
 from medlingua.recipes.strategies import convert, scratch, vocabulary
 from medlingua.recipes.text.corpus import training_texts
-from medlingua.recipes.text.sources import Selection
-from medlingua.recipes.text.task_set import AtHand
+from medlingua.recipes.text.inputs import Inputs
 
 
 def with_own_head(run: Run, base: str) -> Run:
@@ -31,22 +29,23 @@ def with_own_head(run: Run, base: str) -> Run:
     return run.model_copy(update={"adapt": run.adapt.model_copy(update={"head": "keep", "head_tokens": 0})})
 
 
-def starting_encoder(run: Run, base: str, pack: Pack, selection: Selection, at_hand: AtHand, folder: Path) -> Encoder:
-    """The encoder that training starts from: kept in start/ where it is not the base itself.
+def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
+    """The encoder that training starts from, saved in start/ where it is not the base itself.
 
-    A conversion of a model whose vocabulary changed keeps the changed model too, in vocabulary/: what the
+    A conversion of a model whose vocabulary changed saves the changed model too, in vocabulary/: what the
     conversion preserved is measured against that.
     """
-    kept = folder / "start"
-    if kept.exists():
-        return encoders.load(str(kept), allow=run.allow)
+    run, pack = inputs.run, inputs.pack
+    saved = folder / "start"
+    if saved.exists():
+        return encoders.load(str(saved), allow=run.allow)
     head: Literal["keep", "fresh"] = "keep" if run.adapt.head_tokens else run.adapt.head
     encoder = None
     if base:
         encoder = encoders.load(base, head=head, revision=run.revision, allow=run.allow, seed=run.train.seed)
 
     def texts() -> Iterator[str]:
-        return training_texts(run, pack, selection, at_hand.tested)
+        return training_texts(inputs)
 
     row = None
     if run.strategy == "scratch" or encoder is None:
@@ -54,30 +53,44 @@ def starting_encoder(run: Run, base: str, pack: Pack, selection: Selection, at_h
     else:
         start, row = vocabulary.change(run, encoder, pack, texts)
     if run.strategy == "convert":
-        made = convert.start(run, start)
+        converted = convert.start(run, start)
         if row is not None:
-            _keep(start, folder / "vocabulary")
-        start = made
-    family = start.architecture.family
-    if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
-        raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
-    chosen = run.train.global_tokens
-    if chosen is not None:
-        ids = global_ids(start.tokenizer, chosen)
-        if ids and family != "longformer":
-            raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
-        start.model.config.global_token_ids = list(ids)
+            _save(start, folder / "vocabulary")
+        start = converted
+    _check_objective(run, start)
+    _set_global_tokens(run, start)
     if row is not None:
         write(folder / "vocabulary.json", row)
     if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
-        counts = torch.zeros(start.model.config.vocab_size)
-        for text in texts():
-            ids = start.tokenizer(text, add_special_tokens=False)["input_ids"]
-            counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
-        set_bias_to_frequencies(start, counts)
+        _set_bias(start, texts())
     if head == "fresh" or row is not None or run.strategy != "continue":
-        _keep(start, kept)
+        _save(start, saved)
     return start
+
+
+def _check_objective(run: Run, start: Encoder) -> None:
+    family = start.architecture.family
+    if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
+        raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
+
+
+def _set_global_tokens(run: Run, start: Encoder) -> None:
+    if run.train.global_tokens is None:
+        return
+    ids = global_ids(start.tokenizer, run.train.global_tokens)
+    family = start.architecture.family
+    if ids and family != "longformer":
+        raise InputError(f"train.global_tokens: a {family} model has no global attention, only Longformer has")
+    start.model.config.global_token_ids = list(ids)
+
+
+def _set_bias(start: Encoder, texts: Iterator[str]) -> None:
+    """The output bias at the frequencies of the pieces, which a fresh head would otherwise learn first."""
+    counts = torch.zeros(start.model.config.vocab_size)
+    for text in texts:
+        ids = start.tokenizer(text, add_special_tokens=False)["input_ids"]
+        counts += torch.bincount(torch.tensor(ids, dtype=torch.int64), minlength=len(counts))
+    set_bias_to_frequencies(start, counts)
 
 
 def unchanged(run: Run, base: str) -> Encoder:
@@ -85,7 +98,7 @@ def unchanged(run: Run, base: str) -> Encoder:
     return encoders.load(base, revision=run.revision, allow=run.allow)
 
 
-def _keep(encoder: Encoder, folder: Path) -> None:
+def _save(encoder: Encoder, folder: Path) -> None:
     """Save whole or not at all; what a stopped run left there is written again."""
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)

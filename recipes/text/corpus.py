@@ -9,23 +9,23 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 from medlingua.languages.compounds import Compounds, count_words, in_parts
 from medlingua.languages.errors import InputError
-from medlingua.languages.pack import Pack
 from medlingua.languages.words import cut, nfc, words
-from medlingua.recipes.console import progress
+from medlingua.recipes.console import progress, say
 from medlingua.recipes.folder import check_seal, seal
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text.filters import compile_filter
+from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.overlap import OverlapCheck
-from medlingua.recipes.text.shards import PIECE_CHARS, Kept, Shard, ShardWriter, Units, open_shard
-from medlingua.recipes.text.sources import Selection, Source, read
+from medlingua.recipes.text.shards import PIECE_CHARS, Cleaned, Shard, ShardWriter, Units, open_shard
+from medlingua.recipes.text.sources import Source, read
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
 _BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
@@ -63,37 +63,26 @@ class Part(NamedTuple):
 WHOLE = Part(1, 1)
 
 
-def prepare(
-    run: Run,
-    pack: Pack,
-    selection: Selection,
-    tokenizer: Any,
-    folder: Path,
-    tested: dict[str, list[str]],
-    unchecked: tuple[str, ...],
-    report: Callable[[str], None],
-    part: Part = WHOLE,
-) -> Prepared:
+def prepare(inputs: Inputs, tokenizer: Any, folder: Path, part: Part = WHOLE) -> Prepared:
     """Shards of the run's corpora in `folder`, or those that a finished earlier call left there.
 
-    tokenizer: a fast transformers tokenizer. tested: texts of each task's test documents; a document that
-    shares `data.overlap_words` words in a row with one is left out and counted. Written beside `folder` and
-    renamed when whole. part: of the documents, and its share of those held out. InputError for an empty corpus
-    and for what the readers refuse.
+    tokenizer: a fast transformers tokenizer. A document that shares `data.overlap_words` words in a row with a test
+    document of a task is left out and counted. Written under another name and renamed when whole. part: of the
+    documents, and its share of those held out. InputError for an empty corpus and for what the readers refuse.
     """
-    made = folder.exists()
-    if not made:
+    exists = folder.exists()
+    if not exists:
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         try:
-            _write(run, pack, selection, tokenizer, partial, tested, unchecked, report, part)
+            _write(inputs, tokenizer, partial, part)
             seal(partial, (*partial.glob("*.json*"), *partial.glob("*/shard.json")))
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
         partial.rename(folder)
-    return opened(folder, tokenizer, check=made)
+    return open_prepared(folder, tokenizer, check=exists)
 
 
 class Cleaner:
@@ -103,14 +92,15 @@ class Cleaner:
     held-out documents: bits per byte on the first corpus alone would not speak for the others.
     """
 
-    def __init__(self, run: Run, pack: Pack, corpora: int, tested: dict[str, list[str]], part: Part = WHOLE) -> None:
-        self._run, self._pack, self._part = run, pack, part
+    def __init__(self, inputs: Inputs, part: Part = WHOLE) -> None:
+        run, corpora = inputs.run, len(inputs.selection.sources)
+        self._run, self._pack, self._part = run, inputs.pack, part
         self._held_out_each = max(1, run.data.held_out_documents // corpora // part.of)
-        self._check = OverlapCheck(tested, run.data.overlap_words)
+        self._check = OverlapCheck(inputs.tasks.test_texts, run.data.overlap_words)
         self._seen: set[bytes] = set()
         self.overlapping: Counter[str] = Counter()
 
-    def kept(self, source: Source, counts: Counter[str]) -> Iterator[Kept]:
+    def clean(self, source: Source, counts: Counter[str]) -> Iterator[Cleaned]:
         """The documents of one corpus that remain, streamed; `counts` says what happened to the others."""
         filters = filters_of(self._run, source.name)
         held = 0
@@ -139,7 +129,7 @@ class Cleaner:
                 drawn = int.from_bytes(digest[8:12], "big") < self._run.data.held_out * 2**32
                 held_out = drawn and held < self._held_out_each
                 held += held_out
-                yield Kept(document.id, text, digest, accepted, held_out)
+                yield Cleaned(document.id, text, digest, accepted, held_out)
         if elsewhere:
             return  # of a corpus that is not empty a part may be
         if not counts["read"] or counts["empty"] == counts["read"]:
@@ -150,67 +140,61 @@ class Cleaner:
             )
 
 
-def training_texts(run: Run, pack: Pack, selection: Selection, tested: dict[str, list[str]]) -> Iterator[str]:
+def training_texts(inputs: Inputs) -> Iterator[str]:
     """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
-    cleaner = Cleaner(run, pack, len(selection.sources), tested)
-    for source in selection.sources:
-        for kept in cleaner.kept(source, Counter()):
-            if not kept.held_out:
-                for start, end in cut(kept.text, PIECE_CHARS, pack.spacy):
-                    yield kept.text[start:end]
+    cleaner = Cleaner(inputs)
+    for source in inputs.selection.sources:
+        for document in cleaner.clean(source, Counter()):
+            if not document.held_out:
+                for start, end in cut(document.text, PIECE_CHARS, inputs.pack.spacy):
+                    yield document.text[start:end]
 
 
-def _write(
-    run: Run,
-    pack: Pack,
-    selection: Selection,
-    tokenizer: Any,
-    folder: Path,
-    tested: dict[str, list[str]],
-    unchecked: tuple[str, ...],
-    report: Callable[[str], None],
-    part: Part,
-) -> None:
+def _write(inputs: Inputs, tokenizer: Any, folder: Path, part: Part) -> None:
     began = time.perf_counter()
-    cleaner = Cleaner(run, pack, len(selection.sources), tested, part)
-    units = _units(run, pack, training_texts(run, pack, selection, tested))
+    cleaner = Cleaner(inputs, part)
+    units = _units(inputs)
     rows = []
     with (folder / "held_out.jsonl").open("w", encoding="utf-8") as held_out:
-        for source in selection.sources:
-            counts: Counter[str] = Counter()
-            with (
-                ShardWriter(folder / source.name, tokenizer, units, pack.spacy) as writer,
-                progress(f"reading {source.name}", None) as bar,
-            ):
-                batch, chars = list[Kept](), 0
-                for kept in cleaner.kept(source, counts):
-                    if kept.held_out:
-                        counts["held_out"] += 1
-                        about = {"id": kept.id, "corpus": source.name, "text": kept.text}
-                        held_out.write(json.dumps(about, ensure_ascii=False) + "\n")
-                        continue
-                    batch.append(kept)
-                    chars += len(kept.text)
-                    if chars >= _BATCH_CHARS:
-                        writer.add(batch)
-                        bar.update(counts["read"], f"{counts['read']:,} documents, {writer.tokens:,} tokens")
-                        batch, chars = [], 0
-                writer.add(batch)
-                writer.finish(filters_of(run, source.name))
-            if counts["empty"]:
-                report(f"{source.name}: {counts['empty']} documents without any text are left out")
-            rows.append(_row(source, counts, writer, run))
+        for source in inputs.selection.sources:
+            with ShardWriter(folder / source.name, tokenizer, units, inputs.pack.spacy) as writer:
+                rows.append(_write_corpus(inputs.run, source, cleaner, writer, held_out))
+    tasks = inputs.tasks
     row = CorporaRow(
         corpora=tuple(rows),
         overlap=tuple(
             OverlapRow(task=task, test_documents=len(texts), overlapping=cleaner.overlapping[task])
-            for task, texts in tested.items()
+            for task, texts in tasks.test_texts.items()
         ),
-        unchecked=unchecked,
+        unchecked=tasks.unchecked,
         vocabulary_size=len(tokenizer),
         seconds=time.perf_counter() - began,
     )
     (folder / "corpora.json").write_text(row.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _write_corpus(run: Run, source: Source, cleaner: Cleaner, writer: ShardWriter, held_out: TextIO) -> CorpusRow:
+    """Documents of one corpus into its shard, those held out into a file of their own."""
+    counts: Counter[str] = Counter()
+    with progress(f"reading {source.name}", None) as bar:
+        batch, chars = list[Cleaned](), 0
+        for document in cleaner.clean(source, counts):
+            if document.held_out:
+                counts["held_out"] += 1
+                about = {"id": document.id, "corpus": source.name, "text": document.text}
+                held_out.write(json.dumps(about, ensure_ascii=False) + "\n")
+                continue
+            batch.append(document)
+            chars += len(document.text)
+            if chars >= _BATCH_CHARS:
+                writer.add(batch)
+                bar.update(counts["read"], f"{counts['read']:,} documents, {writer.tokens:,} tokens")
+                batch, chars = [], 0
+        writer.add(batch)
+        writer.finish(filters_of(run, source.name))
+    if counts["empty"]:
+        say(f"{source.name}: {counts['empty']} documents without any text are left out")
+    return _row(source, counts, writer, run)
 
 
 def _row(source: Source, counts: Counter[str], writer: ShardWriter, run: Run) -> CorpusRow:
@@ -239,8 +223,9 @@ def filters_of(run: Run, corpus: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(m.filter for m in mixtures)) or ("",)
 
 
-def _units(run: Run, pack: Pack, texts: Iterator[str]) -> Units | None:
-    """What a word is to whole-word masking; None where pieces are masked. texts: read for compounds alone."""
+def _units(inputs: Inputs) -> Units | None:
+    """What a word is to whole-word masking; None where pieces are masked."""
+    run, pack = inputs.run, inputs.pack
     if all(phase.unit == "piece" for phase in run.phases):
         return None
     if run.objective.compounds == "whole":
@@ -249,18 +234,18 @@ def _units(run: Run, pack: Pack, texts: Iterator[str]) -> Units | None:
         raise InputError(
             f"objective.compounds 'parts': the pack of {pack.code} names no compound_links, so its words stay whole"
         )
-    compounds = Compounds(count_words(_shown(texts), pack.spacy), pack.compound_links)
+    compounds = Compounds(count_words(_with_progress(training_texts(inputs)), pack.spacy), pack.compound_links)
     return lambda text: in_parts(text, words(text, pack.spacy), compounds)
 
 
-def _shown(texts: Iterator[str]) -> Iterator[str]:
+def _with_progress(texts: Iterator[str]) -> Iterator[str]:
     with progress("counting words", None) as bar:
         for number, text in enumerate(texts, 1):
             yield text
             bar.update(number, f"{number:,} documents")
 
 
-def opened(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
+def open_prepared(folder: Path, tokenizer: Any, check: bool = False) -> Prepared:
     """What prepare() left in `folder`; check: InputError where a file is no longer what was written."""
     if check:
         check_seal(folder)

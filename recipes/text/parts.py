@@ -15,15 +15,13 @@ from typing import Any
 
 from medlingua.adapters.encoder import read_tokenizer
 from medlingua.languages.errors import InputError
-from medlingua.languages.pack import load_pack
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
 from medlingua.recipes.folder import lock
 from medlingua.recipes.settings import Run
-from medlingua.recipes.text.corpus import Part, Prepared, filters_of, opened, prepare
+from medlingua.recipes.text.corpus import Part, Prepared, filters_of, open_prepared, prepare
+from medlingua.recipes.text.inputs import inputs_of
 from medlingua.recipes.text.shards import end_to_end
-from medlingua.recipes.text.sources import select
-from medlingua.recipes.text.task_set import find
 from medlingua.reports.read import write_whole
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
@@ -41,12 +39,11 @@ def part_of(text: str) -> Part:
 
 def prepare_part(run: Run, part: Part, out: Path) -> Path:
     """Write a part below `out`, or find it there; its folder. InputError where another process is at it."""
-    pack = load_pack(run.lang)
-    selection = select(run, pack)
-    at_hand = find(pack, _root(run), run.eval.tasks, run.allow)
+    inputs = inputs_of(run)
+    selection, tasks = inputs.selection, inputs.tasks
     tokenizer = read_tokenizer(located(run.base), run.revision, run.allow)
     folder = out / f"part-{part.number:04d}-of-{part.of:04d}"
-    about = {"part": part.number, "of": part.of, **_how(run, [s.name for s in selection.sources], at_hand.tested)}
+    about = {"part": part.number, "of": part.of, **_how(run, [s.name for s in selection.sources], tasks.test_texts)}
     out.mkdir(parents=True, exist_ok=True)
     held = lock(out / f"{folder.name}.lock")
     if held is None:
@@ -57,15 +54,15 @@ def prepare_part(run: Run, part: Part, out: Path) -> Path:
                 raise InputError(f"{folder} was prepared otherwise ({_changed(told, about)}): give another --out")
             say(f"this part is prepared: {folder}")
             return folder
-        for line in (*selection.left_out, *at_hand.left_out):
+        for line in (*selection.left_out, *tasks.left_out):
             say(line)
-        made = prepare(run, pack, selection, tokenizer, folder, at_hand.tested, at_hand.unchecked, say, part)
+        prepared = prepare(inputs, tokenizer, folder, part)
         write_whole(folder / _ABOUT, json.dumps(about, indent=2) + "\n")
-    say(f"part {part.number} of {part.of}: {sum(len(s.keys) for s in made.shards):,} documents to train on")
+    say(f"part {part.number} of {part.of}: {sum(len(s.keys) for s in prepared.shards):,} documents to train on")
     return folder
 
 
-def gathered(run: Run, tokenizer: Any, tested: dict[str, list[str]], check: bool = True) -> Prepared:
+def merge_parts(run: Run, tokenizer: Any, tested: dict[str, list[str]], check: bool = True) -> Prepared:
     """All parts in data.prepared as one. check: every byte against its digest.
 
     InputError where a part is missing, damaged, of another tokenizer, or prepared otherwise than this run asks for.
@@ -84,7 +81,7 @@ def gathered(run: Run, tokenizer: Any, tested: dict[str, list[str]], check: bool
         wanted["tested"] = {**first["tested"], **wanted["tested"]}
         if (told := _about(folder)) != wanted:
             raise InputError(f"{folder} was prepared otherwise ({_changed(told, wanted)}): prepare it anew")
-    parts = [opened(folder, tokenizer, check) for folder in folders]
+    parts = [open_prepared(folder, tokenizer, check) for folder in folders]
     shards = tuple(end_to_end(of_corpus) for of_corpus in zip(*(p.shards for p in parts), strict=True))
     return Prepared(shards, tuple(h for p in parts for h in p.held_out), _summed([p.row for p in parts]))
 
@@ -165,7 +162,3 @@ def _sum_of(rows: Sequence[CorpusRow]) -> CorpusRow:
 
 def _overlap_of(rows: Sequence[OverlapRow]) -> OverlapRow:
     return rows[0].model_copy(update={"overlapping": sum(row.overlapping for row in rows)})
-
-
-def _root(run: Run) -> Path | None:
-    return Path(run.data.root) if run.data.root else None

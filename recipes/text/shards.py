@@ -42,7 +42,7 @@ class Shard:
     filters: tuple[str, ...]
 
 
-class Kept(NamedTuple):
+class Cleaned(NamedTuple):
     """A document that passed: its text in NFC, its digest, the filters that take it, whether it is held out."""
 
     id: str
@@ -79,7 +79,7 @@ class ShardWriter:
     def tokens(self) -> int:
         return self._starts[-1]
 
-    def add(self, batch: list[Kept]) -> None:
+    def add(self, batch: list[Cleaned]) -> None:
         pieces, owners = [], []
         for number, kept in enumerate(batch):
             ranges = cut(kept.text, PIECE_CHARS, self._code)

@@ -18,20 +18,21 @@ _LONG_SIZES = (60, 20, 40)
 _LONG_WORDS = (450, 700)  # more tokens than short models read
 
 
-class AtHand(NamedTuple):
-    """tasks: to be scored. tested: test texts by task, of every real task whose files are there. unchecked: names
-    of the pack's tasks whose files are not. first: the task of eval.warm_start."""
+class TaskSet(NamedTuple):
+    """tasks: to be scored. test_texts: by task, of every real task whose files are there. unchecked: names
+    of the pack's tasks whose files are not. left_out: a line each on tasks that may not be used.
+    warm_start: the task of eval.warm_start."""
 
     tasks: tuple[Task, ...]
-    tested: dict[str, list[str]]
+    test_texts: dict[str, list[str]]
     unchecked: tuple[str, ...]
     left_out: tuple[str, ...]
-    first: Task | None = None
+    warm_start: Task | None = None
 
 
-def find(
+def find_tasks(
     pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...], warm_start: str = ""
-) -> AtHand:
+) -> TaskSet:
     """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
     names = wanted if isinstance(wanted, tuple) else ()
     synthetic = _synthetic(pack)
@@ -46,8 +47,8 @@ def find(
             raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
     # A task that is learnt in another language tests on the same documents: read where it is named.
     listed = [spec for spec in pack.tasks if spec.learn_from is None or spec.name in names]
-    at_hand = {s.name: s for s in listed if root is not None and available(s, root)}
-    read = {name: read_task(spec, root, pack.code) for name, spec in at_hand.items() if root is not None}
+    available_specs = {s.name: s for s in listed if root is not None and available(s, root)}
+    read = {name: read_task(spec, root, pack.code) for name, spec in available_specs.items() if root is not None}
     left_out = []
     chosen: list[Task] = []
     if wanted == "all":
@@ -68,12 +69,12 @@ def find(
             chosen.append(read_task(specs[name], root, pack.code))  # says which files are missing
     # Synthetic tasks are other cases of the corpus's own grammar: they share sentences by design.
     checked = {**read, **{task.spec.name: task for task in chosen if not task.synthetic}}
-    return AtHand(
+    return TaskSet(
         tuple(chosen),
         {name: [example.document.text for example in task.test] for name, task in checked.items()},
-        tuple(spec.name for spec in listed if spec.name not in at_hand),
+        tuple(spec.name for spec in listed if spec.name not in available_specs),
         tuple(left_out),
-        find(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
+        find_tasks(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
     )
 
 
@@ -85,11 +86,11 @@ def _synthetic(pack: Pack) -> dict[str, Task]:
 
 def _long(pack: Pack, short: dict[str, Task]) -> dict[str, Task]:
     """The same tasks on long cases, scored where they are named."""
-    made = {}
+    tasks = {}
     for task in synthetic_tasks(pack, _SEED + 1, _LONG_SIZES, _LONG_WORDS) if short else ():
         name = _LONG + task.spec.name.removeprefix("synthetic_")
-        made[name] = replace(task, spec=task.spec.model_copy(update={"name": name, "long": True}))
-    return made
+        tasks[name] = replace(task, spec=task.spec.model_copy(update={"name": name, "long": True}))
+    return tasks
 
 
 def _restriction(spec: TaskSpec, allow: tuple[str, ...]) -> str:

@@ -12,12 +12,12 @@ import torch
 from medlingua.languages.errors import InputError
 from medlingua.recipes.folder import digest
 from medlingua.recipes.training.batches import Place
-from medlingua.recipes.training.sharded import gathered, like, whole
+from medlingua.recipes.training.sharded import like, whole, whole_weights
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_KEPT = 2  # the newest, and the one before should the newest be damaged
+_COPIES = 2  # the newest, and the one before should the newest be damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class Checkpoint:
 
 
 def save(
-    folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer, here: bool = True
+    folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer, is_main: bool = True
 ) -> Path:
     """checkpoints/step-N with the weights, the optimizer's state and how far the run is, all whole.
 
-    here: whether this process writes it. Of a split model the others have to ask too.
+    is_main: whether this process writes it. Of a split model the others have to ask too.
     """
-    weights, moments = _tensors(model, optimizer, here)
+    weights, moments = _tensors(model, optimizer, is_main)
     final = folder / f"step-{state.step:08d}"
-    if not here:
+    if not is_main:
         return final
     partial = folder / f".{final.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -58,21 +58,21 @@ def save(
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     _flush(folder)
-    for old in _finished(folder)[:-_KEPT]:
+    for old in _finished(folder)[:-_COPIES]:
         shutil.rmtree(old)
     return final
 
 
 def _tensors(
-    model: torch.nn.Module, optimizer: torch.optim.Optimizer, here: bool
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, is_main: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights, and the optimizer's state, by name; nothing where they are not wanted."""
-    weights = {name: weight.contiguous() for name, weight in gathered(model) if here}
+    weights = {name: weight.contiguous() for name, weight in whole_weights(model) if is_main}
     moments = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
             full = whole(value)
-            if here:
+            if is_main:
                 moments[f"{name}/{key}"] = full.contiguous()
     return weights, moments
 

@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from medlingua.adapters.attention import choose_backend
 from medlingua.adapters.document_attention import DENSE_TOKENS
 from medlingua.adapters.encoder import Encoder
@@ -13,7 +12,8 @@ from medlingua.adapters.packed import pack
 from medlingua.recipes.machine import Precision, describe, peak_memory_bytes
 from medlingua.recipes.settings import Run
 from medlingua.recipes.training.batches import Batch, Place
-from medlingua.recipes.training.loop import build_optimizer, step
+from medlingua.recipes.training.learner import plain_learner
+from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.objectives import MaskedLM
 from medlingua.reports.rows import PlanRow
 
@@ -44,21 +44,18 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
 
     Trains the encoder on noise: give it one that is not needed afterwards.
     """
-    accelerator = Accelerator(
-        mixed_precision="bf16" if precision.name == "bf16" else "no", cpu=encoder.device.type == "cpu"
-    )
-    objective = accelerator.prepare(MaskedLM(encoder))
-    optimizer = build_optimizer(encoder.model, run.train)
+    learner = plain_learner(encoder, run.train, precision)
+    objective = MaskedLM(encoder)
     batch = _noise(run, encoder)
-    step(accelerator, objective, optimizer, encoder.model, batch, 0.0, run.train.clip)
+    step(learner, objective, batch, 0.0)
     done, began = 0, time.perf_counter()
     while done == 0 or time.perf_counter() - began < minimum:
-        step(accelerator, objective, optimizer, encoder.model, batch, 0.0, run.train.clip)
+        step(learner, objective, batch, 0.0)
         done += batch.tokens
     return run.tokens * (time.perf_counter() - began) / done
 
 
-def told(plan: PlanRow) -> str:
+def in_words(plan: PlanRow) -> str:
     """A plan in lines for a person."""
     rate = plan.tokens / plan.seconds if plan.seconds else 0.0
     lines = (

@@ -21,11 +21,11 @@ from torch.distributed.tensor import DTensor
 _PATIENCE = timedelta(days=7)
 
 
-class RankLost(Exception):
+class ProcessLost(Exception):
     """Another process of the run is gone. What was saved is whole."""
 
 
-class Ranks:
+class Processes:
     """This process among those of a run; the only one, unless said otherwise."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
@@ -34,24 +34,24 @@ class Ranks:
         self._waiting = size > 1  # the others, for rank 0's word that all is prepared
 
     @property
-    def writes(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes files, says lines and looks at held-out text."""
         return self.rank == 0
 
-    def ready(self, prepared: bool = True) -> bool:
+    def announce(self, prepared: bool = True) -> bool:
         """Rank 0: all is prepared, or nothing will come. The others wait here for that word, and return it."""
         self._waiting = False
-        return self.any(prepared and self.writes)
+        return self.any(prepared and self.is_main)
 
     @contextmanager
-    def leading(self) -> Iterator[None]:
+    def as_main(self) -> Iterator[None]:
         """Around what rank 0 does: however it ends, the others are told."""
         try:
             yield
         finally:
             if self._waiting:
-                with suppress(RankLost):  # what went wrong here is what a person needs to know
-                    self.ready(False)
+                with suppress(ProcessLost):  # what went wrong here is what a person needs to know
+                    self.announce(False)
 
     def any(self, asked: bool) -> bool:
         """Whether any process asks; all get the same answer, and wait for it."""
@@ -81,7 +81,7 @@ class Ranks:
             at += p.numel()
         return flat[0]
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """No word is exchanged after this."""
         if self.size > 1 and distributed.is_initialized():
             distributed.destroy_process_group()
@@ -91,24 +91,24 @@ class Ranks:
             distributed.all_reduce(numbers)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
-            raise RankLost(
+            raise ProcessLost(
                 f"process {self.rank} of {self.size} lost another one, which died or cannot be reached ({reason})"
             ) from error
         return numbers
 
 
-ALONE = Ranks()
+SINGLE = Processes()
 
 
-def join() -> Ranks:
+def join() -> Processes:
     """This process among those that the launcher started."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
-        return ALONE
+        return SINGLE
     device = torch.device("cpu")
     if torch.cuda.is_available():
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(device)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
-    return Ranks(distributed.get_rank(), size, device)
+    return Processes(distributed.get_rank(), size, device)

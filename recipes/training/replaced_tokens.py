@@ -20,7 +20,7 @@ _WEIGHT = 50.0  # of the detector's loss against the generator's, the paper's
 _ROWS = 1_024  # of logits held at once
 
 
-class Beside(nn.Module):
+class GeneratorAndDetector(nn.Module):
     """What an ELECTRA is trained with and does not keep. The generator shares the encoder's table of pieces."""
 
     def __init__(self, encoder: Encoder, seed: int, dropout: float) -> None:
@@ -43,24 +43,24 @@ class ReplacedTokens(nn.Module):
     """Forward of a packed batch: the generator's summed masked-LM loss, and the detector's mean loss over all
     tokens but the special ones, weighted, times the batch's targets. In nats."""
 
-    def __init__(self, encoder: Encoder, beside: Beside) -> None:
+    def __init__(self, encoder: Encoder, electra: GeneratorAndDetector) -> None:
         super().__init__()
         self.model = encoder.model
-        self.beside = beside
+        self.electra = electra
         self._encoder = encoder
-        self._generating = Encoder(beside.generator, encoder.tokenizer, encoder.architecture, encoder.lineage)
+        self._generating = Encoder(electra.generator, encoder.tokenizer, encoder.architecture, encoder.lineage)
 
     def forward(self, packed: Packed) -> Tensor:
-        transform, decoder = self._encoder.architecture.head(self.beside.generator)
+        transform, decoder = self._encoder.architecture.head(self.electra.generator)
         features = transform(hidden_states(self._generating, packed, packed.label_positions))
         generated = summed_loss(features, decoder, packed.labels)
         shown, replaced = corrupted(packed, drawn(features.detach(), decoder))
         special = torch.isin(
             shown.ids, torch.tensor(self._encoder.tokenizer.all_special_ids, device=shown.ids.device)
         )
-        told = self.beside.detector(hidden_states(self._encoder, shown)[None])[0]
-        found = functional.binary_cross_entropy_with_logits(told[~special].float(), replaced[~special].float())
-        return generated + _WEIGHT * found * len(packed.labels)
+        logits = self.electra.detector(hidden_states(self._encoder, shown)[None])[0]
+        detected = functional.binary_cross_entropy_with_logits(logits[~special].float(), replaced[~special].float())
+        return generated + _WEIGHT * detected * len(packed.labels)
 
 
 def corrupted(packed: Packed, pieces: Tensor) -> tuple[Packed, Tensor]:

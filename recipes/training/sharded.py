@@ -30,7 +30,7 @@ class Split(nn.Module):
         return objective(packed)  # type: ignore[no-any-return]
 
 
-class Through(nn.Module):
+class SplitObjective(nn.Module):
     """An objective of a split model."""
 
     def __init__(self, split: Split, objective: nn.Module) -> None:
@@ -55,13 +55,13 @@ def split(trained: nn.Module, body: nn.Module) -> Split:
     mesh = init_device_mesh(device.type, (distributed.get_world_size(),))
     for layer in layers[:-1]:
         fully_shard(layer, mesh=mesh)
-    made = Split(trained)
-    fully_shard(made, mesh=mesh)
-    for module in made.modules():
+    split_module = Split(trained)
+    fully_shard(split_module, mesh=mesh)
+    for module in split_module.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # the sum: a step's loss is divided by all its targets already
             module.set_force_sum_reduction_for_comms(True)
-    return made
+    return split_module
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -77,16 +77,16 @@ def like(tensor: Tensor, parameter: Tensor) -> Tensor:
     return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def gathered(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def whole_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Names and whole weights, one at a time; all processes have to ask for all of them."""
     for name, parameter in model.named_parameters():
         yield name, whole(parameter.detach())
 
 
 @torch.no_grad()
-def bring_home(trained: Encoder, encoder: Encoder, here: bool) -> None:
-    """Copy the weights of the split model into the whole one, where `here` says that there is one."""
+def gather(trained: Encoder, encoder: Encoder, is_main: bool) -> None:
+    """Copy the weights of the split model into the whole one, of the main process."""
     weights = dict(encoder.model.named_parameters())
-    for name, weight in gathered(trained.model):
-        if here:
+    for name, weight in whole_weights(trained.model):
+        if is_main:
             weights[name].copy_(weight)

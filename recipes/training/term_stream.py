@@ -12,7 +12,7 @@ from medlingua.languages.hierarchy import Hierarchy
 from medlingua.languages.terms import Term
 from medlingua.recipes.training.batches import Chunk, Place
 
-Kin = Sequence[Mapping[int, int]]
+Relations = Sequence[Mapping[int, int]]
 
 _HELD_OUT = 0.1  # of the concepts, by their English name: for retrieval, never trained on
 
@@ -44,17 +44,17 @@ def concepts_of(terms: Iterable[Term]) -> tuple[list[Concept], list[Concept]]:
     return learn, held
 
 
-def kin_of(concepts: Sequence[Concept], hierarchy: Hierarchy, steps: int) -> Kin:
+def relations_of(concepts: Sequence[Concept], hierarchy: Hierarchy, steps: int) -> Relations:
     """Of each concept the others up to so many steps away, by number, with their distance. InputError where none is
     in the hierarchy."""
     place = {concept.english.lower(): number for number, concept in enumerate(concepts)}
-    kin = []
+    relations = []
     for number, concept in enumerate(concepts):
         near = hierarchy.within(concept.english.lower(), steps)
-        kin.append({place[n]: d for n, d in near.items() if n in place and place[n] != number})
-    if not any(kin):
+        relations.append({place[n]: d for n, d in near.items() if n in place and place[n] != number})
+    if not any(relations):
         raise InputError("objective.hierarchy_steps: no two of the terms are related in the hierarchy; leave it at 0")
-    return kin
+    return relations
 
 
 def encoded(tokenizer: Any, names: Sequence[str], context: int) -> list[np.ndarray]:
@@ -69,13 +69,19 @@ def encoded(tokenizer: Any, names: Sequence[str], context: int) -> list[np.ndarr
 class TermStream:
     """Chunks of one phase, as `batches.Stream` gives them: each a name, its target the number of its concept.
 
-    Two names of a concept side by side, and one of a related concept, where `kin` has one.
+    Two names of a concept side by side, and one of a related concept, where `relations` has one.
     """
 
     def __init__(
-        self, concepts: Sequence[Concept], tokenizer: Any, context: int, number: int, seed: int, kin: Kin = ()
+        self,
+        concepts: Sequence[Concept],
+        tokenizer: Any,
+        context: int,
+        number: int,
+        seed: int,
+        relations: Relations = (),
     ) -> None:
-        self._number, self._seed, self._kin = number, seed, kin
+        self._number, self._seed, self._relations = number, seed, relations
         self._names = [encoded(tokenizer, concept.names, context) for concept in concepts]
 
     def chunks(self, place: Place) -> Iterator[Chunk]:
@@ -89,8 +95,8 @@ class TermStream:
                 concept = int(order[at])
                 names = self._names[concept]
                 given = [(concept, names[i]) for i in pairs[at].tolist() if i < len(names)][:2]
-                if self._kin and self._kin[concept]:
-                    related = sorted(self._kin[concept])
+                if self._relations and self._relations[concept]:
+                    related = sorted(self._relations[concept])
                     other = related[int(relatives[at] * len(related))]
                     given.append((other, self._names[other][int(forms[at] * len(self._names[other]))]))
                 for number, (label, ids) in enumerate(given):

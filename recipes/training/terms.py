@@ -7,7 +7,7 @@ SapBERT (Liu et al., NAACL 2021) with the multi-similarity loss and its mining o
 import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, hidden_states
-from medlingua.recipes.training.term_stream import Kin
+from medlingua.recipes.training.term_stream import Relations
 from torch import Tensor, nn
 
 _ALPHA, _BETA, _BASE, _MARGIN = 1.0, 60.0, 0.5, 0.2  # SapBERT's
@@ -18,27 +18,28 @@ _FAR = 99
 class Terms(nn.Module):
     """Forward of a packed batch of names: the multi-similarity loss over all its pairs, times the names.
 
-    kin: of each concept the related ones with their distance, 1 to `steps`. With them the loss is the mean over the
-    distances of that which counts all pairs up to there as alike, less so the further (HiPrBERT, arXiv 2307.00266).
+    relations: of each concept the related ones with their distance, 1 to `steps`. With them the loss is the mean over
+    the distances of that which counts all pairs up to there as alike, less so the further (HiPrBERT, arXiv
+    2307.00266).
     """
 
-    def __init__(self, encoder: Encoder, kin: Kin = (), steps: int = 0) -> None:
+    def __init__(self, encoder: Encoder, relations: Relations = (), steps: int = 0) -> None:
         super().__init__()
         self.model = encoder.model
-        self._encoder, self._kin, self._steps = encoder, kin, steps
+        self._encoder, self._relations, self._steps = encoder, relations, steps
 
     def forward(self, packed: Packed) -> Tensor:
-        vectors, apart = embedded(self._encoder, packed), distances(packed.labels, self._kin)
+        vectors, apart = embedded(self._encoder, packed), distances(packed.labels, self._relations)
         levels = [multi_similarity(vectors, apart <= n, _BASE - _STEP * n) for n in range(self._steps + 1)]
         return torch.stack(levels).mean() * len(packed.labels)
 
 
-def distances(labels: Tensor, kin: Kin) -> Tensor:
+def distances(labels: Tensor, relations: Relations) -> Tensor:
     """(N, N) steps between the concepts of N names: 0 for one concept, 99 for what is not related."""
     apart = torch.where(labels[:, None] == labels, 0, _FAR)
-    if kin:
+    if relations:
         numbers = labels.tolist()
-        near = [[of.get(other, _FAR) for other in numbers] for of in (kin[number] for number in numbers)]
+        near = [[of.get(other, _FAR) for other in numbers] for of in (relations[number] for number in numbers)]
         apart = torch.minimum(apart, torch.tensor(near, device=labels.device))
     return apart
 

@@ -19,7 +19,9 @@ from medlingua.languages.pack import load_pack
 from medlingua.languages.words import words
 from medlingua.recipes.settings import read_run
 from medlingua.recipes.text.corpus import training_texts
+from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.sources import select
+from medlingua.recipes.text.task_set import TaskSet
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 WORDS, BATCH, TOLD = 64, 16, 100
@@ -31,7 +33,7 @@ def stretches(run: Any) -> Iterator[Stretch]:
     """Texts of 64 words and where each word lies, in an order drawn from the run's seed."""
     pack = load_pack(run.lang)
     found = []
-    for text in training_texts(run, pack, select(run, pack), {}):
+    for text in training_texts(Inputs(run, pack, select(run, pack), TaskSet((), {}, (), ()))):
         places = words(text, pack.spacy)
         for first in range(0, len(places) - WORDS + 1, WORDS):
             chosen = places[first : first + WORDS]

@@ -67,12 +67,13 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     """Masked-LM steps on real documents of about `length` tokens: real tokens a second."""
     import numpy as np
     import torch
-    from accelerate import Accelerator
     from medlingua.adapters.encoder import Encoder, load
-    from medlingua.recipes.machine import keep_pages
+    from medlingua.recipes.machine import Precision, keep_pages
     from medlingua.recipes.settings import Train
-    from medlingua.recipes.training.loop import build_optimizer, step
+    from medlingua.recipes.training.learner import plain_learner
+    from medlingua.recipes.training.loop import step
     from medlingua.recipes.training.objectives import MaskedLM, masker
+    from medlingua.recipes.training.optimizers import build_optimizer
     from torch.utils.flop_counter import FlopCounterMode
 
     tokenizer = load(model).tokenizer
@@ -85,15 +86,15 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     if ours:
         keep_pages()
         encoder = Encoder(built, tokenizer, architecture, None)
-        accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=True)
-        objective = accelerator.prepare(MaskedLM(encoder))
+        learner = plain_learner(encoder, Train(), Precision("bf16" if precision == "bf16" else "fp32", ""))
+        objective = MaskedLM(encoder)
     times, tokens = [], []
     for number in range(steps + 1):
         group = documents[number * DOCUMENTS : (number + 1) * DOCUMENTS]
         drawn = [mask(ids, None, np.random.default_rng([number, i])) for i, ids in enumerate(group)]
         began = time.perf_counter()
         if ours:
-            step(accelerator, objective, optimizer, built, _batch(encoder, group, drawn), 5e-5, 1.0)
+            step(learner, objective, _batch(encoder, group, drawn), 5e-5)
         else:
             longest = max(len(ids) for ids in group)
             shown = np.full((len(group), longest), tokenizer.pad_token_id)
@@ -114,7 +115,7 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     found = {"tokens_per_second": sum(tokens[1:]) / sum(times[1:]), "peak_mib": peak_mib()}
     if ours:  # products that were computed, what bands compute twice or outside the window included
         with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _in_place_flops}) as counter:
-            step(accelerator, objective, optimizer, built, _batch(encoder, group, drawn), 5e-5, 1.0)
+            step(learner, objective, _batch(encoder, group, drawn), 5e-5)
         found["flops_per_token"] = counter.get_total_flops() / tokens[-1]
     return found
 

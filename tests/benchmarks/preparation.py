@@ -43,18 +43,16 @@ def repeated(corpus: str, megabytes: int, path: Path) -> None:
 
 def memory(model: str, corpus: str, folder: str) -> dict[str, Any]:
     """Peak memory of the whole preparation, in a process of its own."""
-    from medlingua.languages.pack import load_pack
     from medlingua.recipes.settings import resolve
     from medlingua.recipes.text.corpus import prepare
-    from medlingua.recipes.text.sources import select
+    from medlingua.recipes.text.inputs import inputs_of
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)  # no weights: their loading would hide what text takes
-    run = resolve({"strategy": "continue", "lang": "en", "base": model, "data": {"paths": [corpus]}})
-    pack = load_pack("en")
+    inputs = inputs_of(resolve({"strategy": "continue", "lang": "en", "base": model, "data": {"paths": [corpus]}}))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    prepared = prepare(run, pack, select(run, pack), tokenizer, Path(folder) / "shards", {}, (), print)
+    prepared = prepare(inputs, tokenizer, Path(folder) / "shards")
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
@@ -71,21 +69,19 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
     """Seconds for the same texts: tokenizers' encode_batch alone; ours into shards and packed, masked batches."""
     from medlingua.adapters.encoder import load
     from medlingua.languages.documents import read_documents
-    from medlingua.languages.pack import load_pack
     from medlingua.recipes.settings import Phase, resolve
     from medlingua.recipes.text.corpus import Cleaner, filters_of
+    from medlingua.recipes.text.inputs import inputs_of
     from medlingua.recipes.text.shards import ShardWriter, open_shard
-    from medlingua.recipes.text.sources import select
     from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
     from medlingua.recipes.training.objectives import masker
 
     encoder = load(model)
     tokenizer = encoder.tokenizer
     texts = [d.text for d in read_documents(corpus, source="benchmark")]
-    run = resolve({"strategy": "continue", "lang": "en", "base": model, "data": {"paths": [corpus]}})
-    pack = load_pack("en")
-    (source,) = select(run, pack).sources
-    kept = list(Cleaner(run, pack, 1, {}).kept(source, Counter()))
+    inputs = inputs_of(resolve({"strategy": "continue", "lang": "en", "base": model, "data": {"paths": [corpus]}}))
+    (source,) = inputs.selection.sources
+    kept = list(Cleaner(inputs).clean(source, Counter()))
     found: dict[str, list[float]] = {"encode_batch": [], "encode_batch_fast": [], "shards": [], "batches": []}
 
     def clock(name: str, began: float) -> None:
@@ -107,7 +103,7 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
                         writer.add(batch)
                         batch, size = [], 0
                 writer.add(batch)
-                writer.finish(filters_of(run, source.name))
+                writer.finish(filters_of(inputs.run, source.name))
             clock("shards", began)
             began = time.perf_counter()
             shard = open_shard(Path(folder) / "shard", tokenizer)

@@ -32,13 +32,13 @@ def documents(corpus: str, tokenizer, count: int) -> list[list[int]]:
 
 def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int, steps: int) -> dict:
     import numpy as np
-    from accelerate import Accelerator
     from medlingua.adapters.encoder import load
-    from medlingua.recipes.machine import keep_pages
+    from medlingua.recipes.machine import Precision, keep_pages
     from medlingua.recipes.settings import Phase, Train
     from medlingua.recipes.text.shards import Shard
     from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
-    from medlingua.recipes.training.loop import build_optimizer, step
+    from medlingua.recipes.training.learner import plain_learner
+    from medlingua.recipes.training.loop import step
     from medlingua.recipes.training.objectives import MaskedLM, masker
 
     keep_pages()
@@ -54,9 +54,8 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
         (shard,), Phase(tokens=1), 0, 0, frame_of(encoder.tokenizer, LENGTH),
         masker(encoder.tokenizer, "piece", MASK_RATE),
     )  # fmt: skip
-    accelerator = Accelerator(mixed_precision="bf16" if precision == "bf16" else "no", cpu=True)
-    objective = accelerator.prepare(MaskedLM(encoder))
-    optimizer = build_optimizer(encoder.model, Train())
+    learner = plain_learner(encoder, Train(), Precision("bf16" if precision == "bf16" else "fp32", ""))
+    objective = MaskedLM(encoder)
     tokens, began = 0, 0.0
     faults = 0
     for number, batch in enumerate(batches(stream, Place(), 8_192, 8_192, encoder.first_position)):
@@ -64,7 +63,7 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
             began, faults = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         if number == warmup + steps:
             break
-        step(accelerator, objective, optimizer, encoder.model, batch, 5e-5, 1.0)
+        step(learner, objective, batch, 5e-5)
         tokens += batch.tokens if number >= warmup else 0
     return _measured(tokens, time.perf_counter() - began, faults, steps)
 

@@ -79,7 +79,7 @@ class Similarity:
         return similarity_scores(gold, np.array(decided)[:, 0], self.scale)
 
     def tallies(self, part: str, decided: Sequence[Sequence[float]]) -> np.ndarray:
-        """Ranks of gold and of what was said, and their products: Pearson's correlation of these is Spearman's."""
+        """Ranks of gold and of predictions, and their products: Pearson's correlation of these is Spearman's."""
         gold = rankdata([value_of(e) for e in getattr(self.task, part)])
         said = rankdata(np.array(decided)[:, 0])
         return np.stack([gold, said, gold**2, said**2, gold * said], axis=1)

@@ -15,7 +15,8 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import BASELINE, score_models
+from medlingua.recipes.evaluation.baselines import BASELINE
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.finetune import fit, joined, mean_of, read_whole, token_states
 from medlingua.recipes.evaluation.tasks.choice import Choice, choice_scores
 from medlingua.recipes.evaluation.tasks.labels import Labels, relation_scores
@@ -117,7 +118,7 @@ def test_the_scores_of_choices_are_those_of_the_field() -> None:
 def test_their_scores_are_kept_under_their_protocols(kind: Any, example: Any, base: Path, tmp_path: Path) -> None:
     task = a_task(kind, example, (24, 8, 12))
     settings = Eval(epochs=1, min_steps=0, seeds=1)
-    score_models({"m": str(base)}, [task], settings, "fr", tmp_path, precision=Precision("fp32", "test"))
+    score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, precision=Precision("fp32", "test")))
     rows = read_scores(tmp_path / "results.jsonl")
     assert {row.model for row in rows} == {"m", BASELINE}
     assert {row.protocol for row in rows} == {"pairs-single/1" if kind == "pairs" else "choice/1"}

@@ -11,7 +11,8 @@ from medlingua.languages.annotations import Example
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import BASELINE, PRIOR, score_models
+from medlingua.recipes.evaluation.baselines import BASELINE, PRIOR
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels, mean_average_precision
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -58,10 +59,7 @@ def test_every_model_and_baseline_of_a_coding_task_has_its_map(base: Path, encod
     score_models(
         {"m": str(base)},
         [task],
-        Eval(epochs=1, min_steps=0, seeds=1),
-        "fr",
-        tmp_path,
-        precision=Precision("fp32", ""),
+        Evaluation(Eval(epochs=1, min_steps=0, seeds=1), "fr", tmp_path, Precision("fp32", "")),
     )
     rows = {(row.model, row.metric): row.value for row in read_scores(tmp_path / "results.jsonl")}
     assert {model for model, metric in rows if metric == "MAP"} == {"m", BASELINE, PRIOR}

@@ -13,8 +13,8 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import protocol_under
 from medlingua.recipes.evaluation.finetune import TaskModel, fit, token_states
+from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.tasks.answers import Answers
 from medlingua.recipes.evaluation.tasks.choice import Choice
 from medlingua.recipes.evaluation.tasks.labels import Labels

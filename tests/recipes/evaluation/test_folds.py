@@ -11,7 +11,8 @@ from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 from medlingua.recipes.evaluation import evaluate
-from medlingua.recipes.evaluation.evaluate import BASELINE, score_models
+from medlingua.recipes.evaluation.baselines import BASELINE
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -73,7 +74,7 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
     monkeypatch.setattr(evaluate, "fit", watched)
     settings = Eval(epochs=1, min_steps=0, seeds=1)
     options: Any = {"precision": Precision("fp32", ""), "cells": tmp_path / "cells"}
-    score_models({"m": str(base)}, [task], settings, "fr", tmp_path, **options)
+    score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, **options))
     assert len(trained) == 4
     scored = [row for row in read_scores(tmp_path / "results.jsonl") if row.seed == 0]
     assert {(row.protocol, row.examples) for row in scored} == {("relations/1, 4 folds", 40)}
@@ -89,7 +90,7 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
     assert any(
         row.model == BASELINE and "mean over folds" in row.note for row in read_scores(tmp_path / "results.jsonl")
     )
-    score_models({"m": str(base)}, [task], settings, "fr", tmp_path, **options)
+    score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, **options))
     assert len(trained) == 4  # from the cells
 
 

@@ -9,7 +9,7 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.tasks.nearest import alike, read, tag
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.machine import Precision
@@ -66,7 +66,7 @@ def test_they_are_scored_beside_a_frozen_body(encoder: Encoder, tmp_path: Path) 
     encoders.save(encoder, Path(folder))
     how = Eval(seeds=1, epochs=1, min_steps=0, body="frozen")
     for _ in range(2):  # the second finds all done
-        score_models({"tiny": folder}, [task], how, "fr", tmp_path, precision=Precision("fp32", ""))
+        score_models({"tiny": folder}, [task], Evaluation(how, "fr", tmp_path, precision=Precision("fp32", "")))
         rows = [row for row in read_scores(tmp_path / "results.jsonl") if row.model == "tiny, nearest words"]
         strict = [row.value for row in rows if row.metric == "strict entity micro-F1"]
         assert strict == [1.0]

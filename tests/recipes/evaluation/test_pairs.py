@@ -16,7 +16,8 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
-from medlingua.recipes.evaluation.evaluate import MEAN, score_models
+from medlingua.recipes.evaluation.baselines import MEAN
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.finetune import fit
 from medlingua.recipes.evaluation.tasks.perturbed import perturbed_scores
 from medlingua.recipes.evaluation.tasks.similarity import Similarity, similarity_scores
@@ -87,7 +88,7 @@ def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Enco
 def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path, tmp_path: Path) -> None:
     evaluation = Eval(epochs=1, min_steps=0, seeds=1)
     task = like_task((24, 8, 12))
-    score_models({"m": str(base)}, [task], evaluation, "fr", tmp_path, precision=Precision("fp32", "test"))
+    score_models({"m": str(base)}, [task], Evaluation(evaluation, "fr", tmp_path, Precision("fp32", "test")))
     rows = {(row.model, row.metric): row for row in read_scores(tmp_path / "results.jsonl")}
     assert {row.protocol for row in rows.values()} == {"similarity/1"}
     assert rows[MEAN, "Spearman"].value == 0
@@ -220,7 +221,7 @@ def test_the_official_layout_is_scored_end_to_end(spec: TaskSpec, base: Path, tm
     layout(tmp_path, statements(6, np.random.default_rng(0)))
     task = read_task(spec, tmp_path, "en")
     evaluation = Eval(epochs=1, min_steps=0, seeds=1)
-    score_models({"m": str(base)}, [task], evaluation, "en", tmp_path, precision=Precision("fp32", "test"))
+    score_models({"m": str(base)}, [task], Evaluation(evaluation, "en", tmp_path, Precision("fp32", "test")))
     rows = [row for row in read_scores(tmp_path / "results.jsonl") if row.model == "m"]
     assert {row.protocol for row in rows} == {"pairs-perturbed/1"}
     assert rows[0].metric == "control F1"

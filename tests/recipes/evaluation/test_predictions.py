@@ -14,7 +14,7 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.questions import read_squad
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
-from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.predictions import read_predictions
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -141,7 +141,7 @@ def test_a_label_that_only_test_has_is_said_counted_and_kept(
     rare = example("t2", "Une sonde et une sonde.", ("sonde", "DEVI"))
     task = replace(task, test=(*task.test, rare))
     once = Eval(epochs=1, min_steps=0, seeds=1)
-    score_models({"m": str(base)}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models({"m": str(base)}, [task], Evaluation(once, "fr", tmp_path, precision=Precision("fp32", "")))
     assert "task toy: labels that only test has, all missed: DEVI (1)" in capsys.readouterr().err
     assert {row.gold for row in read_scores(tmp_path / "results.jsonl")} == {4}
 

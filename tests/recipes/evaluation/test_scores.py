@@ -20,8 +20,9 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
 from medlingua.recipes.evaluation import evaluate, held_out, trials
-from medlingua.recipes.evaluation.cached_states import KeptStates
-from medlingua.recipes.evaluation.evaluate import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND, score_models
+from medlingua.recipes.evaluation.baselines import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND
+from medlingua.recipes.evaluation.cached_states import CachedStates
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.finetune import fit, read_whole, token_states
 from medlingua.recipes.evaluation.held_out import Passage, passages
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
@@ -222,13 +223,13 @@ def test_V1_gold_far_beyond_the_model_is_tagged_and_counted(encoder: Encoder, tm
     folder = str(tmp_path / "model")
     encoders.save(encoder, Path(folder))
     once = Eval(seeds=1, epochs=1, min_steps=0)
-    score_models({"tiny": folder}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models({"tiny": folder}, [task], Evaluation(once, "fr", tmp_path, Precision("fp32", "")))
     rows = read_scores(tmp_path / "results.jsonl")
     assert {row.gold for row in rows} == {sum(len(e.gold) for e in task.test)}
     assert {row.examples for row in rows} == {3}
     assert {row.model for row in rows} == {"tiny", UPPER_BOUND, DICTIONARY}
     before = (tmp_path / "results.jsonl").read_text()
-    score_models({"tiny": folder}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models({"tiny": folder}, [task], Evaluation(once, "fr", tmp_path, Precision("fp32", "")))
     assert (tmp_path / "results.jsonl").read_text() == before
 
 
@@ -247,7 +248,7 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     assert spread > 0.1, "the head has learnt nothing that could tell the two apart"
     assert (fitted.decided == as_it_came) == (body == "frozen")
     encoders.save(encoder, Path(folder))
-    score_models({"tiny": folder}, [task], how, "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models({"tiny": folder}, [task], Evaluation(how, "fr", tmp_path, Precision("fp32", "")))
     protocols = {row.protocol for row in read_scores(tmp_path / "results.jsonl")}
     assert protocols == {"ner-strict/1" + (", frozen body" if body == "frozen" else "")}
 
@@ -255,7 +256,7 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
 def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
     """Any documents in any order, those of a first call again after the weights have changed too."""
     reads = [read_whole(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
-    kept = KeptStates(encoder)
+    kept = CachedStates(encoder)
     with torch.no_grad():
         first = [kept([reads[2], reads[0]]), kept(reads)]
         assert torch.allclose(first[0], token_states(encoder, [reads[2], reads[0]]), atol=1e-6)
@@ -269,7 +270,7 @@ def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) 
 
 def test_states_read_ahead_leave_nothing_to_compute(encoder: Encoder) -> None:
     """What the time left of a frozen body's epochs stands on: no document of the parts is read again in them."""
-    model, kept = Ner(ner_task(), encoder, "fr"), KeptStates(encoder)
+    model, kept = Ner(ner_task(), encoder, "fr"), CachedStates(encoder)
     kept.read(model, ("train", "test"), Eval(), nullcontext, "tiny")
     parts = {part: [e.document for e in model.read(part)] for part in ("train", "dev", "test")}
     with torch.no_grad():
@@ -284,7 +285,7 @@ def test_states_read_ahead_leave_nothing_to_compute(encoder: Encoder) -> None:
 def test_a_frozen_body_scores_the_same_with_kept_states(bf16: bool, encoder: Encoder) -> None:
     how = Eval(epochs=3, min_steps=0, head_lr=3e-3, body="frozen")
     found = []
-    for states_of in (None, KeptStates(encoder)):
+    for states_of in (None, CachedStates(encoder)):
         model = Ner(ner_task(), encoder, "fr")
         for seed in range(2):
             found.append(
@@ -312,7 +313,7 @@ def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
     score = Ner.score
     monkeypatch.setattr(Ner, "score", lambda self, part, decided: asked.append(part) or score(self, part, decided))
     encoders.save(encoder, Path(folder))
-    score_models({"tiny": folder}, [task], how, "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models({"tiny": folder}, [task], Evaluation(how, "fr", tmp_path, Precision("fp32", "")))
     rows = [r for r in read_scores(tmp_path / "results.jsonl") if r.model == "tiny" and "micro-F1" in r.metric]
     assert {r.protocol for r in rows} == {"ner-strict/1, tuned in 4 trials"}
     assert all("of 4 trials" in r.note for r in rows)
@@ -388,7 +389,9 @@ def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Enco
     encoders.save(encoder, tmp_path / "model")
     models = {"tiny": str(tmp_path / "model")}
     score_models(
-        models, [task], Eval(seeds=1, epochs=1, min_steps=0), "fr", tmp_path, precision=Precision("fp32", "")
+        models,
+        [task],
+        Evaluation(Eval(seeds=1, epochs=1, min_steps=0), "fr", tmp_path, Precision("fp32", "")),
     )
     rows = {(r.model, r.metric): r.value for r in read_scores(tmp_path / "results.jsonl")}
     assert rows[BASELINE, "micro-F1"] == pytest.approx(scores["micro-F1"])
@@ -405,7 +408,7 @@ def test_O16_a_killed_evaluation_leaves_every_metric_of_a_cell_or_none(
         folder.mkdir(exist_ok=True)
         once = Eval(seeds=2, epochs=1, min_steps=0)
         fp32 = Precision("fp32", "")
-        score_models({"tiny": str(tmp_path / "model")}, [label_task()], once, "fr", folder, precision=fp32)
+        score_models({"tiny": str(tmp_path / "model")}, [label_task()], Evaluation(once, "fr", folder, fp32))
         return {(r.model, r.metric, r.seed, r.value) for r in read_scores(folder / "results.jsonl")}
 
     expected = score(tmp_path / "whole")

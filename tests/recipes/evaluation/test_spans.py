@@ -13,7 +13,8 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import SPAN_BOUND, score_models
+from medlingua.recipes.evaluation.baselines import SPAN_BOUND
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.finetune import fit, token_states
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
@@ -57,7 +58,7 @@ def test_V4_nested_entities_are_learnt_which_tags_cannot_hold(
     once = how.model_copy(update={"min_steps": 0})
     broken = Example("b", Document("b", TEXT, "test"), (Span(((0, 2), (11, 18)), "DISO"),))
     task = replace(task, test=(*task.test, broken))
-    score_models({"tiny": str(tmp_path / "model")}, [task], once, "fr", tmp_path, precision=Precision("fp32", ""))
+    score_models({"tiny": str(tmp_path / "model")}, [task], Evaluation(once, "fr", tmp_path, Precision("fp32", "")))
     rows = read_scores(tmp_path / "results.jsonl")
     assert {row.protocol for row in rows} == {"ner-strict/1, span head"}
     assert [row.value for row in rows if row.model == SPAN_BOUND] == [pytest.approx(2 * 0.8 / 1.8)]

@@ -15,7 +15,8 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import BASELINE, score_models
+from medlingua.recipes.evaluation.baselines import BASELINE
+from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.evaluation.warm_start import warm, without_tested
 from medlingua.recipes.machine import Precision
@@ -44,7 +45,7 @@ def scores(folder: Path, base: Path, task: Task, first: Task | None, **options: 
     folder.mkdir(exist_ok=True)
     settings = options.pop("settings", ONCE)
     fp32 = Precision("fp32", "")
-    score_models({"m": str(base)}, [task], settings, "fr", folder, precision=fp32, first=first, **options)
+    score_models({"m": str(base)}, [task], Evaluation(settings, "fr", folder, fp32, warm_start=first, **options))
     return {row.protocol: row.value for row in read_scores(folder / "results.jsonl") if row.seed == 0}
 
 

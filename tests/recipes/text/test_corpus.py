@@ -17,9 +17,11 @@ from medlingua.recipes.commands.fetch import download
 from medlingua.recipes.settings import Run, resolve
 from medlingua.recipes.text.corpus import Prepared, prepare
 from medlingua.recipes.text.filters import compile_filter
+from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.overlap import OverlapCheck
 from medlingua.recipes.text.shards import narrowed, open_shard, token_dtype
 from medlingua.recipes.text.sources import read, select
+from medlingua.recipes.text.task_set import TaskSet
 
 from ..conftest import cases, new_tokenizer, write_jsonl
 
@@ -29,7 +31,7 @@ def prepared(
 ) -> Prepared:
     pack = load_pack(language)
     tests = tested or {}
-    return prepare(run, pack, select(run, pack), encoder.tokenizer, folder, tests, (), lambda line: None)
+    return prepare(Inputs(run, pack, select(run, pack), TaskSet((), tests, (), ())), encoder.tokenizer, folder)
 
 
 def own(path: Path, *more: Path) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def read(out: Path, encoder: Encoder, make_run: Callable[..., Run], *settings: s
     held = ("data.held_out=0.3", "data.held_out_documents=900", f"data.prepared='{out}'")
     run = make_run(*held, *settings, data={})
     parts.check(run)
-    return parts.gathered(run, encoder.tokenizer, {})
+    return parts.merge_parts(run, encoder.tokenizer, {})
 
 
 def documents(shard: Shard) -> Counter[tuple[int, bytes]]:
@@ -173,7 +173,7 @@ def test_parts_know_the_tasks_that_they_were_checked_against(
     assert prepare("1/1", tmp_path / "one") == 0
     run = make_run(*(MOST[1], MOST[3]), f"data.prepared='{tmp_path / 'one'}'", data={})
     with pytest.raises(InputError, match=r"was not checked against morfitt"):
-        parts.gathered(run, encoder.tokenizer, {"morfitt": ["Un test."]})
+        parts.merge_parts(run, encoder.tokenizer, {"morfitt": ["Un test."]})
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])

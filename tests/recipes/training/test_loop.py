@@ -17,7 +17,9 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Phase, Run, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Place
+from medlingua.recipes.training.learner import Learner, Training
 from medlingua.recipes.training.objectives import MaskedLM, summed_loss
+from medlingua.recipes.training.optimizers import build_optimizer, schedule
 from torch.nn import functional
 
 from .test_batches import documents_of, shard
@@ -88,6 +90,10 @@ def cut_into(encoder: Encoder, parts: int) -> Batch:
     return Batch(tuple(micro), sum(len(m.ids) for m in micro), targets, Place())
 
 
+def learner(encoder: Encoder, optimizer: torch.optim.Optimizer, clip: float = 1.0) -> Learner:
+    return Learner(encoder, encoder, encoder.model, optimizer, Accelerator(cpu=True), clip)
+
+
 class Recorder(torch.optim.SGD):
     """Keeps the gradient that a step was given."""
 
@@ -97,14 +103,13 @@ class Recorder(torch.optim.SGD):
 
 def test_O1_O2_the_gradient_does_not_depend_on_the_micro_batches(encoder: Encoder) -> None:
     found = []
-    accelerator = Accelerator(cpu=True)
     for parts in (8, 4, 1):
         optimizer = Recorder([p for p in encoder.model.parameters() if p.requires_grad], lr=0.0)
         for p in encoder.model.parameters():
             p.grad = torch.zeros_like(p)
         batch = cut_into(encoder, parts)
         assert len(batch.micro) == parts
-        loss, norm = loop.step(accelerator, MaskedLM(encoder), optimizer, encoder.model, batch, 0.0, 1e9)
+        loss, norm = loop.step(learner(encoder, optimizer, 1e9), MaskedLM(encoder), batch, 0.0)
         found.append((loss, norm, optimizer.seen))
     for loss, norm, gradient in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-5)
@@ -115,11 +120,11 @@ def test_O1_O2_the_gradient_does_not_depend_on_the_micro_batches(encoder: Encode
 def test_O13_one_step_moves_the_weights_that_had_a_gradient(encoder: Encoder) -> None:
     before = {name: p.detach().clone() for name, p in encoder.model.named_parameters()}
     had: dict[str, torch.Tensor] = {}
-    optimizer = loop.build_optimizer(encoder.model, Train())
+    optimizer = build_optimizer(encoder.model, Train())
     handle = optimizer.register_step_pre_hook(
         lambda *_: had.update({n: p.grad != 0 for n, p in encoder.model.named_parameters() if p.grad is not None})
     )
-    loop.step(Accelerator(cpu=True), MaskedLM(encoder), optimizer, encoder.model, cut_into(encoder, 2), 3e-5, 1.0)
+    loop.step(learner(encoder, optimizer), MaskedLM(encoder), cut_into(encoder, 2), 3e-5)
     handle.remove()
     after = dict(encoder.model.named_parameters())
     moved = sum(int((after[n] != before[n])[mask].sum()) for n, mask in had.items())
@@ -127,7 +132,7 @@ def test_O13_one_step_moves_the_weights_that_had_a_gradient(encoder: Encoder) ->
 
 
 def test_C8_rows_without_data_keep_their_norm(encoder: Encoder) -> None:
-    optimizer = loop.build_optimizer(encoder.model, Train(weight_decay=0.1))
+    optimizer = build_optimizer(encoder.model, Train(weight_decay=0.1))
     table = encoder.model.get_input_embeddings().weight
     positions = encoder.model.bert.embeddings.position_embeddings.weight
     norms = table.detach().norm(dim=1), positions.detach().norm(dim=1)
@@ -137,7 +142,7 @@ def test_C8_rows_without_data_keep_their_norm(encoder: Encoder) -> None:
         unseen[micro.positions] = False
     assert unseen.any()
     for _ in range(20):
-        loop.step(Accelerator(cpu=True), MaskedLM(encoder), optimizer, encoder.model, batch, 1e-2, 1.0)
+        loop.step(learner(encoder, optimizer), MaskedLM(encoder), batch, 1e-2)
     assert torch.allclose(positions.detach().norm(dim=1)[unseen], norms[1][unseen], rtol=1e-6)
     assert not torch.allclose(positions.detach().norm(dim=1)[~unseen], norms[1][~unseen], rtol=1e-3)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
@@ -147,32 +152,32 @@ def test_C8_rows_without_data_keep_their_norm(encoder: Encoder) -> None:
 
 def test_the_optimizer_wants_fp32_weights(encoder: Encoder) -> None:
     with pytest.raises(ValueError, match="fp32"):
-        loop.build_optimizer(encoder.model.to(torch.bfloat16), Train())
+        build_optimizer(encoder.model.to(torch.bfloat16), Train())
 
 
 @pytest.mark.parametrize("kind", ["wsd", "constant", "linear", "decay"])
 def test_a_schedule_warms_up_from_almost_nothing_and_stays_in_bounds(kind: Any) -> None:
     phase = Phase(tokens=10_000, schedule=kind, warmup=0.1, decay=0.2)
-    values = [loop.schedule(phase, tokens) for tokens in range(0, 10_001, 100)]
+    values = [schedule(phase, tokens) for tokens in range(0, 10_001, 100)]
     assert 0 < values[0] < 0.02
     assert values[:11] == sorted(values[:11])
     assert all(0 <= value <= 1 for value in values)
-    assert loop.schedule(phase, 1_000) == pytest.approx(1, abs=1e-3)
-    assert loop.schedule(phase, 10_000) == pytest.approx(1 if kind == "constant" else 0, abs=1e-3)
+    assert schedule(phase, 1_000) == pytest.approx(1, abs=1e-3)
+    assert schedule(phase, 10_000) == pytest.approx(1 if kind == "constant" else 0, abs=1e-3)
 
 
 def test_wsd_is_flat_until_its_decay_and_then_one_minus_the_root() -> None:
     phase = Phase(tokens=10_000, schedule="wsd", warmup=0.1, decay=0.2)
-    assert {loop.schedule(phase, tokens) for tokens in range(1_000, 8_000, 500)} == {1.0}
-    assert loop.schedule(phase, 8_500) == pytest.approx(1 - math.sqrt(0.25), abs=1e-6)
-    assert loop.schedule(replace_phase(phase, decay=0.0), 9_999) == 1.0
+    assert {schedule(phase, tokens) for tokens in range(1_000, 8_000, 500)} == {1.0}
+    assert schedule(phase, 8_500) == pytest.approx(1 - math.sqrt(0.25), abs=1e-6)
+    assert schedule(replace_phase(phase, decay=0.0), 9_999) == 1.0
 
 
 @pytest.mark.parametrize("kind", ["wsd", "constant", "linear", "decay"])
 @pytest.mark.parametrize("warmup", [0.0, 1.0])
 def test_a_schedule_at_its_edges(kind: Any, warmup: float) -> None:
     phase = Phase(tokens=10_000, schedule=kind, warmup=warmup, decay=1.0)
-    assert all(0 <= loop.schedule(phase, tokens) <= 1 for tokens in (0, 1, 9_999, 10_000))
+    assert all(0 <= schedule(phase, tokens) <= 1 for tokens in (0, 1, 9_999, 10_000))
 
 
 def replace_phase(phase: Phase, **changes: Any) -> Phase:
@@ -188,5 +193,5 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(
     with torch.no_grad():
         encoder.model.get_output_embeddings().bias.fill_(math.inf)
     with pytest.raises(InputError, match=r"loss is (nan|inf) at step 1 of phase 'train' \(pass 0, documents 0 to"):
-        loop.train(encoder, (notes,), run, tmp_path, Precision("fp32", ""), lambda *_: None)
+        loop.train(encoder, Training(run, tmp_path, (notes,), Precision("fp32", ""), lambda *_: None))
     assert list(tmp_path.glob("checkpoints/step-*/state.json"))

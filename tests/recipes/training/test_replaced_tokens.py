@@ -9,7 +9,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.fresh import fresh
 from medlingua.adapters.packed import Packed, pack
 from medlingua.recipes.training.objectives import masker
-from medlingua.recipes.training.replaced_tokens import Beside, ReplacedTokens, corrupted, drawn
+from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector, ReplacedTokens, corrupted, drawn
 from torch.nn import functional
 
 from ..conftest import cases, new_tokenizer
@@ -43,7 +43,7 @@ def batch(encoder: Encoder) -> tuple[Packed, list[np.ndarray]]:
 
 def test_the_loss_is_that_of_the_stock_classes_on_each_note_alone(electra: Encoder) -> None:
     packed, whole = batch(electra)
-    beside = Beside(electra, seed=1, dropout=0.0)
+    beside = GeneratorAndDetector(electra, seed=1, dropout=0.0)
     objective = ReplacedTokens(electra, beside).eval()
     torch.manual_seed(7)
     loss = objective(packed)
@@ -87,7 +87,7 @@ def test_pieces_are_drawn_from_the_softmax() -> None:
 
 
 def test_the_generator_is_narrower_and_shares_the_table(electra: Encoder) -> None:
-    beside = Beside(electra, seed=1, dropout=0.0)
+    beside = GeneratorAndDetector(electra, seed=1, dropout=0.0)
     table = electra.model.get_input_embeddings().weight
     assert beside.generator.get_input_embeddings().weight is table
     assert beside.generator.generator_lm_head.weight is table

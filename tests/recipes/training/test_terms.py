@@ -12,7 +12,7 @@ from medlingua.languages.hierarchy import hierarchy_of
 from medlingua.languages.terms import Term
 from medlingua.recipes.evaluation.terms import hierarchy_scores, retrieval
 from medlingua.recipes.training.batches import Place, batches
-from medlingua.recipes.training.term_stream import TermStream, concepts_of, encoded, kin_of
+from medlingua.recipes.training.term_stream import TermStream, concepts_of, encoded, relations_of
 from medlingua.recipes.training.terms import Terms, distances, embedded, multi_similarity
 
 PLACES = ["foie", "rein", "coeur", "poumon", "thorax", "jambe"]
@@ -128,13 +128,13 @@ def general_terms() -> list[Term]:
 
 def test_kin_are_the_learnt_things_nearby() -> None:
     learn, _ = concepts_of(general_terms())
-    kin = kin_of(learn, TREE, 2)
+    kin = relations_of(learn, TREE, 2)
     names = [concept.english for concept in learn]
     for number, related in enumerate(kin):
         expected = {n: d for n, d in TREE.within(names[number], 2).items() if n in names and n != names[number]}
         assert {names[other]: distance for other, distance in related.items()} == expected
     with pytest.raises(InputError, match="no two of the terms are related"):
-        kin_of(learn, hierarchy_of([("a", "b")], "toy"), 2)
+        relations_of(learn, hierarchy_of([("a", "b")], "toy"), 2)
 
 
 def test_distances_of_names_are_those_of_their_concepts() -> None:
@@ -145,7 +145,7 @@ def test_distances_of_names_are_those_of_their_concepts() -> None:
 
 def test_a_graded_loss_is_the_mean_of_its_levels(encoder: Encoder) -> None:
     learn, _ = concepts_of(general_terms())
-    kin = kin_of(learn, TREE, 2)
+    kin = relations_of(learn, TREE, 2)
     stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=0, kin=kin)
     (batch,) = islice(batches(stream, Place(), 400, 400, encoder.first_position), 1)
     packed = batch.micro[0]
@@ -159,7 +159,7 @@ def test_a_graded_loss_is_the_mean_of_its_levels(encoder: Encoder) -> None:
 
 def test_O16_a_stream_with_kin_goes_on_from_any_place(encoder: Encoder) -> None:
     learn, _ = concepts_of(general_terms())
-    kin = kin_of(learn, TREE, 1)
+    kin = relations_of(learn, TREE, 1)
     stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=3, kin=kin)
     whole = list(islice(stream.chunks(Place()), 40))
     for start in (1, 2, 3, 4, 17):

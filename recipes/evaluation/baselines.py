@@ -1,0 +1,67 @@
+"""Scores that need no training: what a model must beat, and the best that its head could reach."""
+
+from collections.abc import Iterator, Sequence
+from statistics import fmean
+
+from medlingua.recipes.evaluation.finetune import TaskModel
+from medlingua.recipes.evaluation.results import score_row
+from medlingua.recipes.evaluation.tasks import nearest
+from medlingua.recipes.evaluation.tasks.answers import Answers
+from medlingua.recipes.evaluation.tasks.choice import Choice
+from medlingua.recipes.evaluation.tasks.labels import Labels
+from medlingua.recipes.evaluation.tasks.ner import Ner
+from medlingua.recipes.evaluation.tasks.pairs import Pairs
+from medlingua.recipes.evaluation.tasks.similarity import Similarity
+from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.reports.rows import Score
+
+BASELINE = "majority"
+MEAN = "train's mean"
+PRIOR = "label shares"
+DICTIONARY = "dictionary"
+UPPER_BOUND = "flat tags, upper bound"
+SPAN_BOUND = "span head, upper bound"
+
+
+def baselines(model: TaskModel) -> Iterator[Score]:
+    """What needs no training: the majority answer, or what flat tags can reach at best."""
+    if isinstance(model, Ner):
+        bound = SPAN_BOUND if isinstance(model, SpanNer) else UPPER_BOUND
+        yield score_row(model, bound, model.main_metric, model.upper_bound("test"), None, "")
+        for metric, value in model.by_dictionary("test").items():
+            yield score_row(model, DICTIONARY, metric, value, None, "train's mentions found again, word by word")
+    elif isinstance(model, Answers):
+        baselines = (("no answer", model.silent("test")), ("likest sentence", model.by_overlap("test")))
+        for name, values in baselines:
+            for metric, value in values.items():
+                yield score_row(model, name, metric, value, None, "nothing trained")
+    elif isinstance(model, Similarity):
+        for metric, value in model.constant("test").items():
+            yield score_row(model, MEAN, metric, value, None, "train's mean value for every pair")
+    elif isinstance(model, Labels | Pairs | Choice):
+        for metric, value in model.majority("test").items():
+            yield score_row(model, BASELINE, metric, value, None, "always train's most frequent label")
+        if isinstance(model, Labels) and model.multi:
+            for metric, value in model.prior("test").items():
+                note = "train's label shares for every document, by dev's threshold"
+                yield score_row(model, PRIOR, metric, value, None, note)
+
+
+def baselines_of_folds(model: TaskModel, folds: Sequence[TaskModel]) -> Iterator[Score]:
+    """What each fold's train set gives without training, the mean over folds."""
+    scores_of: dict[tuple[str, str], list[Score]] = {}
+    for fold in folds:
+        for score in baselines(fold):
+            scores_of.setdefault((score.model, score.metric), []).append(score)
+    for (name, metric), scores in scores_of.items():
+        mean, note = fmean(s.value for s in scores), f"{scores[0].note}; mean over folds"
+        yield score_row(model, name, metric, mean, None, note)
+
+
+def nearest_words(model: Ner, name: str) -> Iterator[Score]:
+    """Tags of the nearest words of train, by the model's hidden states."""
+    train = nearest.read(model.encoder, model.task.train, model.read("train"), model.spacy)
+    test = nearest.read(model.encoder, model.task.test, model.read("test"), model.spacy)
+    tags = nearest.tag(test, train, model.read("test"))
+    for metric, value in model.score("test", tags).items():
+        yield score_row(model, name, metric, value, None, "tags of the nearest words of train, nothing trained")

@@ -1,0 +1,66 @@
+"""Which head a kind of task takes, and the protocol that its scores are under."""
+
+from typing import TypeGuard
+
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.finetune import TaskModel
+from medlingua.recipes.evaluation.tasks.answers import Answers
+from medlingua.recipes.evaluation.tasks.choice import Choice
+from medlingua.recipes.evaluation.tasks.labels import Labels, protocol_of_labels
+from medlingua.recipes.evaluation.tasks.ner import Ner
+from medlingua.recipes.evaluation.tasks.pairs import Pairs
+from medlingua.recipes.evaluation.tasks.perturbed import Perturbed
+from medlingua.recipes.evaluation.tasks.similarity import Similarity
+from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.recipes.settings import Eval
+
+
+def task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
+    match task.spec.kind:
+        case "ner":
+            return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
+        case "pairs":
+            return Perturbed(task, encoder) if task.spec.positive is not None else Pairs(task, encoder)
+        case "similarity":
+            return Similarity(task, encoder)
+        case "answers":
+            return Answers(task, encoder, spacy)
+        case "choice":
+            return Choice(task, encoder)
+        case _:
+            return Labels(task, encoder)
+
+
+def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -> str:
+    """The protocol id of a task under these settings; `reports.protocols` tells what it stands for."""
+    spec = task.spec
+    match spec.kind:
+        case "ner":
+            words = [SpanNer.protocol if settings.ner_head == "spans" else Ner.protocol]
+        case "pairs":
+            words = [Pairs.protocol if spec.positive is None else Perturbed.protocol]
+        case "similarity":
+            words = [Similarity.protocol]
+        case "answers":
+            words = [Answers.protocol]
+        case "choice":
+            words = [Choice.protocol]
+        case _:
+            words = [protocol_of_labels(spec)]
+    if task.folds:
+        words.append(f"{len(task.folds)} folds")
+    if precedes(warm_start, task):
+        words.append(f"after {warm_start.spec.name}")
+    if task.learnt_on:
+        words.append(f"learnt on {task.learnt_on}")
+    if settings.body == "frozen":
+        words.append("frozen body")
+    if settings.trials:
+        words.append(f"tuned in {settings.trials} trials")
+    return ", ".join(words)
+
+
+def precedes(warm_start: Task | None, task: Task) -> TypeGuard[Task]:
+    """Whether a task is fine-tuned after another one."""
+    return warm_start is not None and warm_start.spec.name != task.spec.name

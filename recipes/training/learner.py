@@ -1,0 +1,130 @@
+"""What a run trains: the model and its optimizer, and the records that go with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.gradual import Gradual
+from medlingua.languages.errors import InputError
+from medlingua.recipes.console import say
+from medlingua.recipes.machine import Precision
+from medlingua.recipes.settings import Run, Train
+from medlingua.recipes.text.shards import Shard
+from medlingua.recipes.training import sharded
+from medlingua.recipes.training.checkpoint import Checkpoint
+from medlingua.recipes.training.optimizers import build_optimizer
+from medlingua.recipes.training.processes import SINGLE, Processes
+from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector
+from medlingua.recipes.training.term_stream import Concept, Relations
+from medlingua.reports.rows import EvalRow
+from torch import Tensor, nn
+
+Evaluate = Callable[[Encoder, Checkpoint], EvalRow | None]
+
+# Parameters of which a part is not trained, each with the factor on its gradient: 0 for that part, 1 for the rest.
+GradientMasks = Sequence[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a run trains on and with, beside the model.
+
+    evaluate: measures the model on held-out text during training. on_evaluation: receives each such row once it is
+    written; what it raises ends the training. source: the model before a conversion, for phases that learn from it
+    and for positions that change gradually. new_ids: ids of the pieces that the base did not have, for phases that
+    train their embeddings alone. concepts, relations: for phases of kind terms.
+    """
+
+    run: Run
+    folder: Path
+    shards: tuple[Shard, ...]
+    precision: Precision
+    evaluate: Evaluate
+    on_evaluation: Callable[[EvalRow], None] | None = None
+    source: Encoder | None = None
+    new_ids: Tensor | None = None
+    concepts: Sequence[Concept] = ()
+    relations: Relations = ()
+    processes: Processes = SINGLE
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A model in training.
+
+    encoder: the whole model, which the main process evaluates and saves. trained: the one whose weights move;
+    `encoder` itself unless it is split over processes. module: everything with gradients, with a generator and a
+    detector where an ELECTRA learns to detect replaced tokens.
+    """
+
+    encoder: Encoder
+    trained: Encoder
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
+    clip: float
+    processes: Processes = SINGLE
+    split: sharded.Split | None = None
+    electra: GeneratorAndDetector | None = None
+    gradual: Gradual | None = None
+    trackers: tuple[str, ...] = field(default=())
+
+    def gather(self) -> None:
+        """Bring the weights of a split model into the whole one, on the main process; all processes call this."""
+        if self.split is not None:
+            sharded.gather(self.trained, self.encoder, self.processes.is_main)
+
+
+def check_trackers(names: tuple[str, ...]) -> None:
+    """InputError for a tracker that is not installed: accelerate would leave it out without a word."""
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise InputError(f"train.trackers: {', '.join(missing)} is not installed (pip install {' '.join(missing)})")
+
+
+def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Learner:
+    """The model and its optimizer alone, in one process."""
+    accelerator = Accelerator(mixed_precision=_mixed(precision), cpu=encoder.device.type == "cpu")
+    optimizer = build_optimizer(encoder.model, settings)
+    return Learner(encoder, encoder, encoder.model, optimizer, accelerator, settings.clip)
+
+
+def build_learner(encoder: Encoder, training: Training) -> Learner:
+    """The model of a run with its optimizer, split over the processes where `train.shard` says so."""
+    run, processes = training.run, training.processes
+    splits = run.train.shard and processes.size > 1
+    if run.train.shard and not splits:
+        say("train.shard splits the model over the processes of a run, and there is one: it stays whole")
+    trained = sharded.copied(encoder) if splits else encoder
+    trackers = run.train.trackers if processes.is_main else ()
+    accelerator = Accelerator(
+        mixed_precision=_mixed(training.precision),
+        cpu=encoder.device.type == "cpu",
+        log_with=list(trackers) or None,
+        project_dir=training.folder,
+    )
+    if trackers:
+        accelerator.init_trackers("medlingua", config={"name": run.name, "digest": run.digest})
+    gradual = None
+    if training.source is not None and run.adapt.start == "gradual":
+        gradual = Gradual(training.source, trained)
+    electra = None
+    module: nn.Module = trained.model
+    if any(phase.kind == "rtd" for phase in run.phases):
+        electra = GeneratorAndDetector(trained, run.train.seed, run.train.dropout)
+        module = nn.ModuleDict({"model": trained.model, "electra": electra})
+    split = sharded.split(module, trained.model.base_model) if splits else None
+    if splits and not processes.is_main:
+        encoder.model.to("meta")  # the main process alone keeps a whole one
+    optimizer = build_optimizer(module, run.train)
+    return Learner(
+        encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, gradual, trackers
+    )
+
+
+def _mixed(precision: Precision) -> str:
+    return "bf16" if precision.name == "bf16" else "no"
