@@ -75,7 +75,7 @@ class Corpus(Record):
 
 
 class Base(Record):
-    """A model to start from. `context` counts tokens; `cased` None: not known."""
+    """A model to start from. `context` counts tokens, `parameters` weights; `cased` None: not known."""
 
     name: str
     hub: str | None = None
@@ -84,6 +84,7 @@ class Base(Record):
     family: str
     context: int = Field(gt=0)
     tokenizer: str
+    parameters: int | None = Field(default=None, gt=0)
     cased: bool | None = None
     licence: str = ""
     access: Access = "open"
@@ -163,8 +164,8 @@ class Pack(Record):
     """Everything a language brings. `spacy`: code of a blank pipeline; `folder`: where cases.toml lies;
     `capital_nouns`: every noun has a capital, so that a capital does not tell a name;
     `compound_links`: what stands between the parts of a compound, for a language that writes them as one word;
-    `false_friends`: words that
-    are spelt as English ones of another meaning."""
+    `false_friends`: words that are spelt as English ones of another meaning;
+    `default_bases`: the base by strategy, by its name here or in the English pack."""
 
     code: str
     name: str
@@ -174,6 +175,7 @@ class Pack(Record):
     false_friends: tuple[str, ...] = ()
     corpora: tuple[Corpus, ...] = ()
     bases: tuple[Base, ...] = ()
+    default_bases: dict[Literal["convert", "continue"], str] = {}
     tasks: tuple[TaskSpec, ...] = ()
     terms: tuple[Terms, ...] = ()
     overlaps: tuple[Overlap, ...] = ()
@@ -209,6 +211,8 @@ def load_pack(name_or_path: str | Path) -> Pack:
     not fit, with the entry's name and the nearest known key.
     """
     name = str(name_or_path)
+    if name.lower() in known_languages() and not Path(name).exists():
+        name = name.lower()
     if name in known_languages():
         file = _HERE / name / "pack.toml"
     elif Path(name).is_dir():

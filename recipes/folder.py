@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from medlingua.languages.errors import InputError
-from medlingua.recipes.settings import Run, read_run
+from medlingua.recipes.resolve import read_run
+from medlingua.recipes.settings import Run
 from medlingua.reports.read import write_whole
 from pydantic import BaseModel
 

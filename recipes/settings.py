@@ -1,135 +1,224 @@
-"""Run: everything a run was asked to do, frozen. TOML files, presets and --set resolve into one of these."""
+"""Run: everything a run was asked to do, frozen. `resolve` makes one from TOML files, presets and flags.
+
+The text below a setting is its meaning in `adapt settings`, in the files of `adapt init` and in the JSON schema.
+"""
 
 import hashlib
 import json
-import tomllib
 import types
 import typing
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from medlingua.languages.errors import InputError, nearest
-from medlingua.languages.pack import read_toml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRATEGIES = ("convert", "continue", "scratch")
-# Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
-_USED_BY = {
-    ("length", "window"): ("convert", "scratch"),
-    ("architecture", "size", "tokenizer", "carry"): ("scratch",),
-    ("target", "theta", "scaling", "start", "start_share"): ("convert",),
-}
-_HEAD_SHARE = 0.1  # of the tokens, for the masked-LM head after replaced-token detection
-PRESETS = Path(__file__).parent / "presets"
 
 
 class Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    """Frozen settings that refuse unknown keys. A list of names may be written as one string, with commas."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: _as_list(cls.model_fields.get(name), value) for name, value in values.items()}
+
+
+def _as_list(field: Any, value: Any) -> Any:
+    """A string for a setting that takes a list of names, as that list."""
+    if field is None or not isinstance(value, str):
+        return value
+    kinds = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
+    literals = [choice for kind in kinds if typing.get_origin(kind) is Literal for choice in typing.get_args(kind)]
+    lists = any(typing.get_origin(kind) is tuple for kind in kinds)
+    if not lists or str in kinds or value in literals:
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 class Mixture(Settings):
-    """One corpus in a mixture. `weight` is its share of the tokens of a pass, against the other weights;
-    without weights each document comes `repeat` times a pass (0.5: half of them, drawn anew each pass).
-    `filter` is a condition on the corpus's columns: `education >= 4 and type == "case"`."""
+    """One corpus in a mixture."""
 
     corpus: str
+    """Name of the corpus."""
     weight: float | None = Field(default=None, gt=0)
+    """Share of the tokens of a pass, against the other weights; all corpora have one, or none."""
     repeat: float = Field(default=1.0, gt=0)
+    """Without weights: times that each document comes in a pass (0.5: half of them, drawn again for each pass)."""
     filter: str = ""
+    """Condition on the corpus's columns: education >= 4 and type == "case"."""
 
 
 class Data(Settings):
-    root: str | None = None  # --data
-    paths: tuple[str, ...] = ()  # --corpus
-    text_field: str | None = None  # --text-field
-    corpora: tuple[str, ...] = ()  # names of the pack; empty: all that are at hand and free to use
+    """The text of a run."""
+
+    root: str | None = None
+    """Data root: the folder of the pack's corpora and tasks (--data)."""
+    paths: tuple[str, ...] = ()
+    """Your own text, and no other: files, folders, patterns (--corpus); "synthetic": generated cases."""
+    text_field: str | None = None
+    """Column of the text in your own files (--text-field)."""
+    corpora: tuple[str, ...] = ()
+    """Names of the pack's corpora; empty: all under the data root that are free to use."""
     mixture: tuple[Mixture, ...] = ()
-    held_out: float = Field(default=0.05, ge=0, lt=1)  # share of documents kept for bits per byte
-    held_out_documents: int = Field(default=150, ge=1)  # at most, shared evenly by the corpora
-    overlap_words: int = Field(default=13, ge=4)  # n of the n-gram check against the tasks' test documents
-    synthetic_documents: int = Field(default=1500, ge=1)  # of the embedded default
-    prepared: str | None = None  # folder of `adapt prepare`, whose tokens are read instead of corpora
+    """Corpora with weights, repeats and filters; empty: each document once a pass."""
+    held_out: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the documents held out of training, to measure bits per byte on."""
+    held_out_documents: int = Field(default=150, ge=1)
+    """Most documents that are held out, shared evenly by the corpora."""
+    overlap_words: int = Field(default=13, ge=4)
+    """A document that shares so many words in a row with a task's test document is left out."""
+    synthetic_documents: int = Field(default=1500, ge=1)
+    """Generated cases, where paths has "synthetic"."""
+    prepared: str | None = None
+    """Folder of adapt prepare, whose tokens are read instead of corpora."""
 
 
 class Adapt(Settings):
-    vocabulary: Literal["keep", "extend", "replace", "prune", "repair"] = "keep"  # repair: what add_tokens did
-    new_pieces: int = Field(default=16_000, ge=1)  # size of a replaced vocabulary; pieces that extend adds
-    piece_documents: int = Field(default=5, ge=1)  # documents of the corpus that an added piece must stand in
-    priority: Literal["append", "insert"] = "append"  # of added pieces: behind the old ones, or before them
-    # How rows of new pieces start. None: "focus" where the vocabulary is replaced (notes of 2026-11-22), else "mean".
+    """What the strategy makes of the base."""
+
+    vocabulary: Literal["keep", "extend", "replace", "prune", "repair"] = "keep"
+    """What becomes of the tokenizer; repair: words that add_tokens added become pieces."""
+    new_pieces: int = Field(default=16_000, ge=1)
+    """Pieces that extend adds, or the size of a replaced vocabulary."""
+    piece_documents: int = Field(default=5, ge=1)
+    """Documents of the corpus that an added piece must occur in."""
+    priority: Literal["append", "insert"] = "append"
+    """Where added pieces stand: behind the old ones, or before them."""
     rows: Literal["mean", "overlap", "focus", "wechsel"] | None = None
-    dictionary: str | None = None  # of "wechsel": a table with columns en, lang, translation; None: the pack's terms
+    """Initialization of new embeddings; unset: focus where the vocabulary is replaced, else mean (notes of
+    2026-11-22)."""
+    dictionary: str | None = None
+    """Dictionary of rows = "wechsel": a table with columns en, lang, translation; unset: the pack's terms."""
     head: Literal["keep", "fresh"] = "keep"
-    head_tokens: int = Field(default=0, ge=0)  # a fresh head is first trained this long, in `head_lang`
+    """fresh: a new masked-LM head for a base that has none."""
+    head_tokens: int = Field(default=0, ge=0)
+    """Tokens that a fresh head is trained on alone first, in head_lang."""
     head_lang: str = "en"
-    # Of --strategy scratch: what is built, and the kind of tokenizer that is learnt where no base brings one.
+    """Language that a fresh head is trained on first."""
     architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra"] = "modernbert"
+    """Of a new model (scratch)."""
     size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
+    """Of a new model (scratch)."""
     tokenizer: Literal["WordPiece", "BPE", "Unigram"] = "BPE"
-    carry: Literal["nothing", "embeddings", "weights"] = "nothing"  # from the base into the new model
-    length: int = Field(default=4_096, ge=16)  # tokens that a converted or a new model reads, specials included
-    # Total width of Longformer's windows, for all layers or one a layer; of a new ModernBERT's local layers too.
+    """Kind of a new tokenizer where no base brings one (scratch)."""
+    carry: Literal["nothing", "embeddings", "weights"] = "nothing"
+    """What a new model takes from the base (scratch)."""
+    length: int = Field(default=4_096, ge=16)
+    """Tokens that a converted or a new model reads, special tokens included."""
     window: int | tuple[int, ...] = 512
-    target: Literal["longformer", "rope"] = "longformer"  # of --strategy convert, as are the next four
-    theta: float | None = None  # base of the rotation; None: 10,000, or the source's own where it rotates
-    scaling: Literal["none", "linear", "ntk", "yarn"] = "none"  # of a rotary source's positions
-    # How new rotations begin: gradually, over start_share of the tokens, as the old positions fade; at once; or with
-    # a first phase of that share that learns the source's states on texts of its length (notes of 2026-11-21).
+    """Total width of Longformer's windows, for all layers or one a layer; of a new ModernBERT's local layers too."""
+    target: Literal["longformer", "rope"] = "longformer"
+    """What convert makes: a Longformer, or a model with rotary positions."""
+    theta: float | None = None
+    """Base of the rotation (rope_theta); unset: 10,000, or the source's own where it rotates."""
+    scaling: Literal["none", "linear", "ntk", "yarn"] = "none"
+    """Scaling of a rotary source's positions."""
     start: Literal["gradual", "once", "distil"] = "gradual"
+    """How new rotations begin: gradually while the old positions fade, at once, or after a phase that learns the
+    source's hidden states (notes of 2026-11-21)."""
     start_share: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the tokens that the start takes."""
 
 
 class Objective(Settings):
-    # distil: hidden states of the model before --strategy convert. rtd: replaced tokens, ELECTRA's
-    # alone. terms: names of one thing brought together, from the pack's term lists under data.root.
+    """What the model learns to predict."""
+
     kind: Literal["mlm", "distil", "rtd", "terms"] = "mlm"
+    """mlm: masked words. distil: hidden states of the model before a conversion to rotary positions. rtd: replaced
+    tokens (ELECTRA). terms: names of one thing brought together, from the term lists under data.root."""
     unit: Literal["piece", "word", "span"] = "piece"
-    # Of kind terms: names so many steps apart in the hierarchy of the lists are kept near too, less than synonyms.
+    """What is masked as a whole."""
     hierarchy_steps: int = Field(default=0, ge=0, le=3)
-    compounds: Literal["whole", "parts"] = "whole"  # what a word is where compounds are written as one (German)
+    """Of kind terms: names so many steps apart in the hierarchy are brought near too, less than synonyms."""
+    compounds: Literal["whole", "parts"] = "whole"
+    """What a word is where compounds are written as one (German)."""
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
+    """Share of the tokens that are masked."""
 
 
 class Train(Settings):
-    tokens: int = Field(default=1_000_000, ge=0)  # 0: change and save, no training
-    # head: the masked-LM head alone, the body and its table as they are. rows: the rows of new pieces alone.
+    """The optimizer and its budget."""
+
+    tokens: int = Field(default=1_000_000, ge=0)
+    """Tokens to train on; 0: change and save, no training."""
     parameters: Literal["all", "head", "rows"] = "all"
+    """What is trained: everything, the masked-LM head alone, or the embeddings of new pieces alone."""
     lr: float = Field(default=5e-4, gt=0)
-    batch_tokens: int = Field(default=4_096, gt=0)  # of one optimizer step, over all processes
-    micro_tokens: int = Field(default=8_192, gt=0)  # of one forward pass: what memory allows
-    context: int | None = Field(default=None, gt=8)  # tokens a document chunk; None: what the model takes
+    """Peak learning rate."""
+    batch_tokens: int = Field(default=4_096, gt=0)
+    """Tokens of one optimizer step, over all processes."""
+    micro_tokens: int = Field(default=8_192, gt=0)
+    """Tokens of one forward pass: what memory allows."""
+    context: int | None = Field(default=None, gt=8)
+    """Tokens that documents are cut to; unset: what the model reads."""
     schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
-    warmup: float = Field(default=0.05, ge=0, le=1)  # share of the phase's tokens
-    decay: float = Field(default=0.2, ge=0, le=1)  # share of the phase's tokens, wsd only
+    """Of the learning rate; wsd: warm-up, stable, 1 - sqrt decay."""
+    warmup: float = Field(default=0.05, ge=0, le=1)
+    """Share of a phase's tokens."""
+    decay: float = Field(default=0.2, ge=0, le=1)
+    """Share of a phase's tokens, schedule wsd only."""
     weight_decay: float = Field(default=0.01, ge=0)
+    """Of matrices; norms, biases and embeddings have none."""
     clip: float = Field(default=1.0, gt=0)
+    """Largest norm of the gradient."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    # Longformer's global attention: of each chunk's first token, or of these pieces wherever they stand; None: as
-    # the model was trained before. Kept with the model, and so in its looks at held-out text and its tasks.
+    """Of hidden states; attention weights have none."""
     global_tokens: Literal["none", "first"] | tuple[str, ...] | None = None
+    """Longformer's global attention: of each chunk's first token, or of these pieces wherever they stand; unset: as
+    the model was trained before. Saved with the model, and so used in evaluation."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    shard: bool = False  # weights, gradients and the optimizer's state split over the processes (FSDP2)
+    """Of forward and backward passes; weights are fp32."""
+    shard: bool = False
+    """Split weights, gradients and the optimizer's state over the processes (FSDP2)."""
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
+    """Tokens between two checkpoints."""
+    keep_checkpoints: int = Field(default=1, ge=0)
+    """Newest checkpoints that are left once the run has finished."""
     eval_tokens: int = Field(default=250_000, gt=0)
+    """Tokens between two evaluations on held-out text."""
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
+    """Experiment trackers that get the metrics too."""
     seed: int = Field(default=0, ge=0)
+    """Random seed."""
 
 
 class Eval(Settings):
+    """Fine-tuning on tasks."""
+
     tasks: Literal["all", "none"] | tuple[str, ...] = "all"
+    """all that are under the data root, none, or names."""
     seeds: int = Field(default=3, ge=1)
+    """Fine-tuning runs a task."""
     epochs: int = Field(default=8, ge=1)
-    min_steps: int = Field(default=200, ge=0)  # a small task gets more epochs, until so many steps
-    lr: float = Field(default=5e-5, gt=0)  # for models of base size; small ones want three to six times as much
-    head_lr: float | None = Field(default=None, gt=0)  # of the task's fresh head; None: lr, 1e-3 on a frozen body
-    # Learning rates tried on dev before the seeds are run, the same for every model; under a protocol of its own.
+    """Passes over a task's train part."""
+    min_steps: int = Field(default=200, ge=0)
+    """A small task gets more epochs, until so many steps."""
+    lr: float = Field(default=5e-5, gt=0)
+    """Learning rate, for models of base size; small ones want three to six times as much."""
+    head_lr: float | None = Field(default=None, gt=0)
+    """Learning rate of the task's head; unset: lr, 1e-3 on a frozen body."""
     trials: int = Field(default=0, ge=0)
-    warm_start: str = ""  # a task whose train set is learnt first, under a protocol of its own
-    ner_head: Literal["tags", "spans"] = "tags"  # spans: entities inside entities too, under a protocol of its own
-    body: Literal["trained", "frozen"] = "trained"  # frozen: a linear head on states that stay, its own protocol
-    batch_tokens: int = Field(default=4_096, gt=0)  # of one step, at most; a longer document goes alone
-    batch_documents: int = Field(default=32, gt=0)  # of one step, at most
+    """Learning rates tried on dev before the seeds are run, the same for every model; under a protocol of its own."""
+    warm_start: str = ""
+    """A task whose train part is learnt first, under a protocol of its own."""
+    ner_head: Literal["tags", "spans"] = "tags"
+    """spans: entities inside entities too, under a protocol of its own."""
+    body: Literal["trained", "frozen"] = "trained"
+    """frozen: a linear head on hidden states that do not change, under a protocol of its own."""
+    batch_tokens: int = Field(default=4_096, gt=0)
+    """Most tokens of one step; a longer document goes alone."""
+    batch_documents: int = Field(default=32, gt=0)
+    """Most documents of one step."""
 
 
 class Phase(Settings):
@@ -150,18 +239,29 @@ class Phase(Settings):
 
 
 class Run(Settings):
+    """One run."""
+
     strategy: Literal["convert", "continue", "scratch"]
+    """convert: a short model of the language, made to read long text. continue: train an English clinical model on
+    the language. scratch: a new model."""
     lang: str
-    base: str = ""  # "scratch" needs none
+    """fr, es, de, en, or the path of a pack.toml."""
+    base: str = ""
+    """Model to start from: a folder, a hub id, or a name of adapt bases; unset: the pack's default for the strategy
+    (scratch: none)."""
     revision: str | None = None
+    """Of the base, on the hub."""
     preset: str | None = None
+    """Recipe whose settings lie below all others."""
     allow: tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...] = ()
+    """What is refused unless it is named here."""
     data: Data = Data()
     adapt: Adapt = Adapt()
     objective: Objective = Objective()
     train: Train = Train()
     eval: Eval = Eval()
     phases: tuple[Phase, ...] = ()
+    """Stretches of training, each with its own objective, mixture, context and schedule; empty: one."""
 
     @property
     def digest(self) -> str:
@@ -191,210 +291,13 @@ class Run(Settings):
         return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
 
 
-def presets() -> tuple[str, ...]:
-    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
-
-
-def resolve(
-    flags: dict[str, Any],
-    *,
-    preset: str | None = None,
-    config: Path | None = None,
-    sets: tuple[str, ...] = (),
-) -> Run:
-    """One Run from, in rising order: the preset, the config file, --set KEY=VALUE, the other flags.
-
-    flags: nested like a config file, without None. InputError for unknown keys, presets and bad values.
-    """
-    layers: list[tuple[str, dict[str, Any]]] = []
-    if preset is not None:
-        if preset not in presets():
-            raise InputError(f"unknown preset '{preset}' ({nearest(preset, presets())})")
-        layers.append((f"preset {preset}", read_toml(PRESETS / f"{preset}.toml")))
-    if config is not None:
-        if not config.is_file():
-            raise InputError(f"settings file {config} does not exist")
-        layers.append((str(config), read_toml(config)))
-    layers += [(f"--set {item}", setting(item)) for item in sets]
-    layers.append(("command line", flags))
-    merged: dict[str, Any] = {}
-    for where, layer in layers:
-        check_keys(layer, Run, where)
-        merge(merged, layer)
-    if preset is not None:
-        merged["preset"] = preset
-    for needed, flag in (("strategy", "--strategy"), ("lang", "--lang"), ("base", "--base")):
-        if not merged.get(needed) and not (needed == "base" and merged.get("strategy") == "scratch"):
-            raise InputError(f"{flag} is needed: {_needs(needed)}")
-    run = _validated(_with_phases(merged))
-    _check_used(run)
-    return run
-
-
-def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
-    """The settings of an evaluation alone: eval.* keys of --set, then the flags."""
-    merged: dict[str, Any] = {}
-    for item in sets:
-        layer = setting(item)
-        check_keys(layer, Run, f"--set {item}")
-        if set(layer) != {"eval"}:
-            raise InputError(f"--set {item}: only eval.* settings apply here")
-        merge(merged, layer["eval"])
-    whole = {"strategy": "continue", "lang": "-", "base": "-", "eval": {**merged, **flags}}
-    return _validated(whole).eval
-
-
-def permissions(named: list[str]) -> tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...]:
-    """--allow of a command that has no Run of its own, checked like a run's."""
-    return _validated({"strategy": "continue", "lang": "-", "base": "-", "allow": named}).allow
-
-
-def read_run(folder: Path) -> Run:
-    return _validated(read_toml(folder / "run.toml"))
-
-
-def _needs(key: str) -> str:
-    return {
-        "strategy": f"one of {', '.join(STRATEGIES)}",
-        "lang": "a language code, or the path of a pack.toml",
-        "base": "the model to start from, a folder or a hub id (or a preset that names one)",
-    }[key]
-
-
-def _check_used(run: Run) -> None:
-    default = Adapt()
-    if not run.base and run.adapt.head != default.head:
-        raise InputError("adapt.head is about a base without a masked-LM head: give the --base, or leave it out")
-    for keys, strategies in _USED_BY.items():
-        for key in keys:
-            if run.strategy not in strategies and getattr(run.adapt, key) != getattr(default, key):
-                raise InputError(
-                    f"adapt.{key} says nothing to --strategy {run.strategy}, only to {' and '.join(strategies)}: "
-                    "leave it out"
-                )
-
-
-def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
-    """Phases complete: what each leaves out comes from the groups; one phase where none is listed."""
-    defaults = _validated({**merged, "phases": []})
-    common = {
-        "tokens": defaults.train.tokens,
-        "kind": defaults.objective.kind,
-        "unit": defaults.objective.unit,
-        "mask_rate": defaults.objective.mask_rate,
-        "parameters": defaults.train.parameters,
-        "mixture": [m.model_dump() for m in defaults.data.mixture],
-        "context": defaults.train.context,
-        "schedule": defaults.train.schedule,
-        "lr": defaults.train.lr,
-        "warmup": defaults.train.warmup,
-        "decay": defaults.train.decay,
-    }
-    listed = merged.get("phases") or _default_phases(defaults)
-    budget_given = "tokens" in merged.get("train", {})
-    if budget_given and len(listed) > 1:
-        # A budget for a recipe of several phases is shared out as the recipe shares its own.
-        given = [phase["tokens"] for phase in listed if "tokens" in phase]
-        if given and (len(given) < len(listed) or not sum(given)):
-            raise InputError("phases: give every phase its tokens, or none (then they share train.tokens evenly)")
-        shares = given or [1] * len(listed)
-        listed = [
-            {**phase, "tokens": round(defaults.train.tokens * share / sum(shares))}
-            for phase, share in zip(listed, shares, strict=True)
-        ]
-    elif budget_given:
-        listed = [{**listed[0], "tokens": defaults.train.tokens}]
-    return {**merged, "phases": [{**common, **phase} for phase in listed]}
-
-
-def _default_phases(run: Run) -> list[dict[str, Any]]:
-    if run.objective.kind == "rtd" and run.train.tokens:
-        # Detection trains no masked-LM head: it is trained alone at the end, so that the model can be measured.
-        return [
-            {"name": "replaced tokens", "tokens": round((1 - _HEAD_SHARE) * run.train.tokens)},
-            {"name": "head", "kind": "mlm", "parameters": "head", "tokens": round(_HEAD_SHARE * run.train.tokens)},
-        ]
-    if run.new_rotations and run.adapt.start == "distil" and run.train.tokens:
-        share = run.adapt.start_share
-        return [
-            {"name": "distil", "kind": "distil", "tokens": round(share * run.train.tokens)},
-            {"tokens": round((1 - share) * run.train.tokens)},
-        ]
-    return [{}]
-
-
-def setting(item: str) -> dict[str, Any]:
-    """KEY=VALUE of --set, nested like a config file."""
-    key, separator, value = item.partition("=")
-    if not separator or not key.strip():
-        raise InputError(f"--set {item}: write KEY=VALUE, for example --set train.lr=3e-4")
-    try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word is a string
-    nested: Any = parsed
-    for part in reversed(key.strip().split(".")):
-        nested = {part: nested}
-    return nested  # type: ignore[no-any-return]
-
-
-def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
-    """Lay nested settings over others, in place."""
-    for key, value in layer.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
+def setting_names(model: type[Settings] = Run, prefix: str = "") -> list[str]:
+    """Every setting by its full name, groups left out: train.lr."""
+    names = []
+    for name, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Settings):
+            names += setting_names(inner, f"{prefix}{name}.")
         else:
-            into[key] = value
-
-
-def _model_of(annotation: Any) -> type[Settings] | None:
-    """The Settings class in an annotation: itself, or inside tuple[...]."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, Settings) else None
-    for part in typing.get_args(annotation):
-        if (found := _model_of(part)) is not None:
-            return found
-    return None
-
-
-def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix: str = "") -> None:
-    """InputError for a key that `model` does not have; `where` says whose it is."""
-    for key, value in layer.items():
-        field = model.model_fields.get(key)
-        if field is None:
-            known = [prefix + name for name in model.model_fields]
-            raise InputError(f"{where}: unknown setting '{prefix}{key}' ({nearest(prefix + key, known)})")
-        inner = _model_of(field.annotation)
-        if inner is None:
-            continue
-        entries = value if isinstance(value, list | tuple) else [value]
-        for entry in entries:
-            if not isinstance(entry, dict):
-                raise InputError(
-                    f"{where}: '{prefix}{key}' is a group; set one of "
-                    + ", ".join(f"{prefix}{key}.{name}" for name in inner.model_fields)
-                )
-            check_keys(entry, inner, where, f"{prefix}{key}.")
-
-
-def _validated(merged: dict[str, Any]) -> Run:
-    try:
-        return Run.model_validate(merged)
-    except ValidationError as error:
-        problems: list[str] = []
-        named: set[str] = set()
-        for item in error.errors():
-            # A setting of several kinds is tried as each, and fails as each.
-            name = ".".join(part for part in map(str, item["loc"]) if "[" not in part)
-            if name in named:
-                problems[-1] += "; or a list" if item["type"] == "tuple_type" else ""
-                continue
-            named.add(name)
-            given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
-            choices = item.get("ctx", {}).get("expected")
-            if item["type"] == "literal_error" and isinstance(item["input"], str) and choices:
-                known = [choice.strip(" '") for choice in choices.replace(" or ", ", ").split(",")]
-                problems.append(f"unknown {name} '{item['input']}' ({nearest(item['input'], known)})")
-            else:
-                problems.append(f"setting {name}: {item['msg']}{given}")
-        raise InputError("; ".join(problems)) from error
+            names.append(prefix + name)
+    return names

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from medlingua.adapters import encoder as encoders
@@ -24,13 +25,15 @@ from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.held_out import Passage, passages
 from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write
-from medlingua.recipes.settings import Adapt, Eval, Run, resolve
+from medlingua.recipes.resolve import resolve
+from medlingua.recipes.settings import Adapt, Eval, Run
 from medlingua.recipes.strategies import convert
 from medlingua.recipes.strategies.start import starting_encoder, unchanged, with_own_head
 from medlingua.recipes.text import parts
 from medlingua.recipes.text.corpus import Prepared, open_prepared, prepare
 from medlingua.recipes.text.inputs import Inputs, inputs_of
-from medlingua.recipes.training.checkpoint import Checkpoint
+from medlingua.recipes.text.sources import SYNTHETIC
+from medlingua.recipes.training.checkpoint import Checkpoint, prune
 from medlingua.recipes.training.learner import Training, check_trackers
 from medlingua.recipes.training.loop import train
 from medlingua.recipes.training.plan import decide
@@ -80,7 +83,7 @@ def adapt(run: Run, folder: Path, on_evaluation: OnEvaluation | None = None, pro
     parts.check(run)
     machine.keep_pages()
     inputs = inputs_of(run)
-    base = located(run.base)
+    base = located(run.base, run.data.root)
     if processes.is_main:
         with processes.as_main():
             return _lead(run, inputs, base, folder, on_evaluation, processes)
@@ -164,6 +167,7 @@ def _walk(job: _Job) -> Path:
     _save(job, encoder, prepared)
     _score(job, encoder, precision)
     _write_cost(folder, state, began, joules)
+    prune(folder / "checkpoints", run.train.keep_checkpoints)
     write_card(folder)
     return write_report(folder)
 
@@ -193,13 +197,33 @@ def _train_head(run: Run, base: str, folder: Path) -> None:
         "lang": language,
         "base": base,
         "allow": list(run.allow),
-        "data": {"root": run.data.root} if run.data.root else {},
+        "data": _head_data(run),
         "adapt": Adapt(head="fresh").model_dump(),
         "train": run.train.model_dump()
-        | {"tokens": run.adapt.head_tokens, "parameters": "head", "lr": _HEAD_LR, "shard": False},
+        | {
+            "tokens": run.adapt.head_tokens,
+            "parameters": "head",
+            "lr": _HEAD_LR,
+            "shard": False,
+            "keep_checkpoints": 0,
+        },
         "eval": Eval(tasks="none").model_dump(),
     }
     adapt(resolve(settings), folder / "head")
+
+
+def _head_data(run: Run) -> dict[str, Any]:
+    """Text to train a fresh head on: the run's own where it is of that language, else what the data root has."""
+    if run.adapt.head_lang == run.lang:
+        return run.data.model_dump(exclude_none=True)
+    if SYNTHETIC in run.data.paths:
+        return {"paths": [SYNTHETIC]}
+    if run.data.root is None:
+        raise InputError(
+            f"adapt.head = 'fresh' trains a masked-LM head on text in {run.adapt.head_lang}: give --data ROOT, or "
+            f"set adapt.head_lang = '{run.lang}' to train it on the run's own text"
+        )
+    return {"root": run.data.root}
 
 
 def _prepared(job: _Job, encoder: Encoder) -> Prepared:

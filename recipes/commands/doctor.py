@@ -59,7 +59,7 @@ def _machine() -> Iterator[str]:
 
 def _data(root: Path | None) -> Iterator[str]:
     if root is None:
-        yield "data       no data root given (--data ROOT): runs use the synthetic cases"
+        yield "data       no data root given: --data ROOT shows which corpora and tasks are there"
         return
     for code in known_languages():
         pack = load_pack(code)

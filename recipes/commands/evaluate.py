@@ -13,6 +13,22 @@ from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.compare import write_comparison
 
 
+def _named(models: tuple[str, ...]) -> dict[str, str]:
+    """Each model with the name it has in tables: its folder's, where no two are alike. Of a run, its model."""
+    places = {model: _of_run(model) for model in models}
+    names = {Path(model).name if Path(model).is_dir() else model: place for model, place in places.items()}
+    return names if len(names) == len(places) else places
+
+
+def _of_run(model: str) -> str:
+    folder = Path(model)
+    if not (folder / "run.toml").is_file():
+        return model
+    if not (folder / "model").is_dir():
+        raise InputError(f"{folder}: the run has no model yet; finish it with the command that began it")
+    return str(folder / "model")
+
+
 def evaluate(
     models: tuple[str, ...],
     lang: str,
@@ -28,10 +44,10 @@ def evaluate(
     for line in tasks.left_out:
         say(line)
     if not tasks.tasks:
-        raise InputError(f"no task of language {pack.code} is at hand: give --data ROOT")
-    names = {Path(model).name if Path(model).is_dir() else model: model for model in models}
-    if len(names) < len(models):
-        names = {model: model for model in models}
+        raise InputError(
+            f"no task of language {pack.code} is at hand: give --data ROOT, or name synthetic ones with --tasks"
+        )
+    names = _named(models)
     folder.mkdir(parents=True, exist_ok=True)
     precision = machine.precision_of("auto", machine.device())
     how = Evaluation(settings, pack.spacy, folder, precision, allow, warm_start=tasks.warm_start)

@@ -3,19 +3,25 @@
 import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import Corpus, load_pack
+from medlingua.recipes.bases import SOURCE_LANGUAGE, hub_id
 from medlingua.recipes.console import progress, say
 
 _BLOCK = 2**20
 
 
-def fetch_model(model: str, revision: str | None, root: Path) -> Path:
-    """A model of the hub into root/models/<id>: safetensors, configuration and tokenizer, never pickles or code."""
+def fetch_model(model: str, revision: str | None, root: Path, lang: str | None = None) -> Path:
+    """A model of the hub, by its id or its name in a pack, into root/models/<id>.
+
+    Safetensors, configuration and tokenizer; never pickles or code.
+    """
     from huggingface_hub import snapshot_download
 
+    model = hub_id(model, load_pack(lang or SOURCE_LANGUAGE))
     folder = root / "models" / model.replace("/", "--")
     try:
         snapshot_download(
@@ -26,7 +32,7 @@ def fetch_model(model: str, revision: str | None, root: Path) -> Path:
     return folder
 
 
-def fetch_corpora(lang: str, names: tuple[str, ...], root: Path, allow: tuple[str, ...]) -> list[Path]:
+def fetch_corpora(lang: str, names: Sequence[str], root: Path, allow: Sequence[str]) -> list[Path]:
     """The named corpora of a pack, or all that are open; says the licence of each. Interrupted ones go on."""
     pack = load_pack(lang)
     known = {corpus.name: corpus for corpus in pack.corpora}

@@ -13,7 +13,9 @@ def plan(run: Run) -> str:
     machine.keep_pages()
     if run.strategy == "scratch":
         raise InputError("adapt plan measures a model that exists; of --strategy scratch there is none yet")
-    encoder = encoders.load(located(run.base), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow)
+    encoder = encoders.load(
+        located(run.base, run.data.root), head="fresh" if run.adapt.head == "fresh" else "keep", allow=run.allow
+    )
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     seconds = measured_seconds(run, encoder, precision)

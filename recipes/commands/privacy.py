@@ -36,6 +36,6 @@ def privacy(
 ) -> None:
     """What models give away: pieces that look like identifiers, and the exposure of planted numbers."""
     from medlingua.recipes.evaluation.privacy import audit
-    from medlingua.recipes.settings import permissions
+    from medlingua.recipes.resolve import permissions
 
     print(audit(models, canaries, permissions(allow or [])))

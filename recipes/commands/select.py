@@ -33,7 +33,7 @@ from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.finetune import mean_of, read_whole, token_states
 from medlingua.recipes.evaluation.tasks import dictionary
-from medlingua.recipes.settings import resolve
+from medlingua.recipes.resolve import resolve
 from medlingua.recipes.text.near_duplicates import NearDuplicates
 from medlingua.recipes.text.sources import read, select, write_scored
 from sklearn.calibration import CalibratedClassifierCV

@@ -30,7 +30,8 @@ from typing import Any, Literal
 import optuna
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import read_toml
-from medlingua.recipes.settings import Run, Settings, resolve
+from medlingua.recipes.resolve import resolve
+from medlingua.recipes.settings import Run, Settings
 from pydantic import Field, ValidationError, model_validator
 
 BITS = "bits_per_byte"

@@ -31,7 +31,9 @@ from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
-from medlingua.recipes.settings import Eval, Run, Settings, check_keys, merge, resolve, setting
+from medlingua.recipes.resolve import check_keys, merge, resolve, setting
+from medlingua.recipes.settings import Eval, Run, Settings
+from medlingua.recipes.text.sources import SYNTHETIC
 from medlingua.recipes.text.task_set import find_tasks
 from medlingua.recipes.walk import adapt
 from medlingua.reports.compare import write_comparison
@@ -55,7 +57,7 @@ class Arm(Settings):
 
 class Study(Settings):
     """`bases`: models by name, which arms call "base:NAME" and --base changes. `tasks`: of each language, where a
-    data root is given, and "synthetic" where none is; eval.tasks of the settings goes before them."""
+    data root is given, and "synthetic" for runs on synthetic text; eval.tasks of the settings goes before them."""
 
     tokens: int = Field(gt=0)
     bases: dict[str, str] = Field(default_factory=dict)
@@ -68,10 +70,12 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
     """Train what is not trained, score what is not scored. Returns the path of report.html."""
     pack = load_pack(lang)
     arms = [fit for arm in given.arms if (fit := fitting(arm, pack.code, allow)) is not None]
-    given = given.model_copy(update={"arms": tuple(arms), "settings": with_tasks(given, pack.code, data)})
+    given = given.model_copy(update={"arms": tuple(arms), "settings": with_tasks(given, pack.code)})
     runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
     settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
-    task_set = find_tasks(pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start)
+    task_set = find_tasks(
+        pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start, _is_synthetic(given)
+    )
     for line in task_set.left_out:
         say(line)
     models: dict[str, str] = {}
@@ -181,9 +185,9 @@ def _told(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def with_tasks(given: Study, code: str, data: str | None) -> dict[str, Any]:
+def with_tasks(given: Study, code: str) -> dict[str, Any]:
     """The study's settings, with its tasks of the language; where it names others' alone, that is said."""
-    wanted = "synthetic" if data is None else code
+    wanted = "synthetic" if _is_synthetic(given) else code
     tasks = given.tasks.get(wanted)
     said = given.settings.get("eval", {})
     if tasks is None and given.tasks and "tasks" not in said:
@@ -191,6 +195,10 @@ def with_tasks(given: Study, code: str, data: str | None) -> dict[str, Any]:
     if tasks is None or "tasks" in said:
         return given.settings
     return {**given.settings, "eval": {**said, "tasks": list(tasks)}}
+
+
+def _is_synthetic(given: Study) -> bool:
+    return SYNTHETIC in given.settings.get("data", {}).get("paths", ())
 
 
 def fitting(arm: Arm, code: str, allow: tuple[Any, ...]) -> Arm | None:

@@ -1,6 +1,7 @@
 """adapt vocabulary: what tokenizers do to a language, in tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -22,15 +23,23 @@ _LISTED = 15
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def study(
-    folders: tuple[str, ...], lang: str, root: Path | None, out: Path | None, allow: tuple[str, ...] = ()
-) -> str:
-    """All tables as text; as CSV files too, with `out`. Without a data root, on synthetic cases, and says so."""
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Where text comes from: a data root, files of one's own (with the column of their text), or both; from neither,
+    synthetic cases."""
+
+    root: Path | None = None
+    paths: tuple[str, ...] = ()
+    text_field: str | None = None
+
+
+def study(folders: tuple[str, ...], lang: str, texts: Texts, out: Path | None, allow: tuple[str, ...] = ()) -> str:
+    """All tables as text; as CSV files too, with `out`. Words are counted on one's own files where they are given."""
     pack = load_pack(lang)
     tokenizers = {name: vocabulary.read_tokenizer(folder, allow) for name, folder in by_name(folders).items()}
-    if root is not None and not root.is_dir():
-        raise InputError(f"--data {root}: no such folder")
-    tables = dict(_tables(tokenizers, pack, root))
+    if texts.root is not None and not texts.root.is_dir():
+        raise InputError(f"--data {texts.root}: no such folder")
+    tables = dict(_tables(tokenizers, pack, texts))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for title, frame in tables.items():
@@ -50,13 +59,15 @@ def by_name(folders: Sequence[str]) -> dict[str, str]:
     return {folder if last.count(name) > 1 else name: folder for name, folder in zip(last, folders, strict=True)}
 
 
-def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, root: Path | None) -> Iterator[tuple[str, pd.DataFrame]]:
-    texts = corpora(pack, root, _CASES if root is None else _DOCUMENTS)
+def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, given: Texts) -> Iterator[tuple[str, pd.DataFrame]]:
+    root = given.root
+    texts = _own(given) if given.paths else corpora(pack, root, _CASES if root is None else _DOCUMENTS)
     for name, found in texts.items():
+        real = root is not None or given.paths
         say(
             f"{name}: its first {len(found)} documents"
-            if root
-            else f"no --data: words are counted on {_CASES} {name}"
+            if real
+            else f"no --data and no --corpus: words are counted on {_CASES} {name}"
         )
     yield "pieces per word", vocabulary.pieces_per_word(tokenizers, texts, pack.spacy)
     yield "lost, merged or changed", vocabulary.audit(tokenizers, pack.code)
@@ -75,6 +86,15 @@ def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, root: Path | None) 
         shared.index.name = "pieces of, also in"
         yield "overlap", shared
     yield "pieces that may be somebody's number", numbers(tokenizers)
+
+
+def _own(given: Texts) -> dict[str, list[str]]:
+    """The first documents of each of one's own files or folders."""
+    found = {}
+    for path in given.paths:
+        read = read_documents(path, source=path, text_field=given.text_field)
+        found[path] = [document.text for document in islice(read, _DOCUMENTS)]
+    return found
 
 
 def corpora(pack: Pack, root: Path | None, documents: int | None = None) -> dict[str, list[str]]:

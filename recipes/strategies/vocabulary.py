@@ -21,7 +21,7 @@ from medlingua.languages.vocabulary import changes, shares_changed
 from medlingua.languages.words import words
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.settings import Data, Run
-from medlingua.recipes.text.sources import read, select
+from medlingua.recipes.text.sources import SYNTHETIC, read, select
 from medlingua.reports.rows import VocabularyRow
 from transformers import PreTrainedTokenizerFast
 
@@ -122,7 +122,9 @@ def _across(
             "table with columns en, lang and translation"
         )
     english = load_pack("en")
-    source = run.model_copy(update={"lang": "en", "data": Data(root=run.data.root)})
+    # The run's own text is not English: the pack's is read, or synthetic cases where the run reads those.
+    paths = (SYNTHETIC,) if SYNTHETIC in run.data.paths else ()
+    source = run.model_copy(update={"lang": "en", "data": Data(root=run.data.root, paths=paths)})
     selection = select(source, english)
     say(f"dictionary: {len(terms):,} terms; English text: {', '.join(s.name for s in selection.sources)}")
     read_all = (document.text for part in selection.sources for document in read(part, english, source))

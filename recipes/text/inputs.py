@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.recipes.settings import Run
-from medlingua.recipes.text.sources import Selection, select
+from medlingua.recipes.text.sources import SYNTHETIC, Selection, select
 from medlingua.recipes.text.task_set import TaskSet, find_tasks
 
 
@@ -24,4 +24,6 @@ def inputs_of(run: Run) -> Inputs:
     pack = load_pack(run.lang)
     selection = Selection((), ()) if run.data.prepared else select(run, pack)
     root = Path(run.data.root) if run.data.root else None
-    return Inputs(run, pack, selection, find_tasks(pack, root, run.eval.tasks, run.allow, run.eval.warm_start))
+    synthetic = SYNTHETIC in run.data.paths
+    tasks = find_tasks(pack, root, run.eval.tasks, run.allow, run.eval.warm_start, synthetic)
+    return Inputs(run, pack, selection, tasks)

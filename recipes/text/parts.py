@@ -41,7 +41,7 @@ def prepare_part(run: Run, part: Part, out: Path) -> Path:
     """Write a part below `out`, or find it there; its folder. InputError where another process is at it."""
     inputs = inputs_of(run)
     selection, tasks = inputs.selection, inputs.tasks
-    tokenizer = read_tokenizer(located(run.base), run.revision, run.allow)
+    tokenizer = read_tokenizer(located(run.base, run.data.root), run.revision, run.allow)
     folder = out / f"part-{part.number:04d}-of-{part.of:04d}"
     about = {"part": part.number, "of": part.of, **_how(run, [s.name for s in selection.sources], tasks.test_texts)}
     out.mkdir(parents=True, exist_ok=True)

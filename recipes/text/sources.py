@@ -1,4 +1,4 @@
-"""Which text a run reads, and why it may: the pack's corpora, the lab's own, or the synthetic default."""
+"""Which text a run reads, and why it may: the lab's own, the pack's corpora, or synthetic cases where asked for."""
 
 import glob
 from collections.abc import Iterator
@@ -15,14 +15,13 @@ from medlingua.recipes.settings import Run
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-CASE_WORDS = (60, 900)  # shortest and longest synthetic case of the embedded default
-
-_EMBEDDED = "embedded"
+SYNTHETIC = "synthetic"  # --corpus synthetic
+CASE_WORDS = (60, 900)  # shortest and longest synthetic case
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One corpus that will be read. `path` is where it lies, or "embedded", or hub:id."""
+    """One corpus that will be read. `path` is where it lies, or "synthetic", or hub:id."""
 
     name: str
     path: str
@@ -40,18 +39,24 @@ class Selection:
 
 
 def select(run: Run, pack: Pack) -> Selection:
-    """The corpora of a run. Restricted ones only when named or allowed; InputError when nothing remains."""
+    """The corpora of a run: those given with --corpus, else those named, else what the data root has of the pack.
+
+    Restricted ones only when named or allowed; InputError when nothing remains.
+    """
     own: tuple[Source, ...] = ()
     for path in run.data.paths:
+        if path == SYNTHETIC:
+            own += (_synthetic(pack),)
+            continue
         own += (_own(path, run.data.text_field, {s.name for s in own} | {c.name for c in pack.corpora}),)
     named = run.data.corpora or tuple(m.corpus for m in run.data.mixture if m.corpus not in {s.name for s in own})
     if not (own or run.data.root or named):
-        return Selection((_embedded(pack),), ())
+        raise InputError(f"no text to train on: {_remedy(pack)}")
     chosen: list[Source] = list(own)
     left_out: list[str] = []
     if named:
         chosen += [_named(name, run, pack) for name in named]
-    elif run.data.root:
+    elif run.data.root and not own:
         root = _root(run.data.root)
         for corpus in pack.corpora:
             if corpus.path is None or not (root / corpus.path).exists():
@@ -67,14 +72,14 @@ def select(run: Run, pack: Pack) -> Selection:
     if not chosen:
         raise InputError(
             f"no corpus of language {pack.code} to read under {run.data.root}: "
-            + ("; ".join(left_out) or "none of the pack's files is there; adapt fetch fills a data root")
+            + ("; ".join(left_out) or f"none of the pack's files is there; {_remedy(pack)}")
         )
     return Selection(tuple(chosen), tuple(left_out))
 
 
 def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
     """The documents of a source, streamed."""
-    if source.synthetic and source.path == _EMBEDDED:  # a lab's own folder may have that name
+    if source.synthetic and source.path == SYNTHETIC:
         for case in generate_cases(pack, run.data.synthetic_documents, run.train.seed, CASE_WORDS):
             yield case.document
     elif source.path.startswith("hub:"):
@@ -128,8 +133,24 @@ def _root(folder: str) -> Path:
     return root
 
 
-def _embedded(pack: Pack) -> Source:
-    return Source(f"synthetic_{pack.code}", _EMBEDDED, None, "Apache-2.0", "written for medlingua", synthetic=True)
+def _remedy(pack: Pack) -> str:
+    """What to run where there is no text, in words."""
+    free = [corpus.name for corpus in pack.corpora if (corpus.hub or corpus.address) and not corpus.restricted]
+    fetch = f"adapt fetch --lang {pack.code} --data ROOT"
+    listed = f" (free to use: {', '.join(free)})" if free else ""
+    return (
+        f"give your own text with --corpus FILES, or the pack's corpora with --data ROOT, which '{fetch}' "
+        f"fills{listed}; --corpus {SYNTHETIC} takes generated cases, to try a command out"
+    )
+
+
+def _synthetic(pack: Pack) -> Source:
+    if Path(SYNTHETIC).exists():
+        raise InputError(
+            f"--corpus {SYNTHETIC} means generated cases, and there is a file or folder of that name: write "
+            f"./{SYNTHETIC} to read it, or run from another folder"
+        )
+    return Source(f"synthetic_{pack.code}", SYNTHETIC, None, "Apache-2.0", "written for medlingua", synthetic=True)
 
 
 def _under(root: Path, corpus: Corpus) -> Source:

@@ -31,9 +31,15 @@ class TaskSet(NamedTuple):
 
 
 def find_tasks(
-    pack: Pack, root: Path | None, wanted: str | tuple[str, ...], allow: tuple[str, ...], warm_start: str = ""
+    pack: Pack,
+    root: Path | None,
+    wanted: str | tuple[str, ...],
+    allow: tuple[str, ...],
+    warm_start: str = "",
+    synthetic_text: bool = False,
 ) -> TaskSet:
-    """wanted: "all", "none" or names. InputError for an unknown name and for one whose files are missing."""
+    """wanted: "all", "none" or names. synthetic_text: whether a run trains on synthetic cases; "all" then means
+    synthetic tasks where the data root has none. InputError for an unknown name and for missing files."""
     names = wanted if isinstance(wanted, tuple) else ()
     synthetic = _synthetic(pack)
     long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
@@ -59,7 +65,10 @@ def find_tasks(
                 )
             else:
                 chosen.append(task)
-        chosen = chosen or list(synthetic.values())
+        if not chosen and synthetic_text:
+            chosen = list(synthetic.values())
+        elif not chosen:
+            left_out.append(f"no task is scored: give --data ROOT with tasks of language {pack.code}")
     for name in names:
         if name in synthetic or name in long:
             chosen.append({**synthetic, **long}[name])

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_COPIES = 2  # the newest, and the one before should the newest be damaged
+COPIES = 2  # the newest, and the one before should the newest be damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,12 @@ class Checkpoint:
 
 
 def save(
-    folder: Path, state: Checkpoint, model: torch.nn.Module, optimizer: torch.optim.Optimizer, is_main: bool = True
+    folder: Path,
+    state: Checkpoint,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    is_main: bool = True,
+    copies: int = COPIES,
 ) -> Path:
     """checkpoints/step-N with the weights, the optimizer's state and how far the run is, all whole.
 
@@ -58,9 +63,14 @@ def save(
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
     _flush(folder)
-    for old in _finished(folder)[:-_COPIES]:
-        shutil.rmtree(old)
+    prune(folder, copies)
     return final
+
+
+def prune(folder: Path, copies: int) -> None:
+    """Remove all but the newest checkpoints."""
+    for old in _finished(folder)[: -copies or None]:
+        shutil.rmtree(old)
 
 
 def _tensors(

@@ -78,7 +78,8 @@ def evaluate(learner: Learner, training: Training, step: Step) -> None:
 
 def save_checkpoint(learner: Learner, training: Training, state: Checkpoint) -> None:
     folder = training.folder / "checkpoints"
-    checkpoint.save(folder, state, learner.module, learner.optimizer, learner.processes.is_main)
+    copies = max(checkpoint.COPIES, training.run.train.keep_checkpoints)
+    checkpoint.save(folder, state, learner.module, learner.optimizer, learner.processes.is_main, copies)
 
 
 def stop(learner: Learner, training: Training, state: Checkpoint) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from medlingua.languages.pack import load_pack
 from medlingua.languages.words import words
-from medlingua.recipes.settings import read_run
+from medlingua.recipes.resolve import read_run
 from medlingua.recipes.text.corpus import training_texts
 from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.sources import select

@@ -43,7 +43,7 @@ def repeated(corpus: str, megabytes: int, path: Path) -> None:
 
 def memory(model: str, corpus: str, folder: str) -> dict[str, Any]:
     """Peak memory of the whole preparation, in a process of its own."""
-    from medlingua.recipes.settings import resolve
+    from medlingua.recipes.resolve import resolve
     from medlingua.recipes.text.corpus import prepare
     from medlingua.recipes.text.inputs import inputs_of
     from transformers import AutoTokenizer
@@ -69,7 +69,8 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
     """Seconds for the same texts: tokenizers' encode_batch alone; ours into shards and packed, masked batches."""
     from medlingua.adapters.encoder import load
     from medlingua.languages.documents import read_documents
-    from medlingua.recipes.settings import Phase, resolve
+    from medlingua.recipes.resolve import resolve
+    from medlingua.recipes.settings import Phase
     from medlingua.recipes.text.corpus import Cleaner, filters_of
     from medlingua.recipes.text.inputs import inputs_of
     from medlingua.recipes.text.shards import ShardWriter, open_shard

@@ -13,7 +13,7 @@ import pytest
 import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.fresh import fresh
-from medlingua.recipes.settings import read_run
+from medlingua.recipes.resolve import read_run
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LongformerConfig, LongformerForMaskedLM
 

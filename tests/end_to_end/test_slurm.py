@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from medlingua.recipes.settings import resolve
+from medlingua.recipes.resolve import resolve
 
 from .conftest import ENVIRONMENT, same_weights, until_training
 from .test_ranks import furthest

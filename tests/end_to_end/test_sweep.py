@@ -18,7 +18,7 @@ import optuna
 import pytest
 from medlingua.languages.errors import InputError
 from medlingua.recipes.experiments.sweep import sweep
-from medlingua.recipes.settings import read_run
+from medlingua.recipes.resolve import read_run
 from medlingua.recipes.walk import adapt
 
 from ..recipes.conftest import call

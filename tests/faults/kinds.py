@@ -27,7 +27,8 @@ from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.recipes import walk
 from medlingua.recipes.command import main
-from medlingua.recipes.settings import Run, read_run
+from medlingua.recipes.resolve import read_run
+from medlingua.recipes.settings import Run
 from medlingua.recipes.training import checkpoint
 from medlingua.recipes.training.checkpoint import Checkpoint
 

@@ -17,7 +17,8 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.command import main
-from medlingua.recipes.settings import Run, resolve
+from medlingua.recipes.resolve import resolve
+from medlingua.recipes.settings import Run
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 

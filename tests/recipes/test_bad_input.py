@@ -226,7 +226,7 @@ def test_the_folder_of_another_run_is_refused_with_the_difference(
     base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from medlingua.recipes.folder import claim
-    from medlingua.recipes.settings import resolve
+    from medlingua.recipes.resolve import resolve
 
     claim(tmp_path / "out", resolve({"strategy": "continue", "lang": "es", "base": "b"}))
     before = (tmp_path / "out" / "run.toml").read_text()

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from medlingua.languages.errors import InputError
 from medlingua.recipes.folder import claim
-from medlingua.recipes.settings import Run, presets, read_run, resolve
+from medlingua.recipes.resolve import presets, read_run, resolve
+from medlingua.recipes.settings import Run
 
 from .conftest import call
 

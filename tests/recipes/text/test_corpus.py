@@ -14,7 +14,8 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
 from medlingua.languages.words import nfc, words
 from medlingua.recipes.commands.fetch import download
-from medlingua.recipes.settings import Run, resolve
+from medlingua.recipes.resolve import resolve
+from medlingua.recipes.settings import Run
 from medlingua.recipes.text.corpus import Prepared, prepare
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs

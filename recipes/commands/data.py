@@ -1,0 +1,92 @@
+"""The subcommands about text and machines: fetch it, prepare it, select from it, look at what is there."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from medlingua.recipes.commands.options import (
+    Allow,
+    Base,
+    Config,
+    Corpus,
+    Data,
+    Lang,
+    Sets,
+    TextField,
+    given,
+    needed,
+    permitted,
+    resolved,
+)
+
+
+def prepare(
+    base: Base = None,
+    lang: Lang = None,
+    corpus: Corpus = None,
+    text_field: TextField = None,
+    data: Data = None,
+    config: Config = None,
+    sets: Sets = None,
+    allow: Allow = None,
+    part: Annotated[str, typer.Option("--part", help="Which part of how many: 1/4 to 4/4, in any order.")] = "1/1",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the parts, for data.prepared.")] = Path("prepared"),
+) -> None:
+    """Clean and tokenize text once, in parts, for any number of runs of one tokenizer."""
+    from medlingua.recipes.text.parts import part_of, prepare_part
+
+    text = {"root": data, "paths": corpus, "text_field": text_field}
+    run = resolved(given(strategy="continue", lang=lang, base=base, data=text, allow=allow), None, config, sets)
+    print(prepare_part(run, part_of(part), out))
+
+
+def select(
+    lang: Lang = None,
+    data: Data = None,
+    corpus: Corpus = None,
+    text_field: TextField = None,
+    paragraphs: Annotated[bool, typer.Option("--paragraphs", help="Score paragraphs, not documents.")] = False,
+    near: Annotated[
+        float, typer.Option("--near", help="Near-duplicates share so much of their words in runs.")
+    ] = 0.8,
+    seed_set: Annotated[
+        Path | None, typer.Option("--seed-set", help="Labelled text: columns text and label.")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="The model whose states spread the labels.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the scored corpora.")] = Path("scored"),
+    allow: Allow = None,
+) -> None:
+    """Score text for training: terms, form, near-duplicates, labels; columns that mixtures filter by."""
+    from medlingua.recipes.commands.select import select_text
+
+    code = needed(lang, "--lang", "the language whose text is scored")
+    paths = tuple(corpus or ())
+    print(select_text(code, data, paths, text_field, paragraphs, near, seed_set, base, permitted(allow), out))
+
+
+def fetch(
+    data: Annotated[Path, typer.Option("--data", help="Data root to fill.")],
+    lang: Lang = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="A model of the hub, by its id or its name in adapt bases.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Of the model.")] = None,
+    allow: Allow = None,
+) -> None:
+    """Fill a data root from the hub or from addresses; an interrupted download goes on."""
+    from medlingua.recipes.commands.fetch import fetch_corpora, fetch_model
+
+    if model is not None:
+        print(fetch_model(model, revision, data, lang))
+        return
+    code = needed(lang, "--lang (and --name), or --model,", "what to fetch")
+    for path in fetch_corpora(code, names or (), data, allow or ()):
+        print(path)
+
+
+def doctor(data: Data = None) -> None:
+    """What is installed and reachable, what lies in the data root, what this machine will use and why."""
+    from medlingua.recipes.commands.doctor import examine
+
+    print(examine(Path(data) if data else None))

@@ -1,0 +1,43 @@
+"""The subcommands that explain: settings, a file of settings to start from, base models."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from medlingua.recipes.commands.options import Base, Lang, Strategy, needed
+
+
+def settings(
+    word: Annotated[str | None, typer.Argument(help="Show the settings that this word is about.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON schema, for editors and tools.")] = False,
+) -> None:
+    """Every setting: type, default, meaning."""
+    from medlingua.recipes.commands.settings_guide import listed
+    from medlingua.recipes.settings import Run
+
+    print(json.dumps(Run.model_json_schema(), indent=2) if as_json else listed(word))
+
+
+def init(
+    strategy: Strategy = None,
+    lang: Lang = None,
+    base: Base = None,
+    out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path("run.toml"),
+) -> None:
+    """Write a commented settings file for a strategy and a language, to use with --config."""
+    from medlingua.recipes.commands.settings_guide import write_starter
+
+    why = "what the file is for"
+    print(write_starter(needed(strategy, "--strategy", why), needed(lang, "--lang", why), base, out))
+
+
+def bases(lang: Lang = None) -> None:
+    """Base models of a language, and the English clinical ones that `continue` starts from."""
+    from medlingua.languages.pack import load_pack
+    from medlingua.recipes.bases import table_of_bases
+
+    rows = table_of_bases(load_pack(needed(lang, "--lang", "the language whose bases are listed")))
+    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
+    for row in ({key: key for key in widths}, *rows):
+        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())

@@ -1,0 +1,92 @@
+"""The subcommands that score: models, a language model's answers, another system's entities."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from medlingua.recipes.commands.options import Allow, Data, Lang, Scores, Sets, Task, needed, permitted
+
+_EVALUATION = Path("evaluation")
+
+
+def evaluate(
+    models: Annotated[list[str], typer.Argument(help="Run folders, model folders or hub ids, baselines too.")],
+    lang: Lang = None,
+    data: Data = None,
+    tasks: Annotated[str, typer.Option("--tasks", help="all, or names with commas.")] = "all",
+    seeds: Annotated[int, typer.Option("--seeds", help="Fine-tuning runs a task.")] = 3,
+    out: Scores = _EVALUATION,
+    sets: Sets = None,
+    allow: Allow = None,
+) -> None:
+    """Score models on a language's tasks, all by the same protocols."""
+    from medlingua.recipes.commands.evaluate import evaluate as score
+    from medlingua.recipes.resolve import resolve_eval
+
+    code = needed(lang, "--lang", "the language whose tasks are scored")
+    names = "all" if tasks == "all" else [name.strip() for name in tasks.split(",")]
+    settings = resolve_eval({"tasks": names, "seeds": seeds}, tuple(sets or ()))
+    print(score(tuple(models), code, data, settings, permitted(allow), out))
+
+
+def prompts(
+    model: Annotated[str, typer.Argument(help="The encoder that finds examples: a folder or a hub id.")],
+    lang: Lang = None,
+    task: Task = None,
+    data: Data = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="Sentences of train in each prompt.")] = 8,
+    out: Annotated[Path, typer.Option("--out", help="The JSONL file to write.")] = Path("prompts.jsonl"),
+    allow: Allow = None,
+) -> None:
+    """What to show a language model for NER: each test sentence with train sentences that are alike, as JSONL."""
+    from medlingua.recipes.evaluation.prompts import write_prompts
+
+    code, name = _language_and_task(lang, task, "whose test sentences are shown")
+    print(write_prompts(model, code, name, data, examples, permitted(allow), out))
+
+
+def answers(
+    file: Annotated[Path, typer.Argument(help='JSONL: {"id": ..., "answer": [{"text": ..., "label": ...}]} a line.')],
+    lang: Lang = None,
+    task: Task = None,
+    data: Data = None,
+    name: Annotated[str, typer.Option("--name", help="What the answers are called in tables.")] = "answers",
+    out: Scores = _EVALUATION,
+    allow: Allow = None,
+) -> None:
+    """Score a language model's answers to `adapt prompts` as any other model's entities."""
+    from medlingua.recipes.evaluation.prompts import score_answers
+
+    code, of = _language_and_task(lang, task, "what the answers are about")
+    print(score_answers(file, code, of, data, name, permitted(allow), out))
+
+
+def score(
+    file: Annotated[Path, typer.Argument(help="JSONL lines as in predictions/: ids, and spans by their offsets.")],
+    lang: Lang = None,
+    task: Task = None,
+    data: Data = None,
+    name: Annotated[str, typer.Option("--name", help="What the system is called in tables.")] = "predictions",
+    out: Scores = _EVALUATION,
+    allow: Allow = None,
+) -> None:
+    """Score the entities that another system found, by their offsets, as any model's."""
+    from medlingua.recipes.evaluation.predictions import score_predictions
+
+    code, of = _language_and_task(lang, task, "what the predictions are about")
+    print(score_predictions(file, code, of, data, name, permitted(allow), out))
+
+
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with scores: runs, evaluations, studies.")],
+    task: Annotated[str, typer.Option("--task", help="The task to rank by.")],
+    metric: Annotated[str | None, typer.Option("--metric", help="Default: the task's main metric.")] = None,
+) -> None:
+    """Rank what several folders scored on one task; scores of two protocols are refused."""
+    from medlingua.reports.compare import ranking
+
+    print(ranking(folders, task, metric), end="")
+
+
+def _language_and_task(lang: str | None, task: str | None, why: str) -> tuple[str, str]:
+    return needed(lang, "--lang and --task", why), needed(task, "--lang and --task", why)

@@ -1,0 +1,289 @@
+"""One Run from presets, files and flags, with errors that name the key and the nearest known one."""
+
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.pack import known_languages, load_pack, read_toml
+from medlingua.recipes.bases import default_base, hub_id
+from medlingua.recipes.settings import STRATEGIES, Adapt, Eval, Run, Settings
+from pydantic import ValidationError
+
+PRESETS = Path(__file__).parent / "presets"
+_HEAD_SHARE = 0.1  # of the tokens, for the masked-LM head after replaced-token detection
+# Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
+_USED_BY = {
+    ("length", "window"): ("convert", "scratch"),
+    ("architecture", "size", "tokenizer", "carry"): ("scratch",),
+    ("target", "theta", "scaling", "start", "start_share"): ("convert",),
+}
+# What other tools call a setting of ours.
+_FAMILIAR = {
+    "learning_rate": "train.lr",
+    "epochs": "train.tokens (training is measured in tokens; eval.epochs is of fine-tuning on tasks)",
+    "num_train_epochs": "train.tokens (training is measured in tokens)",
+    "max_steps": "train.tokens (training is measured in tokens)",
+    "steps": "train.tokens (training is measured in tokens)",
+    "batch_size": "train.batch_tokens (a batch is measured in tokens)",
+    "per_device_train_batch_size": "train.micro_tokens (a batch is measured in tokens)",
+    "gradient_accumulation_steps": "train.batch_tokens over train.micro_tokens",
+    "max_length": "train.context, or adapt.length for a conversion",
+    "max_seq_length": "train.context, or adapt.length for a conversion",
+    "block_size": "train.context",
+    "mlm_probability": "objective.mask_rate",
+    "warmup_ratio": "train.warmup",
+    "warmup_steps": "train.warmup (a share of the tokens)",
+    "lr_scheduler_type": "train.schedule",
+    "max_grad_norm": "train.clip",
+    "save_steps": "train.checkpoint_tokens",
+    "save_total_limit": "train.keep_checkpoints",
+    "eval_steps": "train.eval_tokens",
+    "report_to": "train.trackers",
+    "attention_window": "adapt.window",
+    "rope_theta": "adapt.theta",
+    "vocab_size": "adapt.new_pieces",
+    "fp16": "train.precision",
+    "bf16": "train.precision",
+    "output_dir": "--out",
+    "model_name_or_path": "--base",
+    "model": "--base",
+    "language": "--lang",
+    "train_file": "--corpus",
+}
+
+
+def presets() -> tuple[str, ...]:
+    return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
+
+
+def resolve(
+    flags: dict[str, Any],
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    sets: tuple[str, ...] = (),
+) -> Run:
+    """One Run from, in rising order: the preset, the config file, --set KEY=VALUE, the other flags.
+
+    flags: nested like a config file, without None. InputError for unknown keys, presets and bad values.
+    """
+    layers: list[tuple[str, dict[str, Any]]] = []
+    if preset is not None:
+        if preset not in presets():
+            raise InputError(f"unknown preset '{preset}' ({nearest(preset, presets())})")
+        layers.append((f"preset {preset}", read_toml(PRESETS / f"{preset}.toml")))
+    if config is not None:
+        if not config.is_file():
+            raise InputError(f"settings file {config} does not exist")
+        layers.append((str(config), read_toml(config)))
+    layers += [(f"--set {item}", setting(item)) for item in sets]
+    layers.append(("command line", flags))
+    merged: dict[str, Any] = {}
+    for where, layer in layers:
+        check_keys(layer, Run, where)
+        merge(merged, layer)
+    if preset is not None:
+        merged["preset"] = preset
+    for needed in ("strategy", "lang"):
+        if not merged.get(needed):
+            raise InputError(f"--{needed} is needed: {_needs(needed)}")
+    _name_base(merged)
+    run = _validated(_with_phases(merged))
+    _check_used(run)
+    return run
+
+
+def _name_base(merged: dict[str, Any]) -> None:
+    """A pack's name of a base becomes its hub id; where none is given, the strategy's default of the language."""
+    strategy, base = merged["strategy"], merged.get("base")
+    if not isinstance(merged["lang"], str) or strategy not in STRATEGIES or (not base and strategy == "scratch"):
+        return  # what is wrong with them is for the validation to say
+    pack = load_pack(merged["lang"])
+    if pack.code in known_languages() and merged["lang"].lower() == pack.code:
+        merged["lang"] = pack.code
+    if not base:
+        default = default_base(pack, strategy)
+        if default is None or default.hub is None:
+            raise InputError(f"--base is needed: {_needs('base')}")
+        merged["base"] = default.hub
+    elif isinstance(base, str):
+        merged["base"] = hub_id(base, pack)
+
+
+def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
+    """The settings of an evaluation alone: eval.* keys of --set, then the flags."""
+    merged: dict[str, Any] = {}
+    for item in sets:
+        layer = setting(item)
+        check_keys(layer, Run, f"--set {item}")
+        if set(layer) != {"eval"}:
+            raise InputError(f"--set {item}: only eval.* settings apply here")
+        merge(merged, layer["eval"])
+    whole = {"strategy": "continue", "lang": "-", "base": "-", "eval": {**merged, **flags}}
+    return _validated(whole).eval
+
+
+def permissions(named: list[str]) -> tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...]:
+    """--allow of a command that has no Run of its own, checked like a run's."""
+    return _validated({"strategy": "continue", "lang": "-", "base": "-", "allow": named}).allow
+
+
+def read_run(folder: Path) -> Run:
+    return _validated(read_toml(folder / "run.toml"))
+
+
+def _needs(key: str) -> str:
+    return {
+        "strategy": f"one of {', '.join(STRATEGIES)}",
+        "lang": "a language code, or the path of a pack.toml",
+        "base": "the model to start from, a folder, a hub id or a name of adapt bases",
+    }[key]
+
+
+def _check_used(run: Run) -> None:
+    default = Adapt()
+    if not run.base and run.adapt.head != default.head:
+        raise InputError("adapt.head is about a base without a masked-LM head: give the --base, or leave it out")
+    for keys, strategies in _USED_BY.items():
+        for key in keys:
+            if run.strategy not in strategies and getattr(run.adapt, key) != getattr(default, key):
+                raise InputError(
+                    f"adapt.{key} says nothing to --strategy {run.strategy}, only to {' and '.join(strategies)}: "
+                    "leave it out"
+                )
+
+
+def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
+    """Phases complete: what each leaves out comes from the groups; one phase where none is listed."""
+    defaults = _validated({**merged, "phases": []})
+    common = {
+        "tokens": defaults.train.tokens,
+        "kind": defaults.objective.kind,
+        "unit": defaults.objective.unit,
+        "mask_rate": defaults.objective.mask_rate,
+        "parameters": defaults.train.parameters,
+        "mixture": [m.model_dump() for m in defaults.data.mixture],
+        "context": defaults.train.context,
+        "schedule": defaults.train.schedule,
+        "lr": defaults.train.lr,
+        "warmup": defaults.train.warmup,
+        "decay": defaults.train.decay,
+    }
+    listed = merged.get("phases") or _default_phases(defaults)
+    budget_given = "tokens" in merged.get("train", {})
+    if budget_given and len(listed) > 1:
+        # A budget for a recipe of several phases is shared out as the recipe shares its own.
+        given = [phase["tokens"] for phase in listed if "tokens" in phase]
+        if given and (len(given) < len(listed) or not sum(given)):
+            raise InputError("phases: give every phase its tokens, or none (then they share train.tokens evenly)")
+        shares = given or [1] * len(listed)
+        listed = [
+            {**phase, "tokens": round(defaults.train.tokens * share / sum(shares))}
+            for phase, share in zip(listed, shares, strict=True)
+        ]
+    elif budget_given:
+        listed = [{**listed[0], "tokens": defaults.train.tokens}]
+    return {**merged, "phases": [{**common, **phase} for phase in listed]}
+
+
+def _default_phases(run: Run) -> list[dict[str, Any]]:
+    if run.objective.kind == "rtd" and run.train.tokens:
+        # Detection trains no masked-LM head: it is trained alone at the end, so that the model can be measured.
+        return [
+            {"name": "replaced tokens", "tokens": round((1 - _HEAD_SHARE) * run.train.tokens)},
+            {"name": "head", "kind": "mlm", "parameters": "head", "tokens": round(_HEAD_SHARE * run.train.tokens)},
+        ]
+    if run.new_rotations and run.adapt.start == "distil" and run.train.tokens:
+        share = run.adapt.start_share
+        return [
+            {"name": "distil", "kind": "distil", "tokens": round(share * run.train.tokens)},
+            {"tokens": round((1 - share) * run.train.tokens)},
+        ]
+    return [{}]
+
+
+def setting(item: str) -> dict[str, Any]:
+    """KEY=VALUE of --set, nested like a config file."""
+    key, separator, value = item.partition("=")
+    if not separator or not key.strip():
+        raise InputError(f"--set {item}: write KEY=VALUE, for example --set train.lr=3e-4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value  # a bare word is a string
+    nested: Any = parsed
+    for part in reversed(key.strip().split(".")):
+        nested = {part: nested}
+    return nested  # type: ignore[no-any-return]
+
+
+def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
+    """Lay nested settings over others, in place."""
+    for key, value in layer.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _model_of(annotation: Any) -> type[Settings] | None:
+    """The Settings class in an annotation: itself, or inside tuple[...]."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, Settings) else None
+    for part in typing.get_args(annotation):
+        if (found := _model_of(part)) is not None:
+            return found
+    return None
+
+
+def familiar(option: str) -> str:
+    """The setting that a flag of another tool (--learning-rate) stands for; "" for an unknown one."""
+    return _FAMILIAR.get(option.lstrip("-").replace("-", "_"), "")
+
+
+def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix: str = "") -> None:
+    """InputError for a key that `model` does not have; `where` says whose it is."""
+    for key, value in layer.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            if hint := _FAMILIAR.get(key):
+                raise InputError(f"{where}: unknown setting '{prefix}{key}'; here it is {hint}")
+            known = [prefix + name for name in model.model_fields]
+            raise InputError(f"{where}: unknown setting '{prefix}{key}' ({nearest(prefix + key, known)})")
+        inner = _model_of(field.annotation)
+        if inner is None:
+            continue
+        entries = value if isinstance(value, list | tuple) else [value]
+        for entry in entries:
+            if not isinstance(entry, dict):
+                raise InputError(
+                    f"{where}: '{prefix}{key}' is a group; set one of "
+                    + ", ".join(f"{prefix}{key}.{name}" for name in inner.model_fields)
+                )
+            check_keys(entry, inner, where, f"{prefix}{key}.")
+
+
+def _validated(merged: dict[str, Any]) -> Run:
+    try:
+        return Run.model_validate(merged)
+    except ValidationError as error:
+        problems: list[str] = []
+        named: set[str] = set()
+        for item in error.errors():
+            # A setting of several kinds is tried as each, and fails as each.
+            name = ".".join(part for part in map(str, item["loc"]) if "[" not in part)
+            if name in named:
+                problems[-1] += "; or a list" if item["type"] == "tuple_type" else ""
+                continue
+            named.add(name)
+            given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
+            choices = item.get("ctx", {}).get("expected")
+            if item["type"] == "literal_error" and isinstance(item["input"], str) and choices:
+                known = [choice.strip(" '") for choice in choices.replace(" or ", ", ").split(",")]
+                problems.append(f"unknown {name} '{item['input']}' ({nearest(item['input'], known)})")
+            else:
+                problems.append(f"setting {name}: {item['msg']}{given}")
+        raise InputError("; ".join(problems)) from error
