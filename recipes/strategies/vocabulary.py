@@ -123,6 +123,8 @@ def _across(
         )
     english = load_pack("en")
     # The run's own text is not English: the pack's is read, or synthetic cases where the run reads those.
+    if root is None and SYNTHETIC not in run.data.paths:
+        raise InputError("adapt.rows 'wechsel' reads English text too: give --data ROOT with the English corpora")
     paths = (SYNTHETIC,) if SYNTHETIC in run.data.paths else ()
     source = run.model_copy(update={"lang": "en", "data": Data(root=run.data.root, paths=paths)})
     selection = select(source, english)

@@ -83,6 +83,9 @@ def test_a_parent_without_a_head_gives_its_tokenizer_and_a_head_to_compare_with(
     assert "adapt.head=fresh" in capsys.readouterr().err
     fresh_head = ["adapt.head=fresh", "adapt.head_tokens=2_000", "data.synthetic_documents=60"]
     whole += [part for setting in fresh_head for part in ("--set", setting)]
+    assert call(monkeypatch, whole) == 2
+    assert "adapt.head_lang = 'fr'" in capsys.readouterr().err
+    whole += ["--set", "adapt.head_lang=fr"]
     assert call(monkeypatch, whole) == 0
     assert len(load(str(out / "model")).tokenizer) == len(load(str(base)).tokenizer)
     bits = {row["model"] for row in metrics_of(out) if "bits_per_byte" in row}
@@ -97,11 +100,11 @@ def test_no_parent_and_no_new_tokenizer_says_what_to_do(
     assert not (tmp_path / "run").exists()
 
 
-def test_other_strategies_still_need_a_base(
+def test_other_strategies_have_a_default_base_that_is_named_where_it_cannot_be_had(
     corpus: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert call(monkeypatch, ["--strategy", "continue", "--lang", "fr", "--corpus", str(corpus)]) == 2
-    assert "--base is needed" in capsys.readouterr().err
+    assert "thomas-sounack/BioClinical-ModernBERT-base" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("carry", ["embeddings", "weights"])

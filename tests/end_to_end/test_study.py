@@ -148,6 +148,7 @@ def test_the_three_strategies_run_from_a_name_with_controls_on_short_and_long_ta
 ) -> None:
     out = tmp_path / "study"
     line = ["study", "strategies", "--lang", "fr", "--base", str(base), "--tokens", "2000", "--out", str(out)]
+    line += ["--corpus", "synthetic"]
     line += [word for item in TINY for word in ("--set", item)]
     line += ["--set", 'eval.tasks=["synthetic_outcome", "synthetic_long_outcome"]']
     assert call(monkeypatch, line) == 0
@@ -179,14 +180,15 @@ def test_a_study_takes_the_tasks_of_its_language_and_says_where_it_names_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = read_study("strategies")
-    assert with_tasks(given, "de", "root")["eval"]["tasks"] == list(given.tasks["de"])
-    assert with_tasks(given, "de", None)["eval"]["tasks"] == list(given.tasks["synthetic"])
+    assert with_tasks(given, "de")["eval"]["tasks"] == list(given.tasks["de"])
+    generated = given.model_copy(update={"settings": {"data": {"paths": ["synthetic"]}}})
+    assert with_tasks(generated, "de")["eval"]["tasks"] == list(given.tasks["synthetic"])
     assert capsys.readouterr().err == ""
-    settings = with_tasks(given, "en", "root")
+    settings = with_tasks(given, "en")
     assert "tasks" not in settings["eval"]
     assert "fr, es, de, synthetic and none for en" in capsys.readouterr().err
     own = given.model_copy(update={"settings": {"eval": {"tasks": ["mantra_fr"]}}})
-    assert with_tasks(own, "en", "root") == own.settings
+    assert with_tasks(own, "en") == own.settings
     assert capsys.readouterr().err == ""
 
 

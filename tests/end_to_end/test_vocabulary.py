@@ -160,6 +160,9 @@ def test_rows_come_across_languages_through_a_dictionary(
     assert call(monkeypatch, [*line, "--out", str(tmp_path / "none")]) == 2
     assert "adapt.dictionary" in capsys.readouterr().err
     line += ["--set", f"adapt.dictionary={dictionary}", "--out", str(tmp_path / "run")]
+    assert call(monkeypatch, line) == 2
+    assert "English text too: give --data ROOT" in capsys.readouterr().err
+    line[line.index("--corpus") + 1] = "synthetic"
     assert call(monkeypatch, line) == 0
     row = json.loads((tmp_path / "run" / "vocabulary.json").read_text(encoding="utf-8"))
     assert row["shared"] == 5  # the special ones alone

@@ -153,7 +153,7 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("flag", flags("--bse", "x"), ("--bse",)),
     ("permission", flags("--allow", "pickles"), ("pickles", "pickle")),
     ("task", flags("--set", "eval.tasks=['morfit']"), ("morfit", "did you mean 'morfitt'")),
-    ("tasks without brackets", flags("--set", "eval.tasks=morfitt"), ("eval.tasks 'morfitt'", "or a list")),
+    ("task without its files", flags("--set", "eval.tasks=morfitt"), ("morfitt", "--data ROOT")),
     ("tracker not installed", flags("--set", "train.trackers=['wandb']"), ("wandb", "pip install wandb")),
     ("tracker unknown", flags("--set", "train.trackers=['wandbb']"), ("train.trackers", "wandb")),
     ("empty corpus", text_file("notes.txt", b""), ("notes.txt", "no documents")),

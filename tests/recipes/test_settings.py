@@ -108,7 +108,7 @@ def test_a_setting_that_cannot_be_used_is_told(sets: tuple[str, ...], told: str)
         resolve(FLAGS, sets=sets)
 
 
-@pytest.mark.parametrize("absent", ["strategy", "lang", "base"])
+@pytest.mark.parametrize("absent", ["strategy", "lang"])
 def test_what_every_run_needs(absent: str) -> None:
     with pytest.raises(InputError, match=f"--{absent} is needed"):
         resolve({key: value for key, value in FLAGS.items() if key != absent})

@@ -163,7 +163,7 @@ def test_scored_text_stays_under_the_terms_of_its_corpus(
     folder.mkdir(parents=True)
     for number, text in enumerate(cases(20, seed=1)):
         (folder / f"{number}.txt").write_text(text, encoding="utf-8")
-    for read in (["--data", str(tmp_path / "root"), "--allow", "non-commercial"], []):
+    for read in (["--data", str(tmp_path / "root"), "--allow", "non-commercial"], ["--corpus", "synthetic"]):
         assert call(monkeypatch, ["select", "--lang", "en", *read, "--out", str(tmp_path / "scored")]) == 0
     scored = {path.name: path for path in (tmp_path / "scored").iterdir()}
     assert set(scored) == {f"{corpus.name}_scored.parquet", "synthetic_en_scored.parquet"}

@@ -126,11 +126,11 @@ def general_terms() -> list[Term]:
     return [*terms(), *[Term(f"{SIGNS[s]} du {p}", f"{s} of {p}", "", "") for s in SIGNS for p in PLACES]]
 
 
-def test_kin_are_the_learnt_things_nearby() -> None:
+def test_relations_are_the_concepts_nearby() -> None:
     learn, _ = concepts_of(general_terms())
-    kin = relations_of(learn, TREE, 2)
+    relations = relations_of(learn, TREE, 2)
     names = [concept.english for concept in learn]
-    for number, related in enumerate(kin):
+    for number, related in enumerate(relations):
         expected = {n: d for n, d in TREE.within(names[number], 2).items() if n in names and n != names[number]}
         assert {names[other]: distance for other, distance in related.items()} == expected
     with pytest.raises(InputError, match="no two of the terms are related"):
@@ -145,22 +145,22 @@ def test_distances_of_names_are_those_of_their_concepts() -> None:
 
 def test_a_graded_loss_is_the_mean_of_its_levels(encoder: Encoder) -> None:
     learn, _ = concepts_of(general_terms())
-    kin = relations_of(learn, TREE, 2)
-    stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=0, kin=kin)
+    relations = relations_of(learn, TREE, 2)
+    stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=0, relations=relations)
     (batch,) = islice(batches(stream, Place(), 400, 400, encoder.first_position), 1)
     packed = batch.micro[0]
     with torch.no_grad():
-        graded = Terms(encoder, kin, 2)(packed) / len(packed.labels)
-        vectors, apart = embedded(encoder, packed), distances(packed.labels, kin)
+        graded = Terms(encoder, relations, 2)(packed) / len(packed.labels)
+        vectors, apart = embedded(encoder, packed), distances(packed.labels, relations)
         levels = [float(multi_similarity(vectors, apart <= n, 0.5 - 0.1 * n)) for n in range(3)]
         assert float(Terms(encoder)(packed)) == pytest.approx(levels[0] * len(packed.labels))
     assert float(graded) == pytest.approx(sum(levels) / 3)
 
 
-def test_O16_a_stream_with_kin_goes_on_from_any_place(encoder: Encoder) -> None:
+def test_O16_a_stream_with_relations_resumes_from_any_place(encoder: Encoder) -> None:
     learn, _ = concepts_of(general_terms())
-    kin = relations_of(learn, TREE, 1)
-    stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=3, kin=kin)
+    relations = relations_of(learn, TREE, 1)
+    stream = TermStream(learn, encoder.tokenizer, 64, 0, seed=3, relations=relations)
     whole = list(islice(stream.chunks(Place()), 40))
     for start in (1, 2, 3, 4, 17):
         rest = list(islice(stream.chunks(whole[start - 1].after), 6))
@@ -168,7 +168,7 @@ def test_O16_a_stream_with_kin_goes_on_from_any_place(encoder: Encoder) -> None:
     thirds = [
         (int(a.labels[0]), int(c.labels[0])) for a, c in zip(whole, whole[2:], strict=False) if c.after.chunk == 0
     ]
-    assert any(other in kin[own] for own, other in thirds)
+    assert any(other in relations[own] for own, other in thirds)
 
 
 def test_the_hierarchy_is_scored_by_what_names_are_near(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
