@@ -1,57 +1,62 @@
-"""Several models side by side: one ranking a measure, from a folder's results.jsonl alone."""
+"""Comparison of several models: one ranking a measure, from the scores and predictions of a folder."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from medlingua.languages.errors import InputError, nearest
 
-from . import figures, tables
-from .bootstrap import Tallies, read_tallies
-from .overall import Key, Overall, by_length, overall
+from . import score_figures, tables
+from .bootstrap import Key, Tallies, merge_tallies, read_tallies
+from .figures import write_charts
+from .overall import Overall, by_length, overall
 from .page import templates
 from .published import published_of
 from .quantities import count
 from .read import half_written, read_arms, read_scores, write_whole
-from .rows import ArmsRow
-from .scores import Comparison, by_protocol, compare, rank
+from .rows import ArmsRow, Score
+from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
 
 CAPTION = (
-    "Mean over seeds ± half of Student's 95 % interval, best first. Differences to the best are paired by "
-    "seed, with their 95 % interval. Over documents: the same difference with seeds and test documents drawn again "
-    "2,000 times, 95 % interval, p by Holm. Each ranking holds one measure of one protocol."
+    "Mean over seeds, with the 95 % interval from 2,000 bootstrap samples of test documents and seeds; best first. "
+    "Differences to the best are paired: both models are scored on the same samples. p-values are corrected by "
+    "Holm's method. Each ranking holds one measure of one protocol. A measure without intervals is not the main "
+    "metric of its task: counts by document are stored for main metrics only."
 )
 
 
 def write_comparison(folder: Path) -> Path:
-    """Write report.md and report.html of the scores in a folder; gives the page's path."""
+    """Write report.md, report.html and figures/ of the scores in a folder; returns the path of the page."""
     results = folder / "results.jsonl"
-    groups = by_protocol(read_scores(results))
     tallies = read_tallies(folder)
-    if not groups:
+    comparisons = compare(read_scores(results), tallies)
+    if not comparisons:
         raise InputError(f"{results}: no scores to compare; score some models first (adapt evaluate)")
-    arms = read_arms(folder)
-    rows = overall(_main(groups, tallies), tallies)
+    arms, groups = read_arms(folder), by_protocol(comparisons)
+    rows = overall({key_of(c.measure): c for c in comparisons if c.tallies is not None}, tallies)
     lengths, costs = _lengths(tallies), _costs(arms, rows)
-    published = published_of((c.measure.task, c.measure.language) for group in groups.values() for c in group)
+    models = trained_models(comparisons)
+    charts = {protocol: score_figures.score_chart(group, models) for protocol, group in groups.items()}
+    length_chart = score_figures.length_chart(lengths, models) if lengths else None
+    cost_chart = score_figures.cost_chart(costs, models) if costs else None
+    pictures = write_charts(folder, [*charts.values(), *(chart for chart in (length_chart, cost_chart) if chart)])
+    published = published_of((c.measure.task, c.measure.language) for c in comparisons)
     view = {
         "name": folder.resolve().name,
         "caption": CAPTION,
         "incomplete": half_written(results),
+        "few_seeds": sorted({c.task for c in comparisons if has_few_seeds(c)}),
         "arms": tables.arms_table(arms.arms) if arms else None,
-        "synthetic": any(comparison.synthetic for group in groups.values() for comparison in group),
+        "synthetic": any(comparison.synthetic for comparison in comparisons),
         "overall": tables.overall_table(rows) if rows else None,
-        "lengths": figures.length_figure(lengths) if lengths else None,
-        "cost": figures.cost_figure(costs) if costs else None,
+        "lengths": length_chart,
+        "cost": cost_chart,
         "protocols": [
-            (
-                protocol,
-                figures.score_figure(group),
-                [(_heading(item), tables.ranking_table(item, tallies.get(_key(item)))) for item in group],
-            )
+            (protocol, charts[protocol], [(_heading(item), tables.ranking_table(item)) for item in group])
             for protocol, group in groups.items()
         ],
         "meanings": tables.protocols_table(groups),
         "published": tables.published_table(published) if published else None,
+        "pictures": pictures,
     }
     markdown, page = "comparison.md.jinja", "comparison.html.jinja"
     write_whole(folder / "report.md", templates(escape=False).get_template(markdown).render(view))
@@ -61,55 +66,57 @@ def write_comparison(folder: Path) -> Path:
 def ranking(folders: Sequence[Path], task: str, metric: str | None = None) -> str:
     """The models of several folders (runs, evaluations, studies) on one task, best first, as Markdown.
 
-    Scores of more than one folder are named after theirs. metric: None for the first that a folder holds.
-    InputError for a task or metric without scores, and for scores of two protocols.
+    Models of more than one folder are named "<folder>: <model>". metric: None for the main metric of the task.
+    InputError for a task or metric without scores, and for scores of two protocols or of different test documents.
     """
-    found = []
+    scores: list[Score] = []
+    tallies: dict[Key, dict[Path, Tallies]] = {}
     for folder in folders:
-        scores = read_scores(folder / "results.jsonl")
-        if not scores:
-            raise InputError(f"{folder}: no scores in results.jsonl; score some models first (adapt evaluate)")
-        of_task = [score for score in scores if score.task == task]
-        if not of_task:
-            raise InputError(f"{folder}: no scores on '{task}'; {nearest(task, {s.task for s in scores})}")
-        wanted = metric or of_task[0].metric
-        chosen = [score for score in of_task if score.metric == wanted]
-        if not chosen:
-            raise InputError(f"{folder}: no {wanted} on {task}; {nearest(wanted, {s.metric for s in of_task})}")
-        name = folder.resolve().name
-        found += [s.model_copy(update={"model": f"{name}: {s.model}"}) if len(folders) > 1 else s for s in chosen]
-    rank(found)  # refuses what one ranking cannot hold
-    (comparison,) = compare(found)
+        chosen = _scores_of(folder, task, metric)
+        prefix = f"{folder.resolve().name}: " if len(folders) > 1 else ""
+        scores += [score.model_copy(update={"model": prefix + score.model}) for score in chosen]
+        for key, of_task in read_tallies(folder).items():
+            if key[1] == task:
+                by_model = {prefix + model: seeds for model, seeds in of_task.by_model.items()}
+                named = Tallies(of_task.kind, by_model, of_task.words, of_task.documents)
+                tallies.setdefault(key, {})[folder] = named
+    only(compare(scores))
+    merged = {key: merge_tallies(of_key) for key, of_key in tallies.items()}
+    comparison = only(compare(scores, merged))
     return f"{_heading(comparison)}, protocol {comparison.measure.protocol}\n\n" + tables.markdown(
         tables.ranking_table(comparison)
     )
 
 
-def _main(groups: dict[str, list[Comparison]], tallies: dict[Key, Tallies]) -> dict[Key, Comparison]:
-    """The main measure of each task: the one whose tallies are kept."""
-    return {_key(c): c for group in groups.values() for c in group if _key(c) in tallies}
+def _scores_of(folder: Path, task: str, metric: str | None) -> list[Score]:
+    scores = read_scores(folder / "results.jsonl")
+    if not scores:
+        raise InputError(f"{folder}: no scores in results.jsonl; score some models first (adapt evaluate)")
+    of_task = [score for score in scores if score.task == task]
+    if not of_task:
+        raise InputError(f"{folder}: no scores on '{task}'; {nearest(task, {s.task for s in scores})}")
+    wanted = metric or of_task[0].metric
+    chosen = [score for score in of_task if score.metric == wanted]
+    if not chosen:
+        raise InputError(f"{folder}: no {wanted} on {task}; {nearest(wanted, {s.metric for s in of_task})}")
+    return chosen
 
 
 def _lengths(tallies: dict[Key, Tallies]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """By task: score by length of the documents, where there is something to see."""
-    found = {f"{key[1]}, {key[3]}": by_length(of) for key, of in tallies.items()}
-    return {title: curves for title, curves in found.items() if curves}
+    """By task: score by document length, for tasks whose documents differ in length."""
+    by_task = {f"{key[1]}, {key[3]}": by_length(of) for key, of in tallies.items()}
+    return {title: curves for title, curves in by_task.items() if curves}
 
 
 def _costs(arms: ArmsRow | None, rows: list[Overall]) -> list[tuple[str, float, float]]:
-    """(arm, seconds of training, mean of the short and the long mean) of the arms that trained."""
+    """(variant, seconds of training, mean of the short and the long mean) of the variants that were trained."""
     seconds = {arm.name: arm.seconds for arm in arms.arms} if arms else {}
-    found = []
+    points = []
     for row in rows:
         if (cost := seconds.get(row.model)) is not None:
             means = [mean for mean in (row.short, row.long) if mean is not None]
-            found.append((row.model, cost, sum(means) / len(means)))
-    return found
-
-
-def _key(comparison: Comparison) -> Key:
-    measure = comparison.measure
-    return measure.protocol, measure.task, measure.language, measure.metric
+            points.append((row.model, cost, sum(means) / len(means)))
+    return points
 
 
 def _heading(comparison: Comparison) -> str:

@@ -1,16 +1,20 @@
-"""What a reader has to know about a run, in sentences: what was done, what to beware of, what is missing."""
+"""Findings of a run, in sentences: what was done, warnings, and what is missing."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
 
 from .licences import is_stated
-from .quantities import count, duration, percent, place, short
+from .quantities import count, duration, percent, short, short_path
 from .read import RunRecord
 from .rows import CertificateRow
-from .scores import Comparison, change, compare, verdict
+from .scores import Comparison, change, has_few_seeds, verdict
 
 LANGUAGES = {"fr": "French", "es": "Spanish", "de": "German", "en": "English"}
 
 
 def language(record: RunRecord) -> str:
-    """The code of the run's language; a pack brought from outside is told by its lineage."""
+    """The code of the run's language; for a pack given as a file, the lineage has it."""
     if record.lineage and record.lineage.steps:
         return record.lineage.steps[-1].language
     return str(record.settings.get("lang", ""))
@@ -22,6 +26,42 @@ def phase_names(record: RunRecord) -> dict[int, str]:
     return {number: str(phase["name"]) for number, phase in enumerate(phases) if "name" in phase}
 
 
+def has_likelihood(record: RunRecord) -> bool:
+    """Whether the training loss is a negative log-likelihood per token in every phase, and so has a perplexity."""
+    return all(phase.get("kind", "mlm") == "mlm" for phase in record.settings.get("phases", []))
+
+
+def tokens_by_corpus(record: RunRecord) -> dict[str, float]:
+    """Tokens trained from each corpus: those of each phase, in proportion to its mixture. Empty before training."""
+    corpora = {row.name: row.tokens for row in record.corpora.corpora} if record.corpora else {}
+    phases = record.settings.get("phases", [])
+    trained = dict.fromkeys(corpora, 0.0)
+    before = 0
+    for number, rows in groupby(record.training, key=lambda row: row.phase):
+        *_, last = rows
+        phase = phases[number] if number < len(phases) else {}
+        if phase.get("kind", "mlm") != "terms":  # term phases read term lists
+            parts = _parts(phase.get("mixture", ()), corpora)
+            total = sum(parts.values())
+            for name, part in parts.items():
+                trained[name] += (last.tokens - before) * part / total
+        before = last.tokens
+    return trained if any(trained.values()) else {}
+
+
+def _parts(mixture: Sequence[dict[str, Any]], corpora: dict[str, int]) -> dict[str, float]:
+    """How much a pass takes of each corpus, up to a common factor."""
+    if not mixture:
+        return {name: float(tokens) for name, tokens in corpora.items() if tokens}
+    parts: dict[str, float] = {}
+    for item in mixture:
+        name = str(item["corpus"])
+        part = float(item.get("weight") or item.get("repeat", 1.0) * corpora.get(name, 0))
+        if name in corpora and part:
+            parts[name] = parts.get(name, 0.0) + part
+    return parts
+
+
 def base(record: RunRecord) -> str:
     named = record.settings.get("base")
     if named:
@@ -31,7 +71,7 @@ def base(record: RunRecord) -> str:
 
 def summary(record: RunRecord) -> str:
     """One paragraph in words."""
-    parts = [_deed(record)]
+    parts = [_action(record)]
     if record.corpora:
         corpora = record.corpora.corpora
         documents = sum(row.documents for row in corpora)
@@ -42,41 +82,41 @@ def summary(record: RunRecord) -> str:
         )
     if record.plan:
         parts.append(
-            f"The model has {short(record.plan.parameters)} parameters; it ran on {record.plan.device} in "
+            f"The model has {short(record.plan.parameters)} parameters and was trained on {record.plan.device} in "
             f"{record.plan.precision} ({record.plan.precision_reason})."
         )
     if record.cost:
         parts.append(
-            f"It trained on {short(record.cost.tokens)} tokens in {duration(record.cost.train_seconds)}, "
-            f"{count(record.cost.tokens_per_second)} tokens a second."
+            f"It was trained on {short(record.cost.tokens)} tokens in {duration(record.cost.train_seconds)} "
+            f"({count(record.cost.tokens_per_second)} tokens per second)."
         )
     return " ".join(parts + [line for line in [bits_per_byte_sentence(record)] if line])
 
 
 def contexts(certificate: CertificateRow) -> list[str]:
-    """How far each model uses a fact, in words."""
+    """How far each model uses a fact, a sentence a model."""
     lines = []
     for row in certificate.contexts:
         if row.tokens is None or row.low is None or row.high is None:
-            lines.append(f"{row.model}: no use of the fact was seen, not even at the shortest distance.")
+            lines.append(f"{row.model}: does not use the fact, even at the shortest distance.")
         else:
             lines.append(
-                f"{row.model}: facts keep half of their worth over {count(row.tokens)} tokens "
+                f"{row.model}: the gain from a fact halves after {count(row.tokens)} tokens "
                 f"(95 % interval {count(row.low)} to {count(row.high)})."
             )
     return lines
 
 
-def _deed(record: RunRecord) -> str:
-    code, start = language(record), place(base(record)) or "a model"
-    tongue = LANGUAGES.get(code, code)
+def _action(record: RunRecord) -> str:
+    code, start = language(record), short_path(base(record)) or "a model"
+    name = LANGUAGES.get(code, code)
     strategy = str(record.settings.get("strategy", ""))
-    deeds = {
-        "continue": f"trains {start} further on {tongue} text",
-        "convert": f"converts {start} to read longer {tongue} text",
-        "scratch": f"trains a new model from nothing on {tongue} text",
+    actions = {
+        "continue": f"trains {start} further on {name} text",
+        "convert": f"converts {start} to read longer {name} text",
+        "scratch": f"trains a new model from nothing on {name} text",
     }
-    return f"A run that {deeds.get(strategy, f'adapts {start} to {tongue}')}."
+    return f"A run that {actions.get(strategy, f'adapts {start} to {name}')}."
 
 
 def bits_per_byte_sentence(record: RunRecord) -> str:
@@ -97,72 +137,83 @@ def is_synthetic(record: RunRecord) -> bool:
     return record.corpora is not None and any(row.synthetic for row in record.corpora.corpora)
 
 
-def warnings(record: RunRecord) -> list[str]:
+def warnings(record: RunRecord, comparisons: Sequence[Comparison]) -> list[str]:
     """Sentences that belong above the numbers."""
-    return [*_about_text(record), *_about_scores(compare(record.scores)), *_about_files(record)]
+    return [*_about_text(record), *_about_scores(comparisons), *_about_files(record)]
 
 
 def missing(record: RunRecord) -> list[str]:
-    """What the run has not left yet, and so the page cannot tell."""
+    """The files that the run has not written yet."""
     parts = (
-        (record.plan, "the plan (plan.json): the machine was not looked at yet"),
+        (record.plan, "the plan (plan.json): training was not planned yet"),
         (record.corpora, "the corpora (corpora.json): the text was not prepared yet"),
         (record.training, "training (metrics.jsonl): no step was logged yet"),
-        (record.evaluations, "bits per byte (metrics.jsonl): held-out text was not looked at yet"),
-        (record.scores, "task scores (results.jsonl): no task was scored, or eval.tasks is none"),
+        (record.evaluations, "held-out text (metrics.jsonl): no evaluation yet"),
+        (record.scores or _scores_nothing(record), "task scores (results.jsonl): no task was scored"),
         (record.cost, "the cost (cost.json): the run has not ended"),
-        (record.lineage, "the model (model/lineage.json): nothing was saved yet"),
+        (record.lineage, "the model (model/lineage.json): no model was saved yet"),
     )
     return [words for part, words in parts if not part]
 
 
+def _scores_nothing(record: RunRecord) -> bool:
+    return bool(record.settings.get("eval", {}).get("tasks") == "none")
+
+
 def _about_text(record: RunRecord) -> list[str]:
-    found = []
+    lines = []
     corpora = record.corpora.corpora if record.corpora else ()
     if names := [row.name for row in corpora if row.synthetic]:
-        found.append(
-            f"Synthetic training text: {', '.join(names)} was written by a generator. Numbers on it show "
+        lines.append(
+            f"Synthetic training text: {', '.join(names)} was written by a generator. Results on it show "
             "that the tool works, not that the model is good at clinical text."
         )
     if names := [row.name for row in corpora if row.non_commercial]:
-        found.append(f"Non-commercial material: {', '.join(names)}. The model may not be used commercially.")
+        lines.append(f"Non-commercial material: {', '.join(names)}. The model may not be used commercially.")
     if names := [row.name for row in corpora if not is_stated(row.licence)]:
-        found.append(f"No licence is stated for {', '.join(names)}: ask the owners before you pass it on.")
-    if record.corpora and record.corpora.unchecked:
-        found.append(
-            f"Not checked for overlap: {', '.join(record.corpora.unchecked)}. Their test documents were not "
-            "at hand, so scores on them may rest on text seen in training."
+        lines.append(f"No licence is stated for {', '.join(names)}: ask the owners before you pass it on.")
+    scored = {score.task for score in record.scores}
+    if record.corpora and (names := [task for task in record.corpora.unchecked if task in scored]):
+        lines.append(
+            f"Not checked for overlap: {', '.join(names)}. Their test documents were not available when the corpora "
+            "were prepared, so the model may have been trained on them."
         )
     adapt = record.settings.get("adapt", {})
     if adapt.get("head") == "fresh" and adapt.get("head_tokens"):
-        found.append(
+        lines.append(
             "Fresh head: the base had no masked-LM head, so one was trained on "
-            f"{short(adapt['head_tokens'])} tokens before anything was measured; it is in 'base'."
+            f"{short(adapt['head_tokens'])} tokens. The values of 'base' were measured with it."
         )
     elif adapt.get("head") == "fresh":
-        found.append(
+        lines.append(
             "Fresh head: the base had no masked-LM head, and got an untrained one. Part of the fall in "
-            "bits per byte is the head's."
+            "bits per byte comes from training the head."
         )
-    return found
+    return lines
 
 
-def _about_scores(comparisons: tuple[Comparison, ...]) -> list[str]:
-    found = []
+def _about_scores(comparisons: Iterable[Comparison]) -> list[str]:
+    lines = []
     tests = [comparison for comparison in comparisons if comparison.measure.split == "test"]
     if names := sorted({comparison.task for comparison in tests if comparison.synthetic}):
-        found.append(f"Synthetic tasks: {', '.join(names)}.")
+        lines.append(f"Synthetic tasks: {', '.join(names)}.")
     changes = [(comparison, change(comparison)) for comparison in tests]
     if names := [
         f"{comparison.task} {comparison.measure.metric}"
         for comparison, changed in changes
-        if changed and verdict(changed.difference).startswith("inside")
+        if changed and verdict(changed.difference) == "interval includes 0"
     ]:
-        found.append(f"Inside the noise of the seeds: {', '.join(names)}. Do not read these as a change.")
-    if any(changed and changed.difference.n == 1 for _, changed in changes):
-        found.append("Single seed: scores of one seed have no interval; three seeds or more give one.")
-    return found
+        lines.append(
+            f"No change shown: {', '.join(names)}. The 95 % interval of the difference includes 0, so the data do "
+            "not show whether training helped."
+        )
+    if names := sorted({comparison.task for comparison in tests if has_few_seeds(comparison)}):
+        lines.append(
+            f"Fewer than three seeds: {', '.join(names)}. The intervals are over test documents alone and leave out "
+            "how much scores vary between seeds."
+        )
+    return lines
 
 
 def _about_files(record: RunRecord) -> list[str]:
-    return [f"{name}: last line incomplete, left out." for name in record.incomplete]
+    return [f"{name}: the last line is incomplete and was left out." for name in record.incomplete]

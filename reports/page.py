@@ -1,24 +1,38 @@
-"""The report of a run: one self-contained page to read, and the same in Markdown."""
+"""The report of a run: one self-contained page, the same in Markdown, and its figures as files."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import figures, findings, privacy, tables
-from .quantities import count, duration, energy, memory, place
+from . import findings, privacy, run_figures, tables
+from .bootstrap import read_tallies
+from .figures import Chart, write_charts
+from .quantities import count, duration, energy, memory, short_path
 from .read import RunRecord, read_run, write_whole
-from .scores import by_protocol, change, compare, verdict
+from .score_figures import score_chart
+from .scores import Comparison, by_protocol, change, compare, trained_models
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 SCORES_CAPTION = (
-    "Mean over seeds ± half of Student's 95 % interval; differences are paired by seed, with their 95 % "
-    "interval. A table holds one protocol: scores of two protocols do not compare."
+    "Mean over seeds, with the 95 % interval from 2,000 bootstrap samples of test documents and seeds. Differences "
+    "are paired: both models are scored on the same samples. A measure without an interval is not the main metric of "
+    "its task: counts by document are stored for main metrics only. A table holds one protocol: scores of two "
+    "protocols do not compare."
 )
+
+# A sentence with a gap, for the code that loads the model.
+EXAMPLES = {
+    "fr": "Le patient présente une {} aiguë.",
+    "es": "El paciente presenta una {} aguda.",
+    "de": "Der Patient klagt über {}.",
+    "en": "The patient presents with acute {}.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +45,24 @@ class Tile:
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.md and report.html from what the run has left so far; gives the page's path."""
+    """Write report.md, report.html and figures/ from the files of a run so far; returns the path of the page."""
     record = read_run(folder)
-    view = _view(record)
+    comparisons = compare(record.scores, read_tallies(folder))
+    charts = _charts(record)
+    models = trained_models(comparisons)
+    groups = {protocol: (group, score_chart(group, models)) for protocol, group in by_protocol(comparisons).items()}
+    pictures = write_charts(folder, [*charts.values(), *(chart for _, chart in groups.values())])
+    view = _view(record, comparisons, charts) | {
+        "pictures": pictures,
+        "scores": [(name, tables.score_table(group), chart) for name, (group, chart) in groups.items()],
+    }
     write_whole(folder / "report.md", templates(escape=False).get_template("report.md.jinja").render(view))
     page = templates(escape=True).get_template("report.html.jinja").render(view)
     return write_whole(folder / "report.html", page)
 
 
 def templates(escape: bool) -> Environment:
-    """The templates of this room, with the tables' two printers; unknown names in them are errors."""
+    """The templates of this room. The filter `table` prints a frame as HTML or Markdown; unknown names are errors."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -57,36 +79,32 @@ def templates(escape: bool) -> Environment:
 
 
 def command(record: RunRecord) -> str:
-    """What starts this run again, in another folder; run.toml holds every setting."""
+    """The command that repeats this run in another folder; run.toml holds every setting."""
     strategy = str(record.settings.get("strategy", "continue"))
     lang = str(record.settings.get("lang", findings.language(record)))
     words = ["adapt", "--strategy", strategy, "--lang", lang, "--config", str(record.folder / "run.toml")]
     return shlex.join([*words, "--out", f"{record.folder}-again"])
 
 
-def _view(record: RunRecord) -> dict[str, Any]:
+def _view(record: RunRecord, comparisons: Sequence[Comparison], charts: dict[str, Chart]) -> dict[str, Any]:
     return {
         "name": record.folder.resolve().name,
         "language": findings.language(record),
         "summary": findings.summary(record),
         "synthetic": " (synthetic)" if findings.is_synthetic(record) else "",
-        "warnings": findings.warnings(record),
+        "warnings": findings.warnings(record, comparisons),
         "missing": findings.missing(record),
         "command": command(record),
-        "tiles": _tiles(record),
+        "tiles": _tiles(record, comparisons),
         "costs": _costs(record),
-        "figures": _figures(record),
-        "scores": [
-            (protocol, tables.score_table(group), figures.score_figure(group))
-            for protocol, group in by_protocol(record.scores).items()
-        ],
+        "charts": charts,
         "scores_caption": SCORES_CAPTION,
         "meanings": tables.protocols_table(dict.fromkeys(score.protocol for score in record.scores)),
-        "bits": tables.bits_per_byte_table(record.evaluations) if record.evaluations else None,
+        "held_out": tables.held_out_table(record.evaluations) if record.evaluations else None,
         "corpora": record.corpora,
         "licences_table": tables.licences_table(record.corpora) if record.corpora else None,
         "corpora_table": tables.corpora_table(record.corpora) if record.corpora else None,
-        "overlap_table": tables.overlap_table(record.corpora) if record.corpora else None,
+        "overlap_table": tables.overlap_table(record.corpora) if record.corpora and record.corpora.overlap else None,
         "vocabulary": record.vocabulary,
         "vocabulary_table": tables.vocabulary_table(record.vocabulary) if record.vocabulary else None,
         "certificate": record.certificate,
@@ -94,37 +112,39 @@ def _view(record: RunRecord) -> dict[str, Any]:
         "contexts": findings.contexts(record.certificate) if record.certificate else [],
         "changes_table": tables.changes_table(record.certificate) if record.certificate else None,
         "privacy": record.privacy,
-        "given_away": privacy.findings(record.privacy) if record.privacy else [],
+        "privacy_findings": privacy.findings(record.privacy) if record.privacy else [],
         "exposure_table": privacy.exposure_table(record.privacy) if record.privacy else None,
         "audit": shlex.join(["adapt", "privacy", str(record.folder / "model")]),
         "lineage": record.lineage,
-        "first_base": place(record.lineage.base) if record.lineage else "",
+        "first_base": short_path(record.lineage.base) if record.lineage else "",
         "lineage_table": tables.lineage_table(record.lineage) if record.lineage else None,
         "settings_table": tables.settings_table(record.settings),
         "has_model": (record.folder / "model").is_dir(),
         "path": "model",
+        "example": EXAMPLES.get(findings.language(record), "{}."),
         "count": count,
     }
 
 
-def _figures(record: RunRecord) -> dict[str, str]:
-    """SVG by name; no figure where there is nothing to draw."""
+def _charts(record: RunRecord) -> dict[str, Chart]:
+    """The figures of a run by name, except those of scores."""
     synthetic = findings.is_synthetic(record)
-    drawn = {}
+    charts = {}
     if record.training:
-        drawn["training"] = figures.training_figure(record.training, findings.phase_names(record), synthetic)
+        phases, likelihood = findings.phase_names(record), findings.has_likelihood(record)
+        charts["training"] = run_figures.training_chart(record.training, phases, likelihood, synthetic)
     if any(row.model == "trained" for row in record.evaluations):
-        drawn["bits"] = figures.bits_per_byte_figure(record.evaluations, synthetic)
+        charts["held_out"] = run_figures.held_out_chart(record.evaluations, synthetic)
     if record.certificate and record.certificate.positions:
-        drawn["positions"] = figures.positions_figure(record.certificate.positions, synthetic)
+        charts["positions"] = run_figures.positions_chart(record.certificate.positions, synthetic)
     if record.certificate and record.certificate.probes:
-        drawn["probes"] = figures.probes_figure(record.certificate.probes)
-    if record.corpora and record.corpora.corpora:
-        drawn["corpora"] = figures.corpora_figure(record.corpora.corpora)
-    return drawn
+        charts["probes"] = run_figures.probes_chart(record.certificate.probes)
+    if record.corpora and len(trained := findings.tokens_by_corpus(record)) > 1:
+        charts["corpora"] = run_figures.corpora_chart(trained, record.corpora.corpora)
+    return charts
 
 
-def _tiles(record: RunRecord) -> list[Tile]:
+def _tiles(record: RunRecord, comparisons: Sequence[Comparison]) -> list[Tile]:
     tiles = []
     last = {row.model: row for row in record.evaluations}
     before, after = last.get("base") or last.get("start"), last.get("trained")
@@ -133,20 +153,20 @@ def _tiles(record: RunRecord) -> list[Tile]:
             Tile(
                 "Bits per byte" + (" (synthetic)" if findings.is_synthetic(record) else ""),
                 f"{before.bits_per_byte:.3f} → {after.bits_per_byte:.3f}",
-                f"{tables.change_text(before, after)}, lower is better",
+                f"{tables.change_text(before, after)}; lower is better",
             )
         )
-    told = set()
-    for comparison in compare(record.scores):
+    shown = set()
+    for comparison in comparisons:
         changed = change(comparison)
-        # A task's first metric is its own; the others are for comparison with papers.
-        if changed and comparison.measure.split == "test" and comparison.task not in told:
-            told.add(comparison.task)
+        # The first metric of a task is its main one; the others are for comparison with papers.
+        if changed and comparison.measure.split == "test" and comparison.task not in shown:
+            shown.add(comparison.task)
             tiles.append(
                 Tile(
                     f"{comparison.task}, {comparison.measure.metric}",
-                    f"{changed.before.mean.mean:.3f} → {changed.after.mean.mean:.3f}",
-                    verdict(changed.difference),
+                    f"{changed.before.score.value:.3f} → {changed.after.score.value:.3f}",
+                    tables.difference_sentence(changed.difference),
                 )
             )
     return tiles
@@ -157,12 +177,12 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
     if cost is None:
         return []
     lines = [
-        ("Time in all", duration(cost.seconds)),
-        ("Time in training", duration(cost.train_seconds)),
-        ("Tokens", count(cost.tokens)),
-        ("Tokens a second", count(cost.tokens_per_second)),
+        ("Total time", duration(cost.seconds)),
+        ("Training time", duration(cost.train_seconds)),
+        ("Training tokens", count(cost.tokens)),
+        ("Tokens per second", count(cost.tokens_per_second)),
         ("Peak memory", memory(cost.peak_memory_bytes)),
-        ("Energy", "not told by the machine" if cost.energy_joules is None else energy(cost.energy_joules)),
+        ("Energy", "not measured on this machine" if cost.energy_joules is None else energy(cost.energy_joules)),
     ]
     if cost.resumed:
         lines.append(("Resumed", "once" if cost.resumed == 1 else f"{cost.resumed} times"))

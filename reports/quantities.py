@@ -1,8 +1,8 @@
-"""Numbers and names as people read them."""
+"""Numbers and paths in a readable form."""
 
 from pathlib import PurePath
 
-THIN = "\u202f"  # narrow no-break space: 1 234 567 reads the same in all our languages
+THIN = "\u202f"  # narrow no-break space: 1 234 567 reads the same in all languages
 
 
 def count(number: float) -> str:
@@ -10,7 +10,7 @@ def count(number: float) -> str:
 
 
 def short(number: float) -> str:
-    """1.2 million and not 1 203 417, for titles and axes."""
+    """1.2 million instead of 1 203 417, for sentences and axes."""
     for size, word in ((1e9, "billion"), (1e6, "million")):
         if number >= size:
             return f"{number / size:.3g} {word}"
@@ -18,11 +18,13 @@ def short(number: float) -> str:
 
 
 def signed(number: float, digits: int = 3) -> str:
-    return f"{number:+.{digits}f}".replace("-", "−")
+    """With its sign; what rounds to zero has none."""
+    text = f"{number:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
 
 
 def percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+    return f"{100 * part / whole:.1f}{THIN}%" if whole else "–"
 
 
 def duration(seconds: float) -> str:
@@ -42,10 +44,10 @@ def energy(joules: float) -> str:
     return f"{joules / 3.6e6:.2f} kWh" if joules >= 3.6e5 else f"{joules / 3600:.1f} Wh"
 
 
-def place(name: str) -> str:
-    """A path or hub id as strangers may read it: without the folders of the machine it lay on.
+def short_path(name: str) -> str:
+    """A path or hub id without the folders of the machine, to be published.
 
-    A run's `model` folder keeps the run's name: "model" alone tells nothing.
+    A run's `model` folder keeps the name of its run: "model" alone identifies nothing.
     """
     path = PurePath(name)
     if not path.is_absolute():

@@ -124,11 +124,11 @@ def half_written(path: Path) -> bool:
     return bool(tail) and not _is_json(tail)
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file so that a reader sees the old one or the new one, never a part."""
+def write_whole(path: Path, content: str | bytes) -> Path:
+    """Write a file atomically: a reader sees the old content or the new one, never a part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

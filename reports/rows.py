@@ -172,7 +172,7 @@ class TrialRow(Row):
     parameters: dict[str, str | int | float | bool | None]
     tokens: int  # trained
     seconds: float  # of training
-    looks: tuple[tuple[int, float, float], ...]  # (tokens, seconds, bits per byte) of each look at held-out text
+    evaluations: tuple[tuple[int, float, float], ...]  # (tokens, seconds, bits per byte) during training
     note: str = ""
 
 

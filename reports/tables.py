@@ -1,7 +1,8 @@
-"""Tables of a run as data frames of readable cells, and the two ways to print a frame."""
+"""Tables as data frames of readable cells, and two ways to print a frame: HTML and Markdown."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -9,60 +10,57 @@ from typing import TYPE_CHECKING, Any
 
 from medlingua.languages.lineage import Lineage
 
-from .bootstrap import Difference, Tallies, against, holm
-from .intervals import Estimate, paired_difference
+from .bootstrap import holm
+from .intervals import Estimate
 from .overall import Overall
 from .protocols import PARTS, protocol_of
 from .published import Published
-from .quantities import count, duration, memory, percent, place, signed
+from .quantities import THIN, count, duration, memory, percent, short_path, signed
 from .rows import ArmRow, CertificateRow, CorporaRow, CorpusRow, EvalRow, VocabularyRow
-from .scores import Comparison, Result, change, ranked, verdict
+from .scores import Comparison, Result, change, difference_of, ranked, trained_models
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 NOTHING = "–"
 _SHORT = 26  # characters
-_NUMBER = re.compile(r"[+−-]?\d[\d\s.,]*( %| ± [\d.]+| \[.*\])?")
+_NUMBER = re.compile(r"[+−-]?\d[\d\s.,]*(\s?%| ± [\d.]+| \(.*\))?")
 
 
 def score_table(comparisons: Sequence[Comparison]) -> DataFrame:
-    """The measures of one protocol: a row a measure, a column a model, and what training changed."""
-    results = [result for comparison in comparisons for result in comparison.results]
-    models = dict.fromkeys(result.model for result in results if not result.is_baseline)
+    """The measures of one protocol: a row a measure, a column a model, and the change from base to trained."""
+    models = trained_models(comparisons)
     frame = _frame(_score_line(comparison, models) for comparison in comparisons)
-    return frame if any(result.is_baseline for result in results) else frame.drop(columns="Baselines")
+    return without_empty(frame)
 
 
-def ranking_table(comparison: Comparison, tallies: Tallies | None = None) -> DataFrame:
-    """The models of one measure, best first, each against the best: over the seeds, and with `tallies` over seeds and
-    documents, p-values corrected for the number of models."""
+def ranking_table(comparison: Comparison) -> DataFrame:
+    """The models of one measure, best first, each compared with the best; p-values are corrected for their number."""
     results = ranked(comparison)
     best = next((result for result in results if not result.is_baseline), None)
-    columns = [
-        {
-            "Model": _model(result),
-            "Mean": estimate_text(result.mean),
-            "Seeds": seeds_text(result),
-            "Against the best": _against(best, result),
-        }
-        for result in results
-    ]
-    if tallies is not None and best is not None:
-        found = _over_documents(best, results, tallies)
-        corrected = dict(zip(found, holm([d.p_value for d in found.values()]), strict=True))
-        for row, result in zip(columns, results, strict=True):
-            row["Over documents"] = NOTHING
-            if difference := found.get(result.model):
-                row["Over documents"] = (
-                    f"{signed(difference.value)} ({signed(difference.low)} to {signed(difference.high)}), "
-                    f"p {corrected[result.model]:.3f}"
-                )
-    return _frame(columns)
+    differences = {}
+    if best is not None:
+        others = [result for result in results if result is not best and not result.is_baseline]
+        differences = {result.model: difference_of(comparison, best, result) for result in others}
+    p_values = {m: d.p_value for m, d in differences.items() if d is not None and d.p_value is not None}
+    corrected = dict(zip(p_values, holm([*p_values.values()]), strict=True))
+    rows = []
+    for result in results:
+        row = {"Model": _model(result), "Score": score_text(result.score), "Seeds": seeds_text(result)}
+        if differences:
+            difference = differences.get(result.model)
+            text = difference_text(difference) if difference else NOTHING
+            row["Difference to the best"] = (
+                "no common seed" if text == NOTHING and result.model in differences else text
+            )
+        if corrected:
+            row["p (Holm)"] = f"{corrected[result.model]:.3f}" if result.model in corrected else NOTHING
+        rows.append(row)
+    return _frame(rows)
 
 
 def protocols_table(identifiers: Iterable[str]) -> DataFrame:
-    """What protocols stand for: a row a part, a column a protocol."""
+    """What the protocols mean: a row a part, a column a protocol."""
     known = {identifier: protocol_of(identifier) for identifier in identifiers}
     unknown = "not a protocol of this version"
     return _frame(
@@ -75,7 +73,7 @@ def protocols_table(identifiers: Iterable[str]) -> DataFrame:
 
 
 def published_table(figures: Iterable[Published]) -> DataFrame:
-    """What others published on the tasks, each under its own protocol."""
+    """Published scores on the tasks, each under its own protocol."""
     return _frame(
         {
             "Task": figure.task,
@@ -105,64 +103,61 @@ def overall_table(rows: Sequence[Overall]) -> DataFrame:
     )
 
 
-def _over_documents(best: Result, results: Sequence[Result], tallies: Tallies) -> dict[str, Difference]:
-    first = tallies.by_model.get(best.model, {})
-    found = {}
-    for result in results:
-        other = tallies.by_model.get(result.model)
-        if result is not best and other is not None:
-            difference = against(tallies.kind, first, other)
-            if difference is not None:
-                found[result.model] = difference
-    return found
-
-
-def bits_per_byte_table(evaluations: Sequence[EvalRow]) -> DataFrame:
-    """The last look at held-out text for base, vocabulary, start and trained."""
+def held_out_table(evaluations: Sequence[EvalRow]) -> DataFrame:
+    """The last evaluation on held-out text of base, vocabulary, start and trained."""
     last = {row.model: row for row in evaluations}
     first = last.get("base") or last.get("start")
-    return _frame(
+    frame = _frame(
         {
             "Model": model,
-            "Tokens trained": count(row.tokens),
+            "Training tokens": count(row.tokens),
             "Bits per byte": f"{row.bits_per_byte:.3f}",
             "Change": change_text(first, row),
-            "Words recovered": "" if row.words_recovered is None else percent(row.words_recovered, 1),
-            "Nats per piece": f"{row.eval_loss:.3f}",
-            "Masked pieces": count(row.masked_pieces),
+            "Accuracy of masked words": NOTHING if row.words_recovered is None else percent(row.words_recovered, 1),
+            "Loss per token": f"{row.eval_loss:.3f}",
+            "Perplexity": _perplexity(row.eval_loss),
+            "Masked tokens": count(row.masked_pieces),
             "Masked bytes": count(row.masked_bytes),
             "Unknown bytes": percent(row.unknown_bytes, row.masked_bytes),
         }
         for model in ("base", "vocabulary", "start", "trained")
         if (row := last.get(model))
     )
+    return without_empty(frame)
 
 
 def arms_table(arms: Sequence[ArmRow]) -> DataFrame:
-    """The arms of a study: what each started from, what it read and cost, bits per byte before and after."""
-    return _frame(
-        {
-            "Arm": row.name,
-            "Strategy": row.strategy,
-            "From": place(row.base),
-            "Tokens": count(row.tokens) if row.tokens else "–",
-            "Parameters": count(row.parameters) if row.parameters else "–",
-            "Training": duration(row.seconds) if row.seconds else "–",
-            "Peak memory": memory(row.peak_memory_bytes) if row.peak_memory_bytes else "–",
-            "Bits per byte": _bits(row),
-        }
-        for row in arms
+    """The variants of a study: start, tokens, cost, and bits per byte before and after."""
+    return without_empty(
+        _frame(
+            {
+                "Variant": row.name,
+                "Strategy": row.strategy,
+                "From": short_path(row.base),
+                "Tokens": count(row.tokens) if row.tokens else NOTHING,
+                "Parameters": count(row.parameters) if row.parameters else NOTHING,
+                "Training": duration(row.seconds) if row.seconds else NOTHING,
+                "Peak memory": memory(row.peak_memory_bytes) if row.peak_memory_bytes else NOTHING,
+                "Bits per byte": _bits(row),
+            }
+            for row in arms
+        )
     )
+
+
+def _perplexity(loss: float) -> str:
+    value = math.exp(loss) if loss < 700 else math.inf
+    return f"{value:.3g}" if value < 100 else count(value) if math.isfinite(value) else "∞"
 
 
 def _bits(row: ArmRow) -> str:
     if row.bits_after is None:
-        return "–"
+        return NOTHING
     return f"{row.bits_after:.3f}" if row.bits_before is None else f"{row.bits_before:.3f} → {row.bits_after:.3f}"
 
 
 def corpora_table(corpora: CorporaRow) -> DataFrame:
-    """What each corpus gave, and why documents were left out."""
+    """The documents and tokens of each corpus, and why documents were left out."""
     return _frame(
         {
             "Corpus": _corpus(row),
@@ -171,7 +166,7 @@ def corpora_table(corpora: CorporaRow) -> DataFrame:
             "Duplicates": count(row.duplicates),
             "Overlapping": count(row.overlapping),
             "Held out": count(row.held_out),
-            "Trained on": count(row.documents),
+            "For training": count(row.documents),
             "Tokens": count(row.tokens),
             "Repeat": f"{row.repeat:g}",
         }
@@ -186,33 +181,22 @@ def licences_table(corpora: CorporaRow) -> DataFrame:
             "Licence": row.licence or "not stated",
             "Stated in": row.licence_source or NOTHING,
             "Commercial use": "no" if row.non_commercial else "as the licence says",
-            "Path": place(row.path),
+            "Path": short_path(row.path),
         }
         for row in corpora.corpora
     )
 
 
 def overlap_table(corpora: CorporaRow) -> DataFrame:
-    """Which tasks the corpora were checked against, and which were not at hand."""
-    checked = [
+    """The tasks that the corpora were checked against."""
+    return _frame(
         {
             "Task": row.task,
             "Test documents": count(row.test_documents),
             "Corpus documents left out": count(row.overlapping),
-            "Checked": "yes",
         }
         for row in corpora.overlap
-    ]
-    unchecked = [
-        {
-            "Task": task,
-            "Test documents": NOTHING,
-            "Corpus documents left out": NOTHING,
-            "Checked": "no, not at hand",
-        }
-        for task in corpora.unchecked
-    ]
-    return _frame(checked + unchecked)
+    )
 
 
 def vocabulary_table(row: VocabularyRow) -> DataFrame:
@@ -225,7 +209,12 @@ def vocabulary_table(row: VocabularyRow) -> DataFrame:
                 "After": f"{row.pieces_per_word_new:.2f}",
             },
             *(
-                [{"": "Words of synthetic English cases cut otherwise", "After": f"{row.other_words_changed:.1%}"}]
+                [
+                    {
+                        "": "Words of synthetic English cases split differently",
+                        "After": f"{row.other_words_changed:.1%}",
+                    }
+                ]
                 if row.other_words_changed is not None
                 else []
             ),
@@ -238,7 +227,7 @@ def lineage_table(lineage: Lineage) -> DataFrame:
         {
             "Date": step.date,
             "Step": f"{step.strategy}, {step.language}",
-            "From": place(step.base),
+            "From": short_path(step.base),
             "Corpora": ", ".join(step.corpora) + (" (synthetic)" if step.synthetic else ""),
             "Licences": ", ".join(dict.fromkeys(licence or "not stated" for licence in step.licences)),
             "Tokens": count(step.tokens),
@@ -253,6 +242,11 @@ def settings_table(settings: Mapping[str, Any]) -> DataFrame:
     return _frame({"Setting": name, "Value": value} for name, value in _flat(settings, ""))
 
 
+def without_empty(frame: DataFrame) -> DataFrame:
+    """The frame without columns that hold nothing."""
+    return frame.loc[:, [column for column in frame if any(frame[column] != NOTHING)]]
+
+
 def markdown(frame: DataFrame) -> str:
     """A pipe table; a cell cannot break out of it."""
     columns = [str(name) for name in frame.columns]
@@ -262,12 +256,12 @@ def markdown(frame: DataFrame) -> str:
 
 
 def html(frame: DataFrame) -> str:
-    """A table whose cells are escaped, whose numbers stand right and whose short cells keep to one line."""
+    """A table with escaped cells. Numbers are aligned to the right; short cells are not wrapped."""
     numeric = [_is_numeric(frame, index) for index in range(len(frame.columns))]
 
     def cell(text: str, right: bool, tag: str) -> str:
-        look = "number" if right else "short" if len(text) <= _SHORT else ""
-        return f"<{tag}{f' class={look}' if look else ''}>{escape(text)}</{tag}>"
+        style = "number" if right else "short" if len(text) <= _SHORT else ""
+        return f"<{tag}{f' class={style}' if style else ''}>{escape(text)}</{tag}>"
 
     def line(cells: Iterable[object], tag: str) -> str:
         parts = (cell(str(text), right, tag) for text, right in zip(cells, numeric, strict=True))
@@ -277,16 +271,24 @@ def html(frame: DataFrame) -> str:
     return f"<table>\n<thead>{line(frame.columns, 'th')}</thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def estimate_text(value: Estimate) -> str:
-    if value.low is None:
-        return f"{value.mean:.3f}"
-    return f"{value.mean:.3f} ± {value.mean - value.low:.3f}"
+def score_text(score: Estimate) -> str:
+    if score.low is None or score.high is None:
+        return f"{score.value:.3f}"
+    return f"{score.value:.3f} ({score.low:.3f} to {score.high:.3f})"
 
 
-def difference_text(value: Estimate) -> str:
-    if value.low is None or value.high is None:
-        return signed(value.mean)
-    return f"{signed(value.mean)} [{signed(value.low)}, {signed(value.high)}]"
+def difference_text(difference: Estimate) -> str:
+    if difference.low is None or difference.high is None:
+        return signed(difference.value)
+    return f"{signed(difference.value)} ({signed(difference.low)} to {signed(difference.high)})"
+
+
+def difference_sentence(difference: Estimate) -> str:
+    if difference.low is None or difference.high is None:
+        return f"difference {signed(difference.value)}, no interval"
+    return (
+        f"difference {signed(difference.value)}, 95 % interval {signed(difference.low)} to {signed(difference.high)}"
+    )
 
 
 def checks_table(certificate: CertificateRow) -> DataFrame:
@@ -295,7 +297,7 @@ def checks_table(certificate: CertificateRow) -> DataFrame:
             "Check": check.name,
             "Measured": f"{check.value:.2g}",
             "At most": f"{check.limit:.2g}",
-            "Result": "kept" if check.passed else "lost",
+            "Result": "passed" if check.passed else "failed",
         }
         for check in certificate.checks
     )
@@ -310,7 +312,7 @@ def changes_table(certificate: CertificateRow) -> DataFrame:
 def change_text(first: EvalRow | None, row: EvalRow) -> str:
     if first is None or first is row or not first.bits_per_byte:
         return NOTHING
-    return signed(100 * (row.bits_per_byte / first.bits_per_byte - 1), 1) + " %"
+    return signed(100 * (row.bits_per_byte / first.bits_per_byte - 1), 1) + f"{THIN}%"
 
 
 def seeds_text(result: Result) -> str:
@@ -318,18 +320,17 @@ def seeds_text(result: Result) -> str:
 
 
 def _score_line(comparison: Comparison, models: Iterable[str]) -> dict[str, str]:
-    means = {result.model: estimate_text(result.mean) for result in comparison.results}
+    means = {result.model: score_text(result.score) for result in comparison.results}
     baselines = [result.model for result in comparison.results if result.is_baseline]
     seeds = {len(result.seeds) for result in comparison.results if not result.is_baseline}
     changed = change(comparison)
     return {
         "Task": comparison.task,
-        "Metric": f"{comparison.measure.metric}, {comparison.measure.split}",
+        "Metric": comparison.measure.metric + ("" if comparison.measure.split == "test" else ", dev"),
         "Gold": count(comparison.gold),
         **{model: means.get(model, NOTHING) for model in models},
         "Difference": difference_text(changed.difference) if changed else NOTHING,
         "Seeds": " or ".join(map(str, sorted(seeds))) or NOTHING,
-        "Verdict": verdict(changed.difference) if changed else NOTHING,
         "Baselines": ", ".join(f"{model} {means[model]}" for model in baselines) or NOTHING,
     }
 
@@ -340,15 +341,6 @@ def _corpus(row: CorpusRow) -> str:
 
 def _model(result: Result) -> str:
     return f"{result.model} (baseline)" if result.is_baseline else result.model
-
-
-def _against(best: Result | None, result: Result) -> str:
-    if best is None or result is best or result.is_baseline:
-        return NOTHING
-    difference = paired_difference(best.seeds, result.seeds)
-    if difference is None:
-        return "no seed in common"
-    return f"{difference_text(difference)}, {verdict(difference)}"
 
 
 def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]:

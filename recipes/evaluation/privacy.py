@@ -160,7 +160,7 @@ def exposure_rows(name: str, bits: dict[str, float], canaries: Canaries) -> list
                 model=name,
                 numbers=kind,
                 of=len(values),
-                mean=found.mean,
+                mean=found.value,
                 low=found.low,
                 high=found.high,
                 most=max(values),

@@ -344,7 +344,7 @@ def _row(trial: FrozenTrial, folder: Path) -> TrialRow:
         held.close()
         note = "its worker is gone: the next one takes it up"
     tokens, seconds = 0, 0.0
-    looks: list[tuple[int, float, float]] = []
+    evaluations: list[tuple[int, float, float]] = []
     if (folder / "run.toml").exists():
         record = read_run(folder)
         if record.training:
@@ -352,7 +352,7 @@ def _row(trial: FrozenTrial, folder: Path) -> TrialRow:
         for look in record.evaluations:
             if look.model == "trained":
                 spent = next((row.seconds for row in record.training if row.tokens >= look.tokens), seconds)
-                looks.append((look.tokens, spent, look.bits_per_byte))
+                evaluations.append((look.tokens, spent, look.bits_per_byte))
     return TrialRow(
         number=trial.number,
         state=state,
@@ -360,7 +360,7 @@ def _row(trial: FrozenTrial, folder: Path) -> TrialRow:
         parameters=trial.params,
         tokens=tokens,
         seconds=seconds,
-        looks=tuple(looks),
+        evaluations=tuple(evaluations),
         note=note,
     )
 

@@ -94,14 +94,14 @@ def main() -> None:
             assert against is not None
             found[name][str(tokens)] = {
                 "seeds": [*of[name].values()],
-                "mean": here.mean,
+                "mean": here.value,
                 "interval": [here.low, here.high],
-                "to_mean": against.mean,
+                "to_mean": against.value,
                 "to_mean_interval": [against.low, against.high],
             }
             print(
-                f"{name:<20}{tokens:>8,}{here.mean:>8.3f} ({here.low:.3f} to {here.high:.3f})"
-                f"{against.mean:>+8.3f} ({against.low:+.3f} to {against.high:+.3f})"
+                f"{name:<20}{tokens:>8,}{here.value:>8.3f} ({here.low:.3f} to {here.high:.3f})"
+                f"{against.value:>+8.3f} ({against.low:+.3f} to {against.high:+.3f})"
             )
     record = {"machine": describe(), "lang": given.lang, "base": Path(given.base).name, "pieces": PIECES}
     RESULTS.write_text(json.dumps({**record, "seeds": given.seeds, "starts": found}, indent=1) + "\n")

@@ -50,7 +50,15 @@ def test_a_study_trains_scores_and_compares_and_then_does_nothing_twice(
     assert call(monkeypatch, line) == 0
     page = Path(capsys.readouterr().out.strip().splitlines()[-1])
     text = page.read_text(encoding="utf-8")
-    for part in ("trained on", "long", "control", "as it is", "synthetic_outcome", "Arms", "Over documents"):
+    for part in (
+        "trained on",
+        "long",
+        "control",
+        "as it is",
+        "synthetic_outcome",
+        "Variants of the study",
+        "Difference to the best",
+    ):
         assert part in text
     arms = {row["name"]: row for row in json.loads((tmp_path / "study" / "arms.json").read_text())["arms"]}
     assert arms["trained on"]["bits_after"] < arms["trained on"]["bits_before"]

@@ -1,25 +1,39 @@
-"""Differences over documents."""
+"""Bootstrap intervals of scores and differences."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medlingua.reports.bootstrap import against, holm, metric_of, paired
+from medlingua.languages.errors import InputError
+from medlingua.reports.bootstrap import Tallies, holm, interval, merge_tallies, metric_of, paired
 from sklearn.metrics import f1_score
 
 
 def test_tallies_sum_to_the_metrics_of_scikit_learn() -> None:
     draw = np.random.default_rng(0)
-    gold, said = (draw.random((40, 5)) < 0.4 for _ in range(2))
-    each = np.stack([gold & said, said, gold], axis=-1)
+    gold, predicted = (draw.random((40, 5)) < 0.4 for _ in range(2))
+    each = np.stack([gold & predicted, predicted, gold], axis=-1)
     assert metric_of("macro-F1", each.reshape(40, -1).sum(axis=0), 40) == pytest.approx(
-        f1_score(gold, said, average="macro", zero_division=0)
+        f1_score(gold, predicted, average="macro", zero_division=0)
     )
-    assert metric_of("micro-F1", each.sum(axis=(0, 1)), 40) == pytest.approx(f1_score(gold, said, average="micro"))
+    assert metric_of("micro-F1", each.sum(axis=(0, 1)), 40) == pytest.approx(
+        f1_score(gold, predicted, average="micro")
+    )
     assert metric_of("mean", np.array([30.0]), 40) == 0.75
 
 
-def test_the_interval_is_that_of_the_mean_over_documents() -> None:
+def test_a_label_that_a_sample_lacks_does_not_lower_its_macro_f1() -> None:
+    """A perfect model is perfect in every sample, also where the only document of a rare label is not drawn."""
+    gold = np.zeros((30, 2), dtype=int)
+    gold[:, 0], gold[0, 1] = 1, 1
+    perfect = np.repeat(gold[:, :, None], 3, axis=2).reshape(1, 30, 6)
+    found = interval("macro-F1", perfect)
+    assert (found.value, found.low, found.high) == (1, 1, 1)
+
+
+def test_the_interval_of_a_difference_is_that_of_the_mean_over_documents() -> None:
     draw = np.random.default_rng(1)
     before = draw.random((1, 400, 1))
     after = before + draw.normal(0.05, 0.2, (1, 400, 1))
@@ -32,15 +46,42 @@ def test_the_interval_is_that_of_the_mean_over_documents() -> None:
     assert found == paired("mean", before, after)
 
 
-def test_seeds_that_differ_widen_the_interval() -> None:
+@pytest.mark.parametrize(("correct", "documents"), [(58, 60), (2, 60), (3, 3)])
+def test_an_interval_stays_inside_the_range_of_its_metric(correct: int, documents: int) -> None:
+    """Student's interval of two seeds near 0 or 1 would leave it by far."""
+    right = (np.arange(documents) < correct).astype(float)
+    seeds = np.stack([right, np.roll(right, 1)])
+    tallies = np.stack([seeds, np.ones_like(seeds), np.ones_like(seeds)], axis=-1)
+    found = interval("micro-F1", tallies)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_a_large_difference_of_two_seeds_has_an_interval_without_zero() -> None:
+    """0.927 to 0.379 is no noise, however few the seeds are."""
+    draw = np.random.default_rng(2)
+    before, after = (draw.binomial(1, rate, (2, 120, 1)).astype(float) for rate in (0.927, 0.379))
+    found = paired("mean", before, after)
+    assert found.high is not None
+    assert found.high < -0.4
+
+
+def test_three_seeds_that_differ_widen_the_interval_and_two_do_not() -> None:
     before = np.zeros((3, 50, 1))
     after = before + np.array([-0.2, 0.1, 0.4])[:, None, None]
     found = paired("mean", before, after)
     assert found.value == pytest.approx(0.1)
+    assert found.low is not None
+    assert found.high is not None
     assert found.low < 0 < found.high
+    assert found.p_value is not None
     assert 0.05 < found.p_value <= 1
+    two = paired("mean", before[:2], after[:2])
+    assert two.low == pytest.approx(two.high) == pytest.approx(-0.05)
     steady = paired("mean", before, before + 0.1)
     assert steady.low == pytest.approx(steady.high) == pytest.approx(0.1)
+    assert steady.p_value is not None
     assert 0 < steady.p_value < 0.01
 
 
@@ -50,14 +91,28 @@ def test_the_same_model_does_not_differ_from_itself() -> None:
     assert (found.value, found.low, found.high, found.p_value) == (0, 0, 0, 1)
 
 
-def test_seeds_are_paired_and_documents_must_be_the_same() -> None:
-    of = {seed: np.full((10, 1), seed / 10) for seed in (0, 1, 2)}
-    found = against("mean", {1: of[0], 2: of[1]}, {0: of[0], 1: of[1], 2: of[2]})
+def test_pairs_have_the_same_seeds_and_documents() -> None:
+    with pytest.raises(ValueError, match="other seeds or documents"):
+        paired("mean", np.zeros((2, 10, 1)), np.zeros((2, 5, 1)))
+    with pytest.raises(ValueError, match="other seeds or documents"):
+        paired("mean", np.zeros((2, 10, 1)), np.zeros((3, 10, 1)))
+
+
+def test_tallies_of_a_model_are_whole_or_none() -> None:
+    of = Tallies("mean", {"m": {0: np.zeros((4, 1)), 2: np.ones((4, 1))}})
+    found = of.of("m", (2, 0))
     assert found is not None
-    assert found.value == pytest.approx(0.1)
-    assert against("mean", {0: of[0]}, {1: of[1]}) is None
-    with pytest.raises(ValueError, match="other documents"):
-        against("mean", {0: of[0]}, {0: of[0][:5]})
+    assert found[:, 0, 0].tolist() == [1, 0]
+    assert of.of("m", (0, 1)) is None
+    assert of.of("other", (0,)) is None
+
+
+def test_folders_with_other_documents_are_not_merged() -> None:
+    one = Tallies("mean", {"a": {0: np.zeros((2, 1))}}, None, ("d0", "d1"))
+    other = Tallies("mean", {"b": {0: np.zeros((2, 1))}}, None, ("d0", "d2"))
+    with pytest.raises(InputError, match=r"high: not the test documents of low: it has 'd2' in addition"):
+        merge_tallies({Path("low"): one, Path("high"): other})
+    assert merge_tallies({Path("low"): one, Path("again"): one}).by_model.keys() == {"a"}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))

@@ -93,7 +93,7 @@ def test_the_page_shows_them(tmp_path: Path) -> None:
     page = write_comparison(tmp_path).read_text(encoding="utf-8")
     assert "Over all tasks" in page
     assert "Win probability" in page
-    assert "minutes of training" in page
-    assert "median words of a third" in page
+    assert "training time (minutes)" in page
+    assert "document length (median words of each third)" in page
     assert "y, f1" in page
-    assert "x, f1" not in page.split("By length of the documents")[1].split("</svg>")[0]
+    assert "x, f1" not in page.split("By document length")[1].split("</svg>")[0]

@@ -1,5 +1,7 @@
 """What a reader of the page notices."""
 
+import csv
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -8,12 +10,13 @@ import pytest
 from medlingua.languages.errors import InputError
 from medlingua.reports.card import write_card
 from medlingua.reports.compare import write_comparison
+from medlingua.reports.findings import tokens_by_corpus
 from medlingua.reports.page import write_report
-from medlingua.reports.quantities import place
-from medlingua.reports.read import append_row
+from medlingua.reports.quantities import short_path
+from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import CorporaRow
 
-from .conftest import RUN_TOML, corpus_row, evaluation_row, score, scores, write_run
+from .conftest import RUN_TOML, corpus_row, evaluation_row, score, scores, write_predictions, write_run
 
 ATTACK = "<script>alert('x')</script>"
 
@@ -51,20 +54,78 @@ def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
     text = page_of(run_folder)
     for told in (
         "3.412 → 2.288",
-        "−32.9 %, lower is better",
-        "0.505 ± 0.017",
-        "+0.052 [+0.044, +0.059]",
+        "−32.9\u202f%; lower is better",
         "408\u202f000",
         "2\u202f099",
         "1.4 GiB",
-        "not told by the machine",
+        "not measured on this machine",
         "CC BY-NC 4.0",
         "sentence-transformers/all-MiniLM-L6-v2",
         "from_pretrained(&#34;model&#34;)",
-        "4\u202f211 rows copied",
+        "4\u202f211 embeddings were copied",
     ):
         assert told in text or told.replace("&#34;", '"') in text, told
     assert "This report is partial" not in text
+
+
+def test_tiles_and_tables_state_differences_with_their_intervals(run_folder: Path) -> None:
+    text = page_of(run_folder)
+    details = re.findall(r'<div class="detail">([^<]+)</div>', text)[1:]
+    assert len(details) == 2
+    for detail in details:
+        assert re.fullmatch(r"difference \+0\.\d{3}, 95 % interval [+−]?0\.\d{3} to \+0\.\d{3}", detail)
+    assert re.search(r"<td class=number>0\.\d{3} \(0\.\d{3} to 0\.\d{3}\)</td>", text)
+    assert "noise" not in text
+
+
+def test_figures_are_files_too(run_folder: Path) -> None:
+    text = page_of(run_folder)
+    files = {path.name for path in (run_folder / "figures").iterdir()}
+    names = {"training", "held-out", "tokens-by-corpus", "scores-multilabel-v1", "scores-ner-strict-v1"}
+    assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "csv")} | {"captions.md"}
+    assert (run_folder / "figures" / "training.pdf").read_bytes().startswith(b"%PDF")
+    with (run_folder / "figures" / "held-out.csv").open(encoding="utf-8", newline="") as file:
+        last = [*csv.DictReader(file)][-1]
+    assert float(last["bits_per_byte"]) == 2.288
+    assert float(last["perplexity"]) == pytest.approx(math.exp(2.288 * 1.9))
+    assert float(last["accuracy_of_masked_words"]) == pytest.approx(0.5 - 0.2288)
+    told = (run_folder / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", told)
+    assert len(links) == len(names)
+    assert all((run_folder / link).is_file() for link in links)
+    captions = (run_folder / "figures" / "captions.md").read_text(encoding="utf-8")
+    assert captions.splitlines()[0].removeprefix("**training.** ") in text
+
+
+def test_the_corpora_figure_shows_the_tokens_that_were_trained(run_folder: Path) -> None:
+    """408,000 tokens were trained, of corpora that hold 312,450 and 1,740,220."""
+    page_of(run_folder)
+    with (run_folder / "figures" / "tokens-by-corpus.csv").open(encoding="utf-8", newline="") as file:
+        trained = {row["corpus"]: int(row["tokens_trained"]) for row in csv.DictReader(file)}
+    assert sum(trained.values()) == pytest.approx(408_000, abs=1)
+    share = 312_450 / (312_450 + 1_740_220)
+    assert trained["e3c_pamj_fr"] == pytest.approx(408_000 * share, abs=1)
+
+
+def test_a_mixture_divides_the_tokens_of_its_phase(run_folder: Path) -> None:
+    mixture = '[[phases.mixture]]\ncorpus = "{}"\nweight = {}\n'
+    parts = mixture.format("e3c_pamj_fr", 3) + mixture.format("e3c_leaflets_fr", 1)
+    alone = '[[phases.mixture]]\ncorpus = "e3c_leaflets_fr"\nrepeat = 0.5\n'
+    first, second = RUN_TOML.split('[[phases]]\nname = "clinical"')
+    settings = f'{first}{parts}[[phases]]\nname = "clinical"{second}{alone}'
+    (run_folder / "run.toml").write_text(settings, encoding="utf-8")
+    last = 74 * 3_400  # tokens of the last row of the first phase
+    found = tokens_by_corpus(read_run(run_folder))
+    assert found == pytest.approx({"e3c_pamj_fr": 0.75 * last, "e3c_leaflets_fr": 408_000 - 0.75 * last})
+
+
+def test_only_a_likelihood_has_a_perplexity(run_folder: Path) -> None:
+    page_of(run_folder)
+    assert "perplexity" in (run_folder / "figures" / "training.csv").read_text().splitlines()[0]
+    settings = RUN_TOML.replace("mask_rate = 0.3\n", 'mask_rate = 0.3\nkind = "rtd"\n')
+    (run_folder / "run.toml").write_text(settings, encoding="utf-8")
+    page_of(run_folder)
+    assert "perplexity" not in (run_folder / "figures" / "training.csv").read_text()
 
 
 def test_a_task_has_one_tile_of_its_first_metric(run_folder: Path) -> None:
@@ -77,17 +138,14 @@ def test_a_task_has_one_tile_of_its_first_metric(run_folder: Path) -> None:
 def test_the_page_has_its_four_figures_and_one_more_a_protocol(run_folder: Path) -> None:
     text = page_of(run_folder)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
-    assert labels == [
-        "Bits per byte on held-out text over tokens",
-        "Training loss and learning rate over tokens",
-        "Scores under protocol multilabel/v1",
-        "Scores under protocol ner-strict/v1",
-        "Training tokens by corpus",
-    ]
+    starts = ["Held-out text", "Training loss", "Scores under protocol multilabel/v1"]
+    starts += ["Scores under protocol ner-strict/v1", "Tokens trained, by corpus"]
+    assert [label[: len(start)] for label, start in zip(labels, starts, strict=True)] == starts
+    assert [*re.findall("<figcaption>([^<]+)</figcaption>", text)] == labels
 
 
 def test_phases_are_named_where_they_begin(run_folder: Path) -> None:
-    figure = page_of(run_folder).partition("Training loss and learning rate")[2].partition("</svg>")[0]
+    figure = page_of(run_folder).partition('aria-label="Training loss')[2].partition("</svg>")[0]
     assert "clinical" in figure
     assert "broad" not in figure
 
@@ -100,12 +158,12 @@ def test_the_folders_of_a_machine_stay_out_of_sentences(run_folder: Path) -> Non
     assert "/home/someone" not in write_card(run_folder).read_text(encoding="utf-8")
 
 
-def test_a_head_trained_before_base_is_told_apart_from_an_untrained_one(run_folder: Path) -> None:
+def test_a_head_trained_before_the_base_is_measured_differs_from_an_untrained_one(run_folder: Path) -> None:
     settings = RUN_TOML.replace('head = "keep"', 'head = "fresh"\nhead_tokens = 120_000')
     (run_folder / "run.toml").write_text(settings, encoding="utf-8")
     text = page_of(run_folder)
-    assert "one was trained on 120\u202f000 tokens before anything was measured" in text
-    assert "the head&#39;s" not in text
+    assert "one was trained on 120\u202f000 tokens. The values of" in text
+    assert "comes from training the head" not in text
 
 
 def test_the_page_loads_nothing_and_is_well_formed(run_folder: Path) -> None:
@@ -126,9 +184,8 @@ def test_an_id_is_used_once(run_folder: Path) -> None:
 def test_a_complete_run_warns_of_what_it_used(run_folder: Path) -> None:
     text = page_of(run_folder)
     assert "Non-commercial material: e3c_leaflets_fr" in text
-    assert "Not checked for overlap: cas, quaero" in text
-    assert "Inside the noise of the seeds: fracco_sample entity-f1" in text
-    assert "Single seed" not in text
+    assert "No change shown: fracco_sample entity-f1. The 95 % interval" in text
+    assert "Fewer than three seeds" not in text
     assert "Fresh head" not in text
     assert "Synthetic" not in text
 
@@ -155,16 +212,39 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
         "Synthetic tasks: morfitt (synthetic)",
         "No licence is stated for cases, notes",
         "Fresh head",
-        "Single seed",
-        "inside the noise (one seed)",
+        "difference +0.200, no interval",
         "Bits per byte (synthetic)",
         "<h2>Held-out text (synthetic)</h2>",
-        "Training loss, nats a masked token (synthetic text)",
-        "Bits per byte on held-out text (synthetic text)",
-        "Training tokens by corpus (synthetic text)",
-        "morfitt (synthetic), micro-f1, test",
+        "training tokens, synthetic text",
+        "The text is synthetic.",
+        "cases (synthetic)",
+        "morfitt (synthetic), test",
     ):
         assert told in text, told
+
+
+def test_tasks_that_were_not_available_are_a_sentence_and_no_rows(run_folder: Path) -> None:
+    text = page_of(run_folder)
+    assert "Not checked and not scored, because their files were not available: cas, quaero." in text
+    table = text.partition("<h3>Overlap with tasks</h3>")[2].partition("</table>")[0]
+    assert "morfitt" in table
+    assert "quaero" not in table
+
+
+def test_a_scored_task_that_was_not_checked_for_overlap_is_a_warning(run_folder: Path) -> None:
+    corpora = (run_folder / "corpora.json").read_text(encoding="utf-8")
+    (run_folder / "corpora.json").write_text(corpora.replace('"quaero"', '"fracco_sample"'), encoding="utf-8")
+    warnings = page_of(run_folder).partition('<ul class="warnings">')[2].partition("</ul>")[0]
+    assert "Not checked for overlap: fracco_sample" in warnings
+
+
+def test_two_seeds_are_said_to_leave_out_the_variation_between_seeds(run_folder: Path) -> None:
+    rows = [row for row in scores() if row.seed is not None and row.seed < 2]
+    (run_folder / "results.jsonl").unlink()
+    append_row(run_folder / "results.jsonl", *rows)
+    text = page_of(run_folder)
+    assert "Fewer than three seeds: fracco_sample, morfitt" in text
+    assert "95 % interval" in text
 
 
 def test_a_run_that_has_only_started_says_what_is_missing(tmp_path: Path) -> None:
@@ -188,7 +268,7 @@ def test_a_run_without_training_still_has_its_page(run_folder: Path) -> None:
 def test_a_half_written_line_is_left_out_and_told(run_folder: Path) -> None:
     with (run_folder / "metrics.jsonl").open("a") as file:
         file.write('{"kind":"train","phase":0,"st')
-    assert "metrics.jsonl: last line incomplete, left out." in page_of(run_folder)
+    assert "metrics.jsonl: the last line is incomplete and was left out." in page_of(run_folder)
 
 
 def test_names_with_html_are_shown_and_not_run(run_folder: Path) -> None:
@@ -217,16 +297,18 @@ def test_a_long_run_keeps_a_small_page(run_folder: Path) -> None:
 def test_the_report_is_written_again_and_leaves_no_other_file(run_folder: Path) -> None:
     before = {file.name for file in run_folder.iterdir()}
     assert page_of(run_folder) == page_of(run_folder)
-    assert {file.name for file in run_folder.iterdir()} == before | {"report.md", "report.html"}
+    assert {file.name for file in run_folder.iterdir()} == before | {"report.md", "report.html", "figures"}
 
 
 def test_a_comparison_ranks_inside_each_protocol(tmp_path: Path) -> None:
     for row in scores():
         append_row(tmp_path / "results.jsonl", row)
+    write_predictions(tmp_path, scores())
     text = write_comparison(tmp_path).read_text(encoding="utf-8")
     assert text.index("multilabel/v1") < text.index("ner-strict/v1")
     told = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert re.search(r"\| trained \|.*\n\| base \|.*−0\.052 \[−0\.059, −0\.044\], lower.*\n\| majority", told)
+    number = r"−0\.0\d\d"
+    assert re.search(rf"\| trained \|.*\n\| base \|.*{number} \({number} to {number}\) \| 0\.00.*\n\| majority", told)
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
@@ -245,4 +327,4 @@ def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_path_is_shown_without_the_machines_folders_and_never_as_model_alone(path: str, shown: str) -> None:
-    assert place(path) == shown
+    assert short_path(path) == shown

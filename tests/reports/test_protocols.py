@@ -63,7 +63,7 @@ def test_the_comparison_shows_published_figures_greyed_and_outside_its_ranking(t
     rows = [score("ours", seed, 0.6, metric="micro-F1", protocol="labels-multi/1") for seed in range(3)]
     append_row(tmp_path / "results.jsonl", *rows)
     page = write_comparison(tmp_path).read_text(encoding="utf-8")
-    ranked, _, below = page.partition("What the protocols are")
+    ranked, _, below = page.partition("What the protocols mean")
     assert "ModernCamemBERT, continued" not in ranked
     assert '<div class="wide published">' in below
     assert "ModernCamemBERT, continued" in below

@@ -41,7 +41,7 @@ def test_a_setting_and_a_note_in_a_sweep_are_no_html(tmp_path: Path) -> None:
     rows = [
         TrialRow(
             number=trial.number, state="complete", values=tuple(trial.values), parameters=trial.params, tokens=1,
-            seconds=1.0, looks=((1, 1.0, 1.0),), note=EVIL,
+            seconds=1.0, evaluations=((1, 1.0, 1.0),), note=EVIL,
         )
         for trial in study.trials
     ]  # fmt: skip
