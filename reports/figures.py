@@ -44,7 +44,6 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.titlelocation": "left",
     "axes.titlesize": 9.5,
-    "axes.titleweight": "bold",
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": RULE,
