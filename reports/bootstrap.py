@@ -109,7 +109,7 @@ def _samples(tally: Tally, models: Sequence[np.ndarray]) -> np.ndarray:
     seeds, documents = models[0].shape[:2]
     flat = [of.astype(np.float64).transpose(1, 0, 2).reshape(documents, -1) for of in models]
     rng = np.random.default_rng(0)
-    found = np.empty((len(models), SAMPLES))
+    values = np.empty((len(models), SAMPLES))
     step = max(1, _COUNTS // documents)
     for first in range(0, SAMPLES, step):
         size = min(step, SAMPLES - first)
@@ -117,8 +117,8 @@ def _samples(tally: Tally, models: Sequence[np.ndarray]) -> np.ndarray:
         chosen = rng.integers(0, seeds, (size, seeds)) if seeds >= ENOUGH else np.tile(np.arange(seeds), (size, 1))
         for place, tallies in enumerate(flat):
             by_seed = metric_of(tally, (counts @ tallies).reshape(size, seeds, -1), documents)
-            found[place, first : first + size] = np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
-    return found
+            values[place, first : first + size] = np.take_along_axis(by_seed, chosen, axis=1).mean(axis=1)
+    return values
 
 
 def read_tallies(folder: Path) -> dict[Key, Tallies]:

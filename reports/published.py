@@ -1,4 +1,4 @@
-"""Figures of papers and model cards, each with its protocol as far as it is known: shown, never ranked with ours."""
+"""Published scores, each with its protocol as far as it is known: shown, never ranked with ours."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +15,8 @@ FILE = Path(__file__).with_name("published.toml")
 
 
 class Published(Row):
-    """One figure. task: of our packs. value, spread: shares, not points; spread is a standard deviation or what the
-    source writes after ±. What the source does not say of its protocol is left out."""
+    """One score. task: of a language pack. value, spread: shares, not points; spread is a standard deviation or what
+    the source writes after ±. Parts of the protocol that the source does not state are empty."""
 
     task: str
     language: str
@@ -35,26 +35,26 @@ class Published(Row):
 
     @property
     def protocol(self) -> str:
-        """What is known of it, in words, and what is not."""
-        told = "; ".join(f"{part}: {words}" for part in PARTS if (words := getattr(self, part)))
+        """Its known parts in words, and the names of the others."""
+        known = "; ".join(f"{part}: {words}" for part in PARTS if (words := getattr(self, part)))
         missing = ", ".join(part for part in PARTS if not getattr(self, part))
-        return f"{told or 'nothing is told'}{f'. Not known: {missing}' if missing else ''}"
+        return f"{known or 'not described'}{f'. Not known: {missing}' if missing else ''}"
 
 
 def read_published(file: Path = FILE) -> tuple[Published, ...]:
-    """The figures of a TOML file; `[[groups]]` share what they say, each with its `[[groups.figures]]`.
+    """The scores of a TOML file: `[[groups]]` with common fields, each with its `[[groups.figures]]`.
 
-    InputError for a key or a value that does not fit, with its place.
+    InputError for an unknown key or a wrong value, with its group.
     """
-    found: list[Published] = []
+    published: list[Published] = []
     for number, group in enumerate(read_toml(file).get("groups", ()), 1):
         common = {key: value for key, value in group.items() if key != "figures"}
-        found += [_figure(common | own, f"{file}, group {number}") for own in group.get("figures", ())]
-    return tuple(found)
+        published += [_published(common | own, f"{file}, group {number}") for own in group.get("figures", ())]
+    return tuple(published)
 
 
 def published_of(tasks: Iterable[tuple[str, str]]) -> tuple[Published, ...]:
-    """The figures of some tasks, (name, language), in the tasks' order, best first."""
+    """The scores on some tasks, (name, language), in the order of the tasks, best first."""
     figures = read_published()
     return tuple(
         figure
@@ -64,16 +64,16 @@ def published_of(tasks: Iterable[tuple[str, str]]) -> tuple[Published, ...]:
     )
 
 
-def _figure(fields: dict[str, Any], where: str) -> Published:
+def _published(fields: dict[str, Any], where: str) -> Published:
     try:
-        made = Published.model_validate(fields)
+        score = Published.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
         hint = f" ({nearest(key, Published.model_fields)})" if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{where}: {key}: {first['msg']}{hint}; correct that figure") from error
-    if not 0 <= made.value <= 1:
+        raise InputError(f"{where}: {key}: {first['msg']}{hint}; correct that entry") from error
+    if not 0 <= score.value <= 1:
         raise InputError(
-            f"{where}: {made.model} has the value {made.value}; write shares between 0 and 1, not points"
+            f"{where}: {score.model} has the value {score.value}; write shares between 0 and 1, not points"
         )
-    return made
+    return score

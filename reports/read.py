@@ -1,4 +1,4 @@
-"""The files of a run: rows appended one line at a time, read back, and documents written whole."""
+"""The files of a run: rows are appended a line each, documents are written atomically."""
 
 import json
 import os
@@ -32,7 +32,7 @@ _METRIC: TypeAdapter[TrainRow | EvalRow] = TypeAdapter(Annotated[TrainRow | Eval
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """All that a run folder tells. What is not there yet is None or empty."""
+    """The content of a run folder. Files that do not exist yet are None or empty."""
 
     folder: Path
     settings: dict[str, Any]
@@ -46,11 +46,11 @@ class RunRecord:
     certificate: CertificateRow | None
     privacy: PrivacyRow | None
     lineage: Lineage | None
-    incomplete: tuple[str, ...]  # files whose last line was half written, and is left out
+    incomplete: tuple[str, ...]  # files whose last line is incomplete and was left out
 
 
 def read_run(folder: Path) -> RunRecord:
-    """Read what a run has left so far; only run.toml has to be there."""
+    """Read the files of a run so far; only run.toml has to exist."""
     settings = _read_settings(folder / "run.toml")
     metrics, scores = folder / "metrics.jsonl", folder / "results.jsonl"
     training, evaluations = read_metrics(metrics)
@@ -72,7 +72,7 @@ def read_run(folder: Path) -> RunRecord:
 
 
 def read_metrics(path: Path) -> tuple[tuple[TrainRow, ...], tuple[EvalRow, ...]]:
-    """Training and evaluation rows by tokens; where a resumed run repeats a step, the later row wins."""
+    """Training and evaluation rows by tokens; where a resumed run repeats a step, the later row counts."""
     rows = _read_lines(path, _METRIC)
     training = {(row.phase, row.step): row for row in rows if isinstance(row, TrainRow)}
     evaluations = {(row.model, row.phase, row.step): row for row in rows if isinstance(row, EvalRow)}
@@ -83,7 +83,7 @@ def read_metrics(path: Path) -> tuple[tuple[TrainRow, ...], tuple[EvalRow, ...]]
 
 
 def read_scores(path: Path) -> tuple[Score, ...]:
-    """The scores in the order of the file; the same score measured again replaces the earlier one."""
+    """The scores in the order of the file; a repeated measurement replaces the earlier one."""
     scores: dict[tuple[object, ...], Score] = {}
     for row in read_rows(path, Score):
         key = (row.model, row.task, row.language, row.split, row.metric, row.protocol, row.seed)
@@ -92,21 +92,21 @@ def read_scores(path: Path) -> tuple[Score, ...]:
 
 
 def read_arms(folder: Path) -> ArmsRow | None:
-    """The arms of a study; None in the folder of another comparison."""
+    """The variants of a study; None in other folders."""
     return _read_document(folder / "arms.json", ArmsRow)
 
 
 def read_rows(path: Path, kind: type[R]) -> list[R]:
     """Every complete line of a file of rows; no file, no rows.
 
-    A half-written last line is what a killed run leaves, so it is left out (`half_written` tells).
-    Any other line that is not such a row is an InputError with its number.
+    A killed run can leave an incomplete last line, which is skipped (see `half_written`).
+    InputError, with its number, for any other line that is not such a row.
     """
     return _read_lines(path, TypeAdapter(kind))
 
 
 def append_row(path: Path, *rows: Row) -> None:
-    """Add rows, a line each, in one write: a killed run leaves all of them or none. A half line gives way to them."""
+    """Append rows, a line each, in one write. An incomplete last line is removed first."""
     lines = b"".join(row.model_dump_json().encode() + b"\n" for row in rows)
     with path.open("a+b") as file:
         size = file.seek(0, os.SEEK_END)
@@ -119,7 +119,7 @@ def append_row(path: Path, *rows: Row) -> None:
 
 
 def half_written(path: Path) -> bool:
-    """Whether the last line is a piece of a row."""
+    """Whether the last line is incomplete."""
     tail = _last_line(path)
     return bool(tail) and not _is_json(tail)
 
@@ -141,7 +141,7 @@ def _read_settings(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}; run.toml is written by the run, restore it") from error
+        raise InputError(f"{path}: not valid TOML: {error}; the run wrote this file, restore it") from error
 
 
 def _read_document(path: Path, kind: type[D]) -> D | None:
@@ -151,7 +151,7 @@ def _read_document(path: Path, kind: type[D]) -> D | None:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise InputError(
-            f"{path}: not a {kind.__name__}: {_reason(error)}; start the run again to write it anew"
+            f"{path}: not a {kind.__name__}: {_reason(error)}; repeat the run to write it again"
         ) from error
 
 
@@ -179,7 +179,7 @@ def _reason(error: ValidationError) -> str:
 
 
 def _last_line(path: Path) -> bytes:
-    """What stands after the last end of line: empty where every row was finished."""
+    """The bytes after the last line feed: empty where every row is complete."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:

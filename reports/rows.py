@@ -1,9 +1,9 @@
-"""The typed rows that recipes hand over: everything a report shows comes from these.
+"""The typed rows of result files: everything in a report comes from these.
 
 One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
 document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow), `vocabulary.json`
-(VocabularyRow, only where a run changed it), `certificate.json` (CertificateRow, of a conversion) and `privacy.json`
-(PrivacyRow, once its model was audited). A study's folder has `arms.json` (ArmsRow).
+(VocabularyRow, where a run changed it), `certificate.json` (CertificateRow, of a conversion) and `privacy.json`
+(PrivacyRow, after an audit). A study's folder has `arms.json` (ArmsRow).
 `model/lineage.json` holds a `medlingua.languages.lineage.Lineage`.
 """
 
@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Row(BaseModel):
-    # Infinity and NaN as words: JSON has no numbers for them, and a row written has to be a row read.
+    # JSON has no infinity and no NaN: they are written as strings and read again.
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
 
@@ -32,17 +32,17 @@ class TrainRow(Row):
 
 
 class EvalRow(Row):
-    """One look at held-out text, always with 15 % of the words masked, the same words each time."""
+    """One evaluation on held-out text: 15 % of the words are masked, the same words each time."""
 
     kind: Literal["eval"] = "eval"
-    # "base"; "vocabulary" (another one, before a conversion); "start" (all changes done, before training); "trained"
+    # "base"; "vocabulary" (changed, before a conversion); "start" (all changes made, before training); "trained"
     model: str
     phase: int
     step: int
     tokens: int
     eval_loss: float  # nats a masked piece; not comparable between tokenizers
     bits_per_byte: float  # over the bytes of the masked words; comparable between tokenizers
-    words_recovered: float | None = None  # share of the masked words whose every piece is the likeliest
+    words_recovered: float | None = None  # accuracy of masked words: all their tokens are predicted first
     masked_pieces: int
     masked_bytes: int
     unknown_bytes: int  # of masked words that the tokenizer cannot write; charged at 8 bits a byte
@@ -59,7 +59,7 @@ class Score(Row):
     metric: str
     protocol: str
     value: float
-    seed: int | None  # None where nothing is drawn (a majority baseline, an upper bound)
+    seed: int | None  # None where nothing is random (a majority baseline, an upper bound)
     examples: int
     gold: int  # gold items in the split (spans or labels), the same for every model
     synthetic: bool = False
@@ -67,7 +67,7 @@ class Score(Row):
 
 
 class CorpusRow(Row):
-    """What one corpus gave to the run."""
+    """Documents and tokens of one corpus in a run."""
 
     name: str
     path: str  # as given, or the pack's path under the data root
@@ -79,8 +79,8 @@ class CorpusRow(Row):
     filtered: int  # left out by the mixture's filter
     duplicates: int  # exact duplicates, left out
     overlapping: int  # documents that share an n-gram with a task's test document, left out
-    held_out: int  # documents kept for bits per byte
-    documents: int  # what remains, trained on
+    held_out: int  # documents for the evaluation
+    documents: int  # the others, for training
     tokens: int
     repeat: float  # times a pass
 
@@ -96,7 +96,7 @@ class OverlapRow(Row):
 class CorporaRow(Row):
     corpora: tuple[CorpusRow, ...]
     overlap: tuple[OverlapRow, ...]
-    unchecked: tuple[str, ...]  # tasks of the pack that were not at hand, so not checked
+    unchecked: tuple[str, ...]  # tasks of the pack whose files were not available
     vocabulary_size: int
     seconds: float
 
@@ -107,7 +107,7 @@ class CostRow(Row):
     tokens: int
     tokens_per_second: float
     peak_memory_bytes: int
-    energy_joules: float | None  # where the machine tells
+    energy_joules: float | None  # None where the machine does not measure it
     resumed: int  # times
 
 
@@ -125,7 +125,7 @@ class PlanRow(Row):
     tokens: int
     steps: int
     memory_bytes: int  # estimate for training
-    seconds: float | None  # estimate, where it was measured
+    seconds: float | None  # estimate from measured steps; None where none was measured
 
 
 class VocabularyRow(Row):
@@ -133,20 +133,22 @@ class VocabularyRow(Row):
     kind: str
     old_size: int
     new_size: int
-    shared: int  # rows copied from the same piece
-    averaged: int  # rows started from the mean of old pieces
-    fallback: int  # rows that no old piece described, started from the mean of all
-    rows: Literal["mean", "overlap", "focus", "wechsel"] = "mean"  # how the rows started that were not copied
+    shared: int  # embeddings copied from the same token
+    averaged: int  # embeddings initialized from old tokens, by `rows`
+    fallback: int  # embeddings initialized from the mean of all
+    rows: Literal["mean", "overlap", "focus", "wechsel"] = (
+        "mean"  # initialization of the embeddings that are not copied
+    )
     pieces_per_word_old: float
     pieces_per_word_new: float
-    other_words_changed: float | None = None  # share of the words of synthetic English cases cut otherwise
-    steps: int | None = None  # added pieces that only lead to others (BPE)
+    other_words_changed: float | None = None  # share of words in synthetic English cases split differently
+    steps: int | None = None  # added tokens that are only steps to longer ones (BPE)
     examples: tuple[str, ...] = ()
-    false_friends: tuple[str, ...] = ()  # pieces of both vocabularies that are English words of another meaning
+    false_friends: tuple[str, ...] = ()  # tokens of both vocabularies, English words of another meaning
 
 
 class ArmRow(Row):
-    """One arm of a study: what it was and what its training cost. None where nothing was trained or measured."""
+    """One variant of a study and the cost of its training. None where nothing was trained or measured."""
 
     name: str
     strategy: str
@@ -164,7 +166,7 @@ class ArmsRow(Row):
 
 
 class TrialRow(Row):
-    """One trial of a sweep: its settings, what it reached and what its training cost."""
+    """One trial of a sweep: its settings, its values and the cost of its training."""
 
     number: int
     state: str  # Optuna's: complete, pruned, fail, running, waiting
@@ -177,7 +179,7 @@ class TrialRow(Row):
 
 
 class CheckRow(Row):
-    """One property that a conversion had to keep; value and limit in the unit that the name says."""
+    """One property that a conversion must preserve; value and limit in the unit of its name."""
 
     name: str
     value: float
@@ -194,7 +196,7 @@ class ChangeRow(Row):
 
 
 class PositionLossRow(Row):
-    """Masked-LM loss of the tokens between two places of long held-out documents."""
+    """Masked-LM loss of the tokens between two positions of long held-out documents."""
 
     model: str  # "base", "start" (converted, before training), "trained"
     first: int
@@ -204,11 +206,11 @@ class PositionLossRow(Row):
 
 
 class ProbeRow(Row):
-    """What a fact gives to the word that it determines, from a distance, in synthetic cases."""
+    """How much a distant fact helps to predict the word that it determines, in synthetic cases."""
 
     model: str
     words: int  # between the fact and the word
-    tokens: int  # the same, in the model's own pieces
+    tokens: int  # the same, in tokens of the model
     gain: float  # nats an answer: loss without the fact less loss with it
     low: float  # 95 % interval over cases
     high: float
@@ -216,7 +218,7 @@ class ProbeRow(Row):
 
 
 class ContextRow(Row):
-    """Tokens over which a fact keeps at least half of what it gives nearest; None where it gives nothing."""
+    """The distance in tokens at which the gain from a fact is half of the nearest; None without a gain."""
 
     model: str
     tokens: float | None
@@ -225,21 +227,21 @@ class ContextRow(Row):
 
 
 class CertificateRow(Row):
-    """What a conversion preserved."""
+    """What a conversion preserves."""
 
     source: str  # families
     target: str
     length: int  # tokens, specials included
     checks: tuple[CheckRow, ...]
     changes: tuple[ChangeRow, ...]
-    reach: int  # tokens away that a change is felt, in a text of 2,048 tokens at most
+    reach: int  # largest distance in tokens at which a change has an effect, in at most 2,048 tokens
     positions: tuple[PositionLossRow, ...]
     probes: tuple[ProbeRow, ...] = ()  # after training, where the language has synthetic cases
     contexts: tuple[ContextRow, ...] = ()
 
 
 class IdentifiersRow(Row):
-    """How many pieces of a tokenizer look like somebody's identifiers; which, is not written down."""
+    """The number of tokens in a vocabulary that look like personal identifiers; which ones is not stored."""
 
     model: str
     kind: str
@@ -259,10 +261,10 @@ class ExposureRow(Row):
 
 
 class PrivacyRow(Row):
-    """What an audit found that models give away of their text."""
+    """Results of a privacy audit."""
 
     models: tuple[str, ...]
     identifiers: tuple[IdentifiersRow, ...]
     exposures: tuple[ExposureRow, ...] = ()
-    repeats: int | None = None  # documents that each planted number stood in
+    repeats: int | None = None  # documents with each planted number
     candidates: int | None = None

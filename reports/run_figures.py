@@ -78,7 +78,7 @@ def training_chart(rows: Sequence[TrainRow], phases: Mapping[int, str], likeliho
 def held_out_chart(rows: Sequence[EvalRow], synthetic: bool) -> Chart:
     """Bits per byte, loss with perplexity, and accuracy of masked words on held-out text, over tokens.
 
-    The base stands beside in a panel only where its value can be compared: a loss needs the same tokenizer.
+    The loss of the base is drawn only where its tokenizer is the same.
     """
     trained = [row for row in rows if row.model == "trained"]
     first = {row.model: row for row in rows if row.model != "trained"}

@@ -202,9 +202,9 @@ def overlap_table(corpora: CorporaRow) -> DataFrame:
 def vocabulary_table(row: VocabularyRow) -> DataFrame:
     return _frame(
         [
-            {"": "Pieces", "Before": count(row.old_size), "After": count(row.new_size)},
+            {"": "Vocabulary size", "Before": count(row.old_size), "After": count(row.new_size)},
             {
-                "": "Pieces per word",
+                "": "Tokens per word",
                 "Before": f"{row.pieces_per_word_old:.2f}",
                 "After": f"{row.pieces_per_word_new:.2f}",
             },

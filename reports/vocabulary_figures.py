@@ -1,7 +1,7 @@
-"""Figures of what tokenizers do to a language, for notebooks: data frames of `languages.vocabulary` in, Figure out.
+"""Figures of tokenizers for notebooks, from data frames of `languages.vocabulary`.
 
-Every title ends with a label that says whether the text is real or SYNTHETIC. A frame without rows gives a figure
-that says so, so that a notebook runs through without term lists.
+Every title ends with a label that states whether the text is real or SYNTHETIC. An empty frame gives a figure that
+says so: a notebook runs without term lists.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def pieces_per_word_figure(counted: pd.DataFrame, label: str) -> Figure:
         axes = figure.subplots()
         _grouped_bars(axes, counted, "corpus", "pieces_per_word", "{:.2f}")
         axes.set_xlabel("pieces a word")
-        _key(figure, counted["tokenizer"])
+        _legend(figure, counted["tokenizer"])
 
     rows = counted.groupby("corpus").size() if len(counted) else ()
     return _figure(draw, counted, 0.9 + sum(0.24 * n + 0.16 for n in rows), "Pieces a word by corpus", label)
 
 
 def effective_length_figure(lengths: pd.DataFrame, label: str) -> Figure:
-    """Of `effective_lengths`: the words that fit into the shortest length, the others told beside the bar."""
+    """Of `effective_lengths`: the words that fit into the shortest length; the others stand next to the bar."""
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -73,28 +73,28 @@ def one_piece_figure(shares: pd.DataFrame, what: str, label: str, names: Mapping
     what: what the groups are, for the title. names: what a group's name is followed by, as "I: heart".
     """
     sizes = shares.groupby("group")["words"].max() if len(shares) else pd.Series(dtype=int)
-    kept = sizes[sizes >= _GROUP_WORDS].nlargest(_GROUPS)
-    rows = shares[shares["group"].isin(kept.index)] if len(shares) else shares
+    shown = sizes[sizes >= _GROUP_WORDS].nlargest(_GROUPS)
+    rows = shares[shares["group"].isin(shown.index)] if len(shares) else shares
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         mean = rows.groupby("group")["in_one_piece"].mean()
         order = list(mean.sort_values(ascending=False).index)
         _dots(axes, rows, "group", "in_one_piece", order)
-        told = [f"{group}: {names[group]}" if names and group in names else str(group) for group in order]
+        labels = [f"{group}: {names[group]}" if names and group in names else str(group) for group in order]
         axes.set_yticks(
-            range(len(order)), [f"{middle_cut(t, 40)} ({kept[g]:,})" for t, g in zip(told, order, strict=True)]
+            range(len(order)), [f"{middle_cut(t, 40)} ({shown[g]:,})" for t, g in zip(labels, order, strict=True)]
         )
         _percents(axes)
         axes.set_xlabel("share of distinct words in one piece; in brackets how many words there are")
-        _key(figure, rows["tokenizer"])
+        _legend(figure, rows["tokenizer"])
 
-    return _figure(draw, rows, 1.1 + 0.24 * len(kept), f"Medical words in one piece by {what}", label)
+    return _figure(draw, rows, 1.1 + 0.24 * len(shown), f"Medical words in one piece by {what}", label)
 
 
 def extension_figure(counted: pd.DataFrame, recut: pd.DataFrame, label: str) -> Figure:
     """Left: pieces a word before and after, a line for each tokenizer and corpus. Right: the share of words that
-    are cut otherwise, in the held-out text and in another language.
+    are split differently, in the held-out text and in another language.
 
     counted, recut: as `recipes.vocabulary_notebook.Extensions` has them.
     """
@@ -128,7 +128,7 @@ def extension_figure(counted: pd.DataFrame, recut: pd.DataFrame, label: str) -> 
         right.set_ylim(len(rows) - 0.4, -0.6)
         right.set_xlim(0, max(0.01, float(rows["changed"].max())) * 2.1)
         _percents(right)
-        right.set_title("Words that are cut otherwise", fontweight="normal")
+        right.set_title("Words that are split differently", fontweight="normal")
         bare(right)
 
     lines = max(len(counted) / 2, len(recut))
@@ -152,14 +152,14 @@ def entities_figure(splits: Mapping[str, pd.DataFrame], label: str) -> Figure:
             axes.set_xlim(left=0)
             axes.set_title(task)
         grid[-1, 0].set_xlabel("mean pieces of an entity; in brackets how many entities there are")
-        _key(figure, every["tokenizer"])
+        _legend(figure, every["tokenizer"])
 
     lines = sum(frame["label"].nunique() + 1.8 for frame in tasks.values())
     return _figure(draw, every, 1.0 + 0.22 * lines, "Pieces of gold entities", label)
 
 
 def audit_figure(findings: pd.DataFrame, tokenizers: Sequence[str], label: str) -> Figure:
-    """Of `audit`: what each tokenizer merges, changes or cannot write; white where it keeps a form apart.
+    """Of `audit`: what each tokenizer merges, changes or cannot write; white where it preserves a form.
 
     tokenizers: the columns, also those without a finding.
     """
@@ -172,19 +172,19 @@ def audit_figure(findings: pd.DataFrame, tokenizers: Sequence[str], label: str) 
         for column, name in enumerate(tokenizers):
             own = findings[findings["tokenizer"] == name]
             for row, form in enumerate(written):
-                found = dict(own[own["written"] == form][["finding", "read"]].itertuples(index=False, name=None))
-                if not found:
+                readings = dict(own[own["written"] == form][["finding", "read"]].itertuples(index=False, name=None))
+                if not readings:
                     continue
-                worst = next(kind for kind in _FINDINGS if kind in found)
+                worst = next(kind for kind in _FINDINGS if kind in readings)
                 axes.add_patch(
                     Rectangle(
                         (column - 0.48, row - 0.44), 0.96, 0.88, color=_FINDINGS[worst], alpha=0.45, linewidth=0
                     )
                 )
-                axes.text(column, row, _told(found), ha="center", va="center", fontsize=8, color=INK)
+                axes.text(column, row, _finding_text(readings), ha="center", va="center", fontsize=8, color=INK)
         axes.set_xlim(-0.5, len(tokenizers) - 0.5)
         axes.set_ylim(len(written) - 0.5, -0.5)
-        _heads(axes, tokenizers)
+        _column_names(axes, tokenizers)
         axes.set_yticks(range(len(written)), written)
         axes.grid(False)
         axes.spines["bottom"].set_visible(False)
@@ -194,11 +194,11 @@ def audit_figure(findings: pd.DataFrame, tokenizers: Sequence[str], label: str) 
         figure.legend(handles=patches, loc="outside lower left", ncols=len(patches), frameon=False, labelcolor=INK)
 
     rows = findings["written"].nunique()
-    return _figure(draw, findings, 1.2 + 0.25 * rows, "What is lost: forms that a tokenizer does not keep", label)
+    return _figure(draw, findings, 1.2 + 0.25 * rows, "Forms that a tokenizer does not preserve", label)
 
 
 def overlap_figure(shared: pd.DataFrame, label: str) -> Figure:
-    """Of `overlap`: the share of each row's pieces that the column has too."""
+    """Of `overlap`: the share of the tokens of each row that the column shares."""
 
     def draw(figure: Figure) -> None:
         from matplotlib.colors import LinearSegmentedColormap
@@ -211,13 +211,15 @@ def overlap_figure(shared: pd.DataFrame, label: str) -> Figure:
                 color = "white" if value > 0.6 else INK
                 axes.text(column, row, f"{value:.0%}", ha="center", va="center", color=color)
         axes.set_yticks(range(len(shared)), [middle_cut(str(name)) for name in shared.index])
-        _heads(axes, [str(name) for name in shared.columns])
+        _column_names(axes, [str(name) for name in shared.columns])
         axes.grid(False)
         for spine in axes.spines.values():
             spine.set_visible(False)
         bare(axes)
 
-    return _figure(draw, shared, 1.4 + 0.4 * len(shared), "Pieces of each row that the column has too", label)
+    return _figure(
+        draw, shared, 1.4 + 0.4 * len(shared), "Share of the tokens of each row that the column shares", label
+    )
 
 
 def languages_figure(rows: pd.DataFrame, label: str) -> Figure:
@@ -240,8 +242,8 @@ def languages_figure(rows: pd.DataFrame, label: str) -> Figure:
                 color = _color(given.index(name) if name in given else len(given))  # one for the new of any language
                 axes.plot(own, [place] * len(own), color=color, alpha=0.35, linewidth=3, zorder=1)
                 for variant, value in own.items():
-                    look = {"as it is": ("o", "white"), "extended": ("o", color), "new": ("D", color)}[str(variant)]
-                    axes.plot(value, place, look[0], color=color, markerfacecolor=look[1], markersize=6)
+                    style = {"as it is": ("o", "white"), "extended": ("o", color), "new": ("D", color)}[str(variant)]
+                    axes.plot(value, place, style[0], color=color, markerfacecolor=style[1], markersize=6)
                 ends = sorted(own)
                 text = " → ".join(form.format(value) for value in own)
                 axes.annotate(text, (ends[-1], place), (8, 0), textcoords="offset points", va="center", fontsize=8)
@@ -264,17 +266,17 @@ def languages_figure(rows: pd.DataFrame, label: str) -> Figure:
 
 
 def table(frame: pd.DataFrame, title: str, label: str) -> Styler:
-    """A frame as a notebook shows it, under a title that says what its text is."""
+    """A frame for a notebook, under a title that states what its text is."""
     style = frame.style.set_caption(f"{title} · {label}").format(precision=3, thousands=",")
     return style if frame.index.name else style.hide(axis="index")
 
 
-def kept(figure: Figure, folder: str | Path | None, name: str) -> Figure:
-    """The figure itself; where a folder is given also written to FOLDER/NAME.png, with its title as the file's."""
+def save(figure: Figure, folder: str | Path | None, name: str) -> Figure:
+    """Write the figure to FOLDER/NAME.png, with its title as metadata, if a folder is given. Returns the figure."""
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        about = {"Title": figure.get_suptitle(), "Software": None}
-        figure.savefig(Path(folder) / f"{name}.png", dpi=_DPI, metadata=about, facecolor="white")
+        metadata = {"Title": figure.get_suptitle(), "Software": None}
+        figure.savefig(Path(folder) / f"{name}.png", dpi=_DPI, metadata=metadata, facecolor="white")
     return figure
 
 
@@ -331,8 +333,8 @@ def _dots(
     axes.tick_params(axis="y", length=0)
 
 
-def _key(figure: Figure, tokenizers: pd.Series[str]) -> None:
-    """Which colour is which tokenizer, below the axes."""
+def _legend(figure: Figure, tokenizers: pd.Series[str]) -> None:
+    """The colours of the tokenizers, below the axes."""
     from matplotlib.patches import Patch
 
     names = list(dict.fromkeys(tokenizers))
@@ -346,17 +348,17 @@ def _percents(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 
 
-def _told(found: Mapping[str, str]) -> str:
+def _finding_text(readings: Mapping[str, str]) -> str:
     words = {"unknown": "unknown", "merged": "= {}", "changed": "→ {}", "NFD differs": "NFD differs"}
-    return ", ".join(words[kind].format(found[kind]) for kind in _FINDINGS if kind in found)
+    return ", ".join(words[kind].format(readings[kind]) for kind in _FINDINGS if kind in readings)
 
 
 def _pairs(first: pd.Series[str], second: pd.Series[str]) -> list[str]:
     return [f"{middle_cut(a, 26)}\n{middle_cut(b, 26)}" for a, b in zip(first, second, strict=True)]
 
 
-def _heads(axes: Axes, names: Sequence[str]) -> None:
-    """Names of columns, above them."""
+def _column_names(axes: Axes, names: Sequence[str]) -> None:
+    """Names above the columns."""
     from textwrap import fill
 
     axes.set_xticks(range(len(names)), [fill(name, 17, break_long_words=False) for name in names])

@@ -56,9 +56,9 @@ def test_the_certificate_is_kept_and_shown(converted: Path) -> None:
     for words in (
         "Certificate of the conversion",
         "max_position_embeddings",
-        "Loss by place",
+        "loss by position",
         "converted",
-        "Facts from a distance",
+        "Use of distant facts",
     ):
         assert words in page
     assert "logits" in (converted / "report.md").read_text()

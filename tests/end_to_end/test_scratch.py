@@ -66,7 +66,7 @@ def test_a_parent_gives_its_tokenizer_and_is_the_comparison(
     assert child.lineage.steps[-1].base == str(base)
     bits = {row["model"] for row in metrics_of(out) if "bits_per_byte" in row}
     assert bits == {"base", "start", "trained"}
-    assert "all rows drawn at random" in (out / "report.html").read_text(encoding="utf-8")
+    assert "all embeddings were initialized at random" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_parent_without_a_head_gives_its_tokenizer_and_a_head_to_compare_with(

@@ -78,10 +78,16 @@ def test_a_sweep_tries_reports_and_names_the_best_and_then_tries_nothing_twice(
     assert call(monkeypatch, words) == 0
     assert capsys.readouterr().out.strip() == str(out / "report.html")
     page = (out / "report.html").read_text(encoding="utf-8")
-    for part in ("History", "Parallel coordinates", "Importance of settings", "Curves of trials", "3 complete"):
+    for part in (
+        "History of the sweep",
+        "a line through the settings",
+        "Importance of the settings",
+        "a line a trial",
+        "3 complete",
+    ):
         assert part in page
     assert page.count("<svg") == 4
-    assert "mathdefault" not in page, "a power of ten on a log axis stands there as its formula"
+    assert "mathdefault" not in page, "a power of ten on a log axis is shown as a formula"
     bits = [looks(out / "trials" / f"{n:04d}")[-1]["bits_per_byte"] for n in range(3)]
     assert (out / "trials" / "0000" / "model" / "model.safetensors").exists()
 

@@ -40,7 +40,7 @@ def test_a_run_changes_the_vocabulary_and_says_how(
     bits = {r["model"]: r["bits_per_byte"] for r in metrics_of(out) if "bits_per_byte" in r}
     assert set(bits) == {"base", "start", "trained"}
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert "Control arm" in page
+    assert "repeat the run with adapt.vocabulary" in page
     assert settings[0] in page
     tokenizer = AutoTokenizer.from_pretrained(out / "model")
     assert tokenizer(text)["input_ids"] == after.tokenizer(text)["input_ids"]

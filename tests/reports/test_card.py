@@ -36,14 +36,14 @@ def test_the_hub_reads_the_metadata(run_folder: Path) -> None:
 
 def test_the_card_tells_text_licences_results_and_limits(run_folder: Path) -> None:
     text = write_card(run_folder).read_text(encoding="utf-8")
-    for told in ("CC BY-NC 4.0", "408\u202f000", "Non-commercial material", "## Limits"):
-        assert told in text
+    for words in ("CC BY-NC 4.0", "408\u202f000", "Non-commercial material", "## Limits"):
+        assert words in text
     assert "from_pretrained" in text
     assert "Length: 512 tokens" in text
 
 
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "expected"),
     [
         (
             {"model_type": "longformer", "attention_window": [512, 512], "max_position_embeddings": 4_098},
@@ -60,12 +60,12 @@ def test_the_card_tells_text_licences_results_and_limits(run_folder: Path) -> No
     ],
 )
 def test_the_card_states_length_window_and_global_attention(
-    run_folder: Path, config: dict[str, object], told: list[str]
+    run_folder: Path, config: dict[str, object], expected: list[str]
 ) -> None:
     (run_folder / "model" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     (run_folder / "model" / "tokenizer_config.json").write_text('{"model_max_length": 4096}', encoding="utf-8")
     text = write_card(run_folder).read_text(encoding="utf-8")
-    for words in told:
+    for words in expected:
         assert words in text
 
 

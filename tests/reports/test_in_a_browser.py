@@ -26,8 +26,8 @@ HOSTILE = [
     f"javascript:document.title='{RAN}'",
 ]
 
-# What tests/reports/conftest.py's run says, each to be said otherwise.
-SAID = [
+# Names in the run of conftest.py, each replaced by a hostile one.
+NAMES = [
     "e3c_pamj_fr",
     "CC BY 4.0",
     "README of hltfbk/E3C-Corpus",
@@ -92,7 +92,7 @@ def test_hostile_corpora_licences_bases_and_tasks_in_a_report(tmp_path: Path) ->
     folder = write_run(tmp_path / "run")
     for file in (folder / "run.toml", *folder.glob("*.json*"), folder / "model" / "lineage.json"):
         text = file.read_text(encoding="utf-8")
-        for said, name in zip(SAID, HOSTILE, strict=True):
-            text = text.replace(json.dumps(said), json.dumps(name))
+        for old, name in zip(NAMES, HOSTILE, strict=True):
+            text = text.replace(json.dumps(old), json.dumps(name))
         file.write_text(text, encoding="utf-8")
     harmless(opened(write_report(folder), tmp_path / "home"), HOSTILE)

@@ -52,7 +52,7 @@ class Loads(HTMLParser):
 
 def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
     text = page_of(run_folder)
-    for told in (
+    for words in (
         "3.412 → 2.288",
         "−32.9\u202f%; lower is better",
         "408\u202f000",
@@ -64,7 +64,7 @@ def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
         "from_pretrained(&#34;model&#34;)",
         "4\u202f211 embeddings were copied",
     ):
-        assert told in text or told.replace("&#34;", '"') in text, told
+        assert words in text or words.replace("&#34;", '"') in text, words
     assert "This report is partial" not in text
 
 
@@ -89,8 +89,8 @@ def test_figures_are_files_too(run_folder: Path) -> None:
     assert float(last["bits_per_byte"]) == 2.288
     assert float(last["perplexity"]) == pytest.approx(math.exp(2.288 * 1.9))
     assert float(last["accuracy_of_masked_words"]) == pytest.approx(0.5 - 0.2288)
-    told = (run_folder / "report.md").read_text(encoding="utf-8")
-    links = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", told)
+    report = (run_folder / "report.md").read_text(encoding="utf-8")
+    links = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", report)
     assert len(links) == len(names)
     assert all((run_folder / link).is_file() for link in links)
     captions = (run_folder / "figures" / "captions.md").read_text(encoding="utf-8")
@@ -135,7 +135,7 @@ def test_a_task_has_one_tile_of_its_first_metric(run_folder: Path) -> None:
     assert names == ["Bits per byte", "morfitt, micro-f1", "fracco_sample, entity-f1"]
 
 
-def test_the_page_has_its_four_figures_and_one_more_a_protocol(run_folder: Path) -> None:
+def test_the_page_has_its_three_figures_and_one_more_a_protocol(run_folder: Path) -> None:
     text = page_of(run_folder)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
     starts = ["Held-out text", "Training loss", "Scores under protocol multilabel/v1"]
@@ -207,7 +207,7 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
     )
     (folder / "corpora.json").write_text(corpora.model_dump_json(), encoding="utf-8")
     text = page_of(folder)
-    for told in (
+    for words in (
         "Synthetic training text: cases",
         "Synthetic tasks: morfitt (synthetic)",
         "No licence is stated for cases, notes",
@@ -220,7 +220,7 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
         "cases (synthetic)",
         "morfitt (synthetic), test",
     ):
-        assert told in text, told
+        assert words in text, words
 
 
 def test_tasks_that_were_not_available_are_a_sentence_and_no_rows(run_folder: Path) -> None:
@@ -265,7 +265,7 @@ def test_a_run_without_training_still_has_its_page(run_folder: Path) -> None:
     assert "no step was logged yet" in text
 
 
-def test_a_half_written_line_is_left_out_and_told(run_folder: Path) -> None:
+def test_a_half_written_line_is_left_out_and_stated(run_folder: Path) -> None:
     with (run_folder / "metrics.jsonl").open("a") as file:
         file.write('{"kind":"train","phase":0,"st')
     assert "metrics.jsonl: the last line is incomplete and was left out." in page_of(run_folder)
@@ -306,9 +306,11 @@ def test_a_comparison_ranks_inside_each_protocol(tmp_path: Path) -> None:
     write_predictions(tmp_path, scores())
     text = write_comparison(tmp_path).read_text(encoding="utf-8")
     assert text.index("multilabel/v1") < text.index("ner-strict/v1")
-    told = (tmp_path / "report.md").read_text(encoding="utf-8")
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
     number = r"−0\.0\d\d"
-    assert re.search(rf"\| trained \|.*\n\| base \|.*{number} \({number} to {number}\) \| 0\.00.*\n\| majority", told)
+    assert re.search(
+        rf"\| trained \|.*\n\| base \|.*{number} \({number} to {number}\) \| 0\.00.*\n\| majority", report
+    )
 
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:

@@ -38,12 +38,12 @@ def test_what_a_run_chose_besides_is_part_of_the_record() -> None:
     assert plain.id == chosen.id
     assert plain.matching == chosen.matching
     assert "frozen" not in plain.training
-    assert "states that stay" in chosen.training
+    assert "frozen hidden states" in chosen.training
     assert "20 trials" in chosen.training
 
 
 @pytest.mark.parametrize("unknown", ["ner-strict/2", "token-accuracy/1", "ner-strict/1, best of five seeds"])
-def test_an_id_without_a_record_is_told_in_the_comparison(unknown: str, tmp_path: Path) -> None:
+def test_the_comparison_says_where_an_id_has_no_record(unknown: str, tmp_path: Path) -> None:
     assert protocol_of(unknown) is None
     append_row(tmp_path / "results.jsonl", score("base", 0, 0.5, protocol=unknown))
     assert "not a protocol of this version" in write_comparison(tmp_path).read_text(encoding="utf-8")
@@ -76,18 +76,18 @@ def test_the_comparison_shows_published_figures_greyed_and_outside_its_ranking(t
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("modle = 1", "did you mean 'model'"),
         ("value = 63.1", "write shares between 0 and 1, not points"),
     ],
 )
-def test_a_figure_that_does_not_fit_is_told_with_its_place(text: str, told: str, tmp_path: Path) -> None:
+def test_an_entry_that_does_not_fit_is_refused_with_its_place(text: str, expected: str, tmp_path: Path) -> None:
     file = tmp_path / "published.toml"
     base = 'task = "t"\nlanguage = "fr"\nmetric_name = "F1"\nsource = "s"\n'
     own = {"modle = 1": '{ model = "m", value = 0.5, modle = 1 }'}.get(text, f'{{ model = "m", {text} }}')
     file.write_text(f"[[groups]]\n{base}figures = [{own}]\n", encoding="utf-8")
-    with pytest.raises(InputError, match=re.escape(told)) as error:
+    with pytest.raises(InputError, match=re.escape(expected)) as error:
         read_published(file)
     assert "group 1" in str(error.value)
 
@@ -102,9 +102,9 @@ def test_folders_of_one_protocol_are_ranked_by_name(tmp_path: Path) -> None:
     low, high = folder_of(tmp_path / "low"), tmp_path / "high"
     high.mkdir()
     append_row(high / "results.jsonl", *(score("trained", seed, 0.9) for seed in range(3)))
-    told = ranking([low, high], "morfitt")
-    assert told.index("high: trained") < told.index("low: trained")
-    assert "protocol multilabel/v1" in told
+    ranked = ranking([low, high], "morfitt")
+    assert ranked.index("high: trained") < ranked.index("low: trained")
+    assert "protocol multilabel/v1" in ranked
 
 
 def test_scores_of_two_protocols_asked_into_one_ranking_are_refused(tmp_path: Path) -> None:

@@ -122,5 +122,5 @@ def test_importing_the_room_stays_quick() -> None:
         "import sys, medlingua.reports.page, medlingua.reports.card, medlingua.reports.compare\n"
         "print(*({'pandas', 'numpy', 'matplotlib', 'jinja2', 'torch', 'transformers'} & set(sys.modules)))"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert told.stdout.split() == []
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,4 +1,4 @@
-"""Figures of vocabularies: what a reader finds in them, and that an empty frame is no error."""
+"""Figures of vocabularies: their numbers, and that an empty frame is no error."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -57,7 +57,7 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize(
-    ("figure", "told"),
+    ("figure", "expected"),
     [
         (figures.pieces_per_word_figure(COUNTED, LABEL), ["leaflets", "1.60", "b"]),
         (figures.effective_length_figure(LENGTHS, LABEL), ["+25%", "375 in 512", "3,000 in 4,096"]),
@@ -69,10 +69,10 @@ def texts(figure: Figure) -> str:
         (figures.languages_figure(SIDES, LABEL), ["1.60 → 1.20", "10% → 20%", "new fr"]),
     ],
 )  # fmt: skip
-def test_a_figure_tells_its_numbers_and_what_its_text_is(figure: Figure, told: list[str]) -> None:
+def test_a_figure_tells_its_numbers_and_what_its_text_is(figure: Figure, expected: list[str]) -> None:
     assert figure.get_suptitle().endswith(LABEL)
     found = texts(figure)
-    for word in told:
+    for word in expected:
         assert word in found, found
 
 
@@ -101,10 +101,10 @@ def test_no_finding_is_said_too() -> None:
     assert "nothing to show" in texts(figures.audit_figure(FOUND.iloc[:0], ["a"], LABEL))
 
 
-def test_a_kept_figure_is_a_file_with_its_title(tmp_path: Path) -> None:
+def test_a_saved_figure_is_a_file_with_its_title(tmp_path: Path) -> None:
     figure = figures.pieces_per_word_figure(COUNTED, LABEL)
-    assert figures.kept(figure, None, "bars") is figure
-    assert figures.kept(figure, tmp_path / "new", "bars") is figure
+    assert figures.save(figure, None, "bars") is figure
+    assert figures.save(figure, tmp_path / "new", "bars") is figure
     with Image.open(tmp_path / "new" / "bars.png") as image:
         assert image.info["Title"] == f"Pieces a word by corpus · {LABEL}"
 

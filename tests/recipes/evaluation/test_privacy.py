@@ -114,9 +114,9 @@ def test_a_runs_report_says_what_its_model_gives_away_and_no_piece(encoder: Enco
     assert f"adapt privacy {run / 'model'}" in page
     audit([str(run / "model")], tmp_path / "canaries.json", ())
     for page in ((run / name).read_text(encoding="utf-8") for name in ("report.html", "report.md")):
-        assert "remembers planted numbers" in page
+        assert "memorized planted numbers" in page
         assert "4 planted" in page
-        assert "50 never planted" in page
+        assert "50 not planted" in page
         assert not [number for number in (*canaries.planted, *canaries.absent) if number in page]
 
 
