@@ -76,7 +76,8 @@ def test_rows_are_trained_first_or_not_at_all(
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"), [("mean", "their rows copied all the same"), ("focus", "their rows started from other pieces")]
+    ("rows", "told"),
+    [("mean", "their embeddings were copied"), ("focus", "their embeddings were initialized from other")],
 )
 def test_T19_false_friends_are_listed_with_how_they_start(
     rows: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

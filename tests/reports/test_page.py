@@ -225,7 +225,7 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
 
 def test_tasks_that_were_not_available_are_a_sentence_and_no_rows(run_folder: Path) -> None:
     text = page_of(run_folder)
-    assert "Not checked and not scored, because their files were not available: cas, quaero." in text
+    assert "Not checked, because their files were not available: cas, quaero." in text
     table = text.partition("<h3>Overlap with tasks</h3>")[2].partition("</table>")[0]
     assert "morfitt" in table
     assert "quaero" not in table
