@@ -33,7 +33,7 @@ def write_comparison(folder: Path) -> Path:
         raise InputError(f"{results}: no scores to compare; score some models first (adapt evaluate)")
     arms, groups = read_arms(folder), by_protocol(comparisons)
     rows = overall({key_of(c.measure): c for c in comparisons if c.tallies is not None}, tallies)
-    lengths, costs = _lengths(tallies), _costs(arms, rows)
+    lengths, costs = _lengths(comparisons), _costs(arms, rows)
     models = trained_models(comparisons)
     charts = {protocol: score_figures.score_chart(group, models) for protocol, group in groups.items()}
     length_chart = score_figures.length_chart(lengths, models) if lengths else None
@@ -102,10 +102,17 @@ def _scores_of(folder: Path, task: str, metric: str | None) -> list[Score]:
     return chosen
 
 
-def _lengths(tallies: dict[Key, Tallies]) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """By task: score by document length, for tasks whose documents differ in length."""
-    by_task = {f"{key[1]}, {key[3]}": by_length(of) for key, of in tallies.items()}
-    return {title: curves for title, curves in by_task.items() if curves}
+def _lengths(comparisons: Sequence[Comparison]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """By task: score by document length, for tasks whose documents differ in length.
+
+    Predictions of models without scores are left out: they are of models that a study had before.
+    """
+    lengths = {}
+    for comparison in comparisons:
+        if comparison.tallies is not None and (curves := by_length(comparison.tallies)):
+            title = f"{comparison.measure.task}, {comparison.measure.metric}"
+            lengths[title] = {model: curves[model] for model in trained_models([comparison]) if model in curves}
+    return lengths
 
 
 def _costs(arms: ArmsRow | None, rows: list[Overall]) -> list[tuple[str, float, float]]:
