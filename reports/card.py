@@ -18,6 +18,8 @@ from .scores import Comparison, by_protocol, compare
 
 # A repository of the hub: "name" or "owner/name". A path of a machine has no place in the metadata.
 _HUB_ID = re.compile(r"(?!\.)[\w.-]+(/[\w.-]+)?")
+# Families whose positions start after that of the padding token.
+_PADDED_POSITIONS = ("camembert", "longformer", "roberta", "xlm-roberta")
 _NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 
 
@@ -98,6 +100,8 @@ def context_length(model: Path) -> int | None:
     config, tokenizer = _json(model / "config.json"), _json(model / "tokenizer_config.json")
     stated = tokenizer.get("model_max_length")
     positions = config.get("max_position_embeddings")
+    if positions and config.get("model_type") in _PADDED_POSITIONS:
+        positions -= (config.get("pad_token_id") or 0) + 1
     lengths = [int(value) for value in (stated, positions) if isinstance(value, int | float) and 0 < value < 1e9]
     return min(lengths, default=None)
 

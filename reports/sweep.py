@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,10 +49,10 @@ def summary(rows: Sequence[TrialRow]) -> list[str]:
     sentences = [f"{len(rows)} trials: {states}."] if rows else ["No trial yet."]
     done = [row for row in rows if row.state == "complete"]
     if done:
-        tokens = sorted({row.tokens for row in done})
+        tokens, seconds = [row.tokens for row in done], [row.seconds for row in done]
         sentences.append(
-            f"Complete trials were trained on {count(tokens[0])} to {count(tokens[-1])} tokens (a step is always "
-            f"completed) for {duration(min(r.seconds for r in done))} to {duration(max(r.seconds for r in done))}. "
+            f"Complete trials were trained on {_range(tokens, count)} tokens (a step is always completed) for "
+            f"{_range(seconds, duration)}. "
             f"All trials together: {count(sum(r.tokens for r in rows))} tokens, "
             f"{duration(sum(r.seconds for r in rows))} of training."
         )
@@ -63,6 +63,11 @@ def summary(rows: Sequence[TrialRow]) -> list[str]:
             "shared a machine."
         )
     return sentences
+
+
+def _range(values: Sequence[float], text: Callable[[float], str]) -> str:
+    low, high = text(min(values)), text(max(values))
+    return low if low == high else f"{low} to {high}"
 
 
 def equal_seconds(rows: Sequence[TrialRow]) -> float:

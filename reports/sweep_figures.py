@@ -163,7 +163,7 @@ def pareto_chart(rows: Sequence[TrialRow], names: Sequence[str], front: Sequence
         {"trial": row.number, **dict(zip(names, row.values, strict=True)), "on_front": row.number in front}
         for row in done
     ]
-    return Chart("pareto-front", f"Trials by {names[0]} and {names[1]}.", data, 3.4, draw)
+    return Chart("pareto-front", f"Trials by {names[0]} and {names[1]}, with the Pareto front.", data, 3.4, draw)
 
 
 def _scaled(values: Sequence[Any]) -> tuple[list[float], list[tuple[float, str]]]:

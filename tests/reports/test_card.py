@@ -10,7 +10,7 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 from medlingua.languages.errors import InputError
-from medlingua.reports.card import write_card
+from medlingua.reports.card import context_length, write_card
 from medlingua.reports.licences import strictest
 
 from ..recipes.conftest import write_base
@@ -67,6 +67,14 @@ def test_the_card_states_length_window_and_global_attention(
     text = write_card(run_folder).read_text(encoding="utf-8")
     for words in expected:
         assert words in text
+
+
+def test_positions_that_start_after_the_padding_are_not_counted(tmp_path: Path) -> None:
+    config = {"model_type": "longformer", "max_position_embeddings": 4_098, "pad_token_id": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert context_length(tmp_path) == 4_096
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "bert"}), encoding="utf-8")
+    assert context_length(tmp_path) == 4_098
 
 
 @pytest.mark.parametrize(
