@@ -117,7 +117,7 @@ def _view(record: RunRecord, comparisons: Sequence[Comparison]) -> dict[str, Any
         "name": record.folder.resolve().name,
         "summary": findings.summary(record),
         "synthetic": " (synthetic)" if findings.is_synthetic(record) else "",
-        "warnings": findings.warnings(record, comparisons),
+        "warnings": [*findings.warnings(record, comparisons), *_about_licence(record)],
         "architecture": architecture(model),
         "length": context_length(model) or 512,
         "example": EXAMPLES.get(findings.language(record), "{}."),
@@ -131,6 +131,19 @@ def _view(record: RunRecord, comparisons: Sequence[Comparison]) -> dict[str, Any
         "scores_caption": SCORES_CAPTION,
         "path": "path/to/this/folder",
     }
+
+
+def _about_licence(record: RunRecord) -> list[str]:
+    """A sentence where the chosen licence is not that of base and corpora."""
+    chosen = str(record.settings.get("licence", ""))
+    corpora = record.corpora.corpora if record.corpora else ()
+    derived = strictest(_licences(record), any(row.non_commercial for row in corpora))
+    if not chosen or hub_licence(chosen) == derived:
+        return []
+    return [
+        f"The licence {chosen} was chosen for this model. From the licences of base and corpora it would be "
+        f"{derived[1] or derived[0]}."
+    ]
 
 
 def _hub_datasets(paths: Iterable[str]) -> Iterator[str]:

@@ -87,6 +87,9 @@ def test_a_licence_that_was_chosen_is_that_of_the_card(
     (run_folder / "run.toml").write_text(f'licence = "{chosen}"\n{RUN_TOML}', encoding="utf-8")
     data = ModelCard.load(write_card(run_folder)).data
     assert (data.license, data.get("license_name")) == (licence, name)
+    text = (run_folder / "model" / "README.md").read_text(encoding="utf-8")
+    assert f"The licence {chosen} was chosen" in text
+    assert "it would be non-commercial." in text
 
 
 def test_only_corpora_of_the_hub_are_datasets(run_folder: Path) -> None:
