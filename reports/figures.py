@@ -7,6 +7,7 @@ In a page text stays text and colours follow the page's light or dark theme. Col
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,8 +97,9 @@ def write_charts(folder: Path, charts: Iterable[Chart]) -> dict[str, str]:
 
 
 def file_name(words: str) -> str:
-    """Words as the name of a file: letters, digits, dots and hyphens."""
-    return re.sub(r"[^\w.]+", "-", words).strip("-.")[:80] or "figure"
+    """Words as the name of a file: letters, digits, dots and hyphens. Long names end in a digest, so they differ."""
+    name = re.sub(r"[^\w.]+", "-", words).strip("-.") or "figure"
+    return name if len(name) <= 80 else f"{name[:70]}-{hashlib.blake2b(words.encode(), digest_size=4).hexdigest()}"
 
 
 def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
