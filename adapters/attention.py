@@ -134,24 +134,36 @@ def attend_plain(
     causal: bool = False,
 ) -> Tensor:
     """The reference twin of attend(): one softmax over all scores, masked by definition."""
-    tokens = torch.arange(len(key), device=query.device)
-    asking = tokens if query_rows is None else query_rows
-    asker, document = (torch.bucketize(places, cu_seqlens[1:].to(places), right=True) for places in (asking, tokens))
-    seen = asker[:, None] == document[None, :]
-    distance = asking[:, None] - tokens[None, :]
-    if reach is not None:
-        near = distance.abs() <= reach
-        if global_tokens is not None:
-            near[torch.isin(asking, global_tokens)] = True
-            near[:, global_tokens] = True
-        seen &= near
-    if causal:
-        seen &= distance >= 0
+    seen = _seen(cu_seqlens, query_rows, global_tokens, reach, causal)
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = torch.einsum("qhd,khd->hqk", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
     weights = scores.masked_fill(~seen, float("-inf")).softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     return torch.einsum("hqk,khd->qhd", weights, value)
+
+
+def _seen(
+    cu_seqlens: Tensor,
+    query_rows: Tensor | None = None,
+    global_tokens: Tensor | None = None,
+    reach: int | None = None,
+    causal: bool = False,
+) -> Tensor:
+    """Whether a query sees a key, by definition: (queries, T) bool."""
+    tokens = torch.arange(int(cu_seqlens[-1]), device=cu_seqlens.device)
+    queries = tokens if query_rows is None else query_rows
+    left, right = (torch.bucketize(places, cu_seqlens[1:].to(places), right=True) for places in (queries, tokens))
+    seen = left[:, None] == right[None, :]
+    distance = queries[:, None] - tokens[None, :]
+    if reach is not None:
+        near = distance.abs() <= reach
+        if global_tokens is not None:
+            near[torch.isin(queries, global_tokens)] = True
+            near[:, global_tokens] = True
+        seen &= near
+    if causal:
+        seen &= distance >= 0
+    return seen
 
 
 def _attend_blockwise(
@@ -276,21 +288,24 @@ def _attention(
 ) -> tuple[Tensor, None]:
     """transformers' signature: query (B, H, L, D), key and value (B, G, L, D) -> (B, L, H, D).
 
-    query_rows: (M,) int64, the rows of the batch's tokens that will be used; the others are zero.
+    query_rows: (M,) int64, the rows of the batch's tokens that will be used; the others may be anything.
+    dropout: of attention weights. Our kernels have none, so that it goes through scaled_dot_product_attention
+    with a whole mask: exact, at a memory that grows with the square of the tokens.
     """
     batch, _, length, _ = query.shape
+    # Families pass half the window plus one, flash attention's inclusive bound.
+    reach = None if sliding_window is None else sliding_window - 1
+    if dropout and attention_mask is None:
+        borders = torch.tensor([0, length], device=query.device) if cu_seq_lens_q is None else cu_seq_lens_q
+        attention_mask = _seen(borders, reach=reach)[None, None]
     if attention_mask is not None:
         grouped = query.shape[1] != key.shape[1]
         out = scaled_dot_product_attention(
             query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, enable_gqa=grouped
         )
         return out.transpose(1, 2), None
-    if dropout:
-        raise ValueError("attend() has no dropout on attention weights: load the model with dropout 0")
     if cu_seq_lens_q is None:
         cu_seq_lens_q = torch.arange(0, (batch + 1) * length, length, dtype=torch.int32, device=query.device)
-    # Families pass half the window plus one, flash attention's inclusive bound.
-    reach = None if sliding_window is None else sliding_window - 1
     # Rotations in fp32 leave fp32 queries and keys under autocast, beside bf16 values.
     q, k, v = (x.to(value.dtype).transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     if query_rows is None or reach is not None:

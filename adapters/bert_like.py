@@ -3,7 +3,7 @@
 from typing import Any
 
 import torch
-from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.languages.errors import InputError
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -73,7 +73,10 @@ def config_like(kind: type[PreTrainedConfig], source: PreTrainedConfig, **change
 
 @torch.no_grad()
 def filled(kind: type[PreTrainedModel], config: Any, weights: dict[str, Tensor], attention: str) -> Any:
-    """A model of the class with exactly these weights (copies), in fp32; ValueError where one is over or missing."""
+    """A model of the class with exactly these weights (copies), in fp32, without dropout, as `load` gives it.
+
+    ValueError where a weight is left over or missing.
+    """
     model = kind._from_config(config, attn_implementation=attention, dtype=torch.float32)
     prefix = model.base_model_prefix + "."
     named = {name if name.startswith("lm_head.") else prefix + name: tensor for name, tensor in weights.items()}
@@ -84,6 +87,7 @@ def filled(kind: type[PreTrainedModel], config: Any, weights: dict[str, Tensor],
             f"missing {sorted(wanted.keys() - named.keys())[:5]}"
         )
     model.load_state_dict(named, strict=True)
+    set_dropout(model, 0.0)
     return model.eval()
 
 

@@ -85,11 +85,11 @@ def load(
     torch.manual_seed(seed)
     model, drawn = _load_weights(base, config, architecture, head, revision, allowed)
     tokenizer = read_tokenizer(base, revision, allowed)
+    set_dropout(model, 0.0)
     if architecture.family == "longformer":
         accelerate_longformer(model)
     encoder = Encoder(model, tokenizer, architecture, _read_lineage(base), drawn)
     _check_tokenizer(encoder, base)
-    set_dropout(model, 0.0)
     tokenizer.model_max_length = encoder.length  # not set by the model (C3)
     return encoder
 

@@ -74,8 +74,8 @@ def fresh(
     config._attn_implementation = NAME if architecture.interface else "eager"
     torch.manual_seed(seed)
     model = getattr(transformers, architecture.model_class)(config)
+    set_dropout(model, 0.0)
     if family == "longformer":
         accelerate_longformer(model)
-    set_dropout(model, 0.0)
     tokenizer.model_max_length = length
     return Encoder(model, tokenizer, architecture, Lineage(base="random weights", base_licence="not needed"))

@@ -6,6 +6,7 @@ projections of their own (Beltagy et al., arXiv 2004.05150): for a few of them t
 document are folded into the query and behind the weighted sum, which gives the same sums in another order.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -35,12 +36,25 @@ def accelerate_longformer(model: nn.Module) -> None:
 
     Works for any stock Longformer class; what it saves stays a stock checkpoint. Masks that leave out tokens
     in the middle of a row, and `output_attentions`, go through the stock computation.
+
+    Our attention has no dropout on attention weights. A model that has it is set to 0, in its layers and its
+    config, with a warning; dropout of hidden states stays. ValueError for a model without Longformer layers.
     """
-    found = [m for m in model.modules() if isinstance(m, LongformerSelfAttention)]
-    if not found:
+    layers = [module for module in model.modules() if isinstance(module, LongformerSelfAttention)]
+    if not layers:
         raise ValueError(f"{type(model).__name__} has no Longformer layer")
-    for module in found:
-        module.__class__ = FastLongformerSelfAttention
+    if rate := max(layer.dropout for layer in layers):
+        warnings.warn(
+            f"attention_probs_dropout_prob is set from {rate} to 0: the accelerated attention has no dropout on "
+            "attention weights. Dropout of hidden states (hidden_dropout_prob) stays",
+            stacklevel=2,
+        )
+        for module in model.modules():
+            if hasattr(config := getattr(module, "config", None), "attention_probs_dropout_prob"):
+                config.attention_probs_dropout_prob = 0.0
+    for layer in layers:
+        layer.dropout = 0.0
+        layer.__class__ = FastLongformerSelfAttention
 
 
 def packed_states(body: Any, ids: Tensor, positions: Tensor, row: Row, rows: Tensor | None = None) -> Tensor:
@@ -70,9 +84,9 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         is_global_attn: bool | None = None,
         output_attentions: bool = False,
     ) -> tuple[Tensor, ...]:
-        if self.training and self.dropout:
+        if self.training and self.dropout:  # set again after accelerate_longformer
             raise ValueError(
-                "attend() has no dropout on attention weights: set attention_probs_dropout_prob to 0 before loading"
+                "the accelerated attention has no dropout on attention weights: set the layer's dropout to 0"
             )
         if isinstance(attention_mask, Row):
             return (self._attend(hidden_states[0], attention_mask)[None],)

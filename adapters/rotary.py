@@ -13,7 +13,7 @@ import torch
 from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.attention import NAME
 from medlingua.adapters.bert_like import check_source, config_like, filled, named_weights
-from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.positions import rotations, thetas
 from medlingua.languages.errors import InputError
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3ForMaskedLM
@@ -91,6 +91,7 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
     kind = type(source.model)
     model = kind._from_config(config, attn_implementation=NAME, dtype=torch.float32)
     model.load_state_dict(source.model.state_dict(), strict=True)
+    set_dropout(model, 0.0)
     tokenizer = copy.deepcopy(source.tokenizer)
     tokenizer.model_max_length = length
     return Encoder(model.eval(), tokenizer, source.architecture, source.lineage)

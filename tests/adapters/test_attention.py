@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from medlingua.adapters.attention import NAME, attend, attend_plain, choose_backend, register
 from medlingua.adapters.encoder import load
 from torch import Tensor
+from transformers import AttentionInterface
 
 PACKING = ["bert", "roberta", "camembert", "xlm-roberta", "electra", "modernbert", "eurobert", "ultrabert"]
 PACKING += ["jina_embeddings_v3"]
@@ -231,11 +232,23 @@ def test_O12_padding_does_not_move_real_tokens(family: str, build: Any, sample: 
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
-def test_O9_dropout_on_attention_weights_is_refused_not_dropped(build: Any, sample: list[str]) -> None:
-    encoder = load(str(build("bert")))
-    for module in encoder.model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.5
-    encoder.model.train()
-    with pytest.raises(ValueError, match="dropout"):
-        encoder.model(**encoder.tokenizer(sample[0], return_tensors="pt"))
+@pytest.mark.parametrize("reach", [None, 3])
+@pytest.mark.parametrize("packed", [False, True])
+def test_O9_dropout_on_attention_weights_is_computed_inside_documents_and_windows(
+    packed: bool, reach: int | None
+) -> None:
+    """With one-hot values the output is the weights: none outside what a query sees, and the rest as drawn."""
+    batch, length, rate = (1, 20, 0.5) if packed else (2, 20, 0.5)
+    q, k = torch.randn(2, batch, 1, length, length, generator=torch.Generator().manual_seed(0))
+    v = torch.eye(length).expand(batch, 1, length, length)
+    borders = torch.tensor([0, 7, length], dtype=torch.int32) if packed else None
+    window = None if reach is None else reach + 1
+    register()
+    attention = AttentionInterface()[NAME]
+    weights, dropped = (
+        attention(torch.nn.Identity(), q, k, v, None, dropout=p, sliding_window=window, cu_seq_lens_q=borders)[0]
+        for p in (0.0, rate)
+    )
+    drawn = dropped != 0
+    torch.testing.assert_close(dropped, torch.where(drawn, weights / (1 - rate), 0.0), atol=1e-6, rtol=1e-5)
+    assert 0.3 < drawn.sum() / (weights != 0).sum() < 0.7

@@ -86,10 +86,23 @@ def test_attentions_that_are_asked_for_are_the_stock_ones(build: Any) -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_dropout_on_attention_weights_is_refused_not_dropped(build: Any) -> None:
+def test_dropout_on_attention_weights_is_set_to_zero_with_a_warning_and_in_what_is_saved(
+    build: Any, tmp_path: Any
+) -> None:
     model = LongformerForMaskedLM.from_pretrained(build("longformer"), attention_probs_dropout_prob=0.1)
-    accelerate_longformer(model)
-    with pytest.raises(ValueError, match="attention_probs_dropout_prob to 0"):
+    with pytest.warns(UserWarning, match=r"attention_probs_dropout_prob is set from 0.1 to 0"):
+        accelerate_longformer(model)
+    assert model.config.hidden_dropout_prob > 0
+    model.train()(**batch("none", GLOBAL["none"]))
+    model.save_pretrained(tmp_path / "again")
+    assert LongformerForMaskedLM.from_pretrained(tmp_path / "again").config.attention_probs_dropout_prob == 0
+
+
+def test_dropout_that_is_set_again_is_refused_not_dropped(build: Any) -> None:
+    _, model = models(build("longformer"))
+    for layer in model.longformer.encoder.layer:
+        layer.attention.self.dropout = 0.1
+    with pytest.raises(ValueError, match="no dropout on attention weights"):
         model.train()(**batch("none", GLOBAL["none"]))
 
 
