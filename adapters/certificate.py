@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.adapters.bert_like import config_changes
-from medlingua.adapters.encoder import Encoder, save
+from medlingua.adapters.encoder import Encoder, quiet, save
 from medlingua.adapters.packed import hidden_states, pack
 from medlingua.adapters.positions import rotations
 from torch import Tensor
@@ -57,7 +57,7 @@ def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certifica
     Rescaled: the rotations themselves.
     """
     rows = _rows(source, texts)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, quiet():
         save(result, Path(folder))
         stock = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True).eval()
     if result.architecture.family == "longformer":

@@ -1,13 +1,16 @@
 """Encoder: a model, its tokenizer, what family it is and where it comes from. Load and save."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 import transformers
+from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
+from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
 from medlingua.adapters.architecture import Architecture, architecture_of, usable_length
 from medlingua.adapters.attention import NAME, register
 from medlingua.adapters.longformer_attention import accelerate_longformer
@@ -15,11 +18,9 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 Permission = Literal["non-commercial", "pickle", "remote-code", "regex"]
-# transformers draws bars of its own and warns of what is an error or a decision here.
-transformers.logging.set_verbosity_error()
-transformers.logging.disable_progress_bar()
 
 # Weights that a checkpoint may carry or lack without harm to masked-LM.
 _SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
@@ -57,6 +58,28 @@ class Encoder:
         return next(self.model.parameters()).device  # type: ignore[no-any-return]
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """transformers without its warnings and progress bars, for a while; what they warn of is checked here.
+
+    Both are as they were when it ends. Where HF_HUB_DISABLE_PROGRESS_BARS is set, it decides about the bars.
+    """
+    verbosity, of_hub = logging.get_verbosity(), are_progress_bars_disabled()
+    bars = logging.is_progress_bar_enabled() and HF_HUB_DISABLE_PROGRESS_BARS is None
+    logging.set_verbosity_error()
+    if bars:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+            if of_hub:
+                disable_progress_bars()
+
+
+@quiet()
 def load(
     base: str,
     *,
@@ -94,6 +117,7 @@ def load(
     return encoder
 
 
+@quiet()
 def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission]) -> PreTrainedTokenizerFast:
     """The tokenizer alone of what `load` would load, without the cutting and filling it may have been saved with.
 
@@ -114,6 +138,7 @@ def _uncut(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.backend_tokenizer.no_padding()
 
 
+@quiet()
 def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     """Write model, tokenizer and lineage so that plain transformers opens them.
 

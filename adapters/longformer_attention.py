@@ -15,6 +15,7 @@ import torch
 from medlingua.adapters.attention import attend
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from transformers import LongformerConfig
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
 
@@ -50,7 +51,7 @@ def accelerate_longformer(model: nn.Module) -> None:
             stacklevel=2,
         )
         for module in model.modules():
-            if hasattr(config := getattr(module, "config", None), "attention_probs_dropout_prob"):
+            if isinstance(config := getattr(module, "config", None), LongformerConfig):
                 config.attention_probs_dropout_prob = 0.0
     for layer in layers:
         layer.dropout = 0.0

@@ -153,6 +153,7 @@ def main() -> None:
     # Before torch is imported: threads that wait without spinning are no slower alone, and twice as fast on
     # cores that others use too (reports/notes/2026-11-21-speed-of-a-training-step.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # what it warns of is checked here, or a decision
     with exits():
         # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
         if app([word for word in sys.argv[1:] if word != SHOW_TEXT], standalone_mode=False) == STOPPED:
