@@ -18,7 +18,8 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONPATH= $(BIN)/lint-imports
+	rm -rf build/tree && mkdir -p build && cp -rL .namespace build/tree
+	PYTHONPATH=build/tree $(BIN)/lint-imports
 
 notebooks: setup
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[notebooks]" && $(BIN)/jupyter lab reports/notebooks
@@ -39,13 +40,14 @@ $(VENV)/tools: | $(VENV)/.ready
 
 setup: $(VENV)/.ready
 
-# The links give type checkers the same names that the installed package has.
+# The links give type checkers the same names that the installed package has; import-linter, which follows no link,
+# reads a copy.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools -c constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
 	mkdir -p .namespace/medlingua
-	for room in adapters languages recipes reports; do ln -sfn ../../$$room .namespace/medlingua/$$room; done
+	for name in adapters languages recipes reports recipes/api/*; do ln -sfn ../../$$name .namespace/medlingua/; done
 	touch $@
 
 clean:

@@ -40,6 +40,10 @@ def accelerate_longformer(model: nn.Module) -> None:
 
     Our attention has no dropout on attention weights. A model that has it is set to 0, in its layers and its
     config, with a warning; dropout of hidden states stays. ValueError for a model without Longformer layers.
+
+    >>> from transformers import LongformerForMaskedLM
+    >>> model = LongformerForMaskedLM.from_pretrained("longformer", attention_probs_dropout_prob=0.0)
+    >>> accelerate_longformer(model)
     """
     layers = [module for module in model.modules() if isinstance(module, LongformerSelfAttention)]
     if not layers:

@@ -5,11 +5,11 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from medlingua import __version__
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.embeddings import new_rows
 from medlingua.adapters.encoder import Encoder
@@ -340,7 +340,7 @@ def _save(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
         tokens=run.tokens,
         synthetic=any(r.synthetic for r in corpora),
         date=datetime.date.today().isoformat(),
-        version=version("medlingua"),
+        version=__version__,
     )
     past = encoder.lineage
     lineage = Lineage(base=past.base, base_licence=past.base_licence, steps=(*past.steps, step))
