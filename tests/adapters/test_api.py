@@ -1,12 +1,11 @@
 """The Python API: its names, its examples, and what importing it costs."""
 
-import csv
 import doctest
 import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import medlingua
 import pytest
 import torch
 from medlingua.adapters.encoder import Encoder
-
-Build = Callable[..., Path]
 
 NAMES = [
     "Encoder",
@@ -41,19 +38,6 @@ NAMES = [
 ]
 SLOW = {"adapt", "evaluate", "sweep"}
 FUNCTIONS = [n for n in NAMES if n[0].islower() and n not in ("known_languages", "load_pack")]
-
-
-@pytest.fixture
-def folder(build: Build, corpus: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the examples run in: two tiny models and a table of notes."""
-    place = tmp_path / "examples"
-    place.mkdir()
-    build("bert").rename(place / "clinical-bert")
-    build("longformer").rename(place / "longformer")
-    with (place / "notes.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([["text"], *([text] for text in corpus)])
-    monkeypatch.chdir(place)
-    return place
 
 
 def run_examples(thing: Any, names: dict[str, Any]) -> None:
