@@ -1,1 +1,1 @@
-"""What a model is: architectures, positions, attention, tokenizers and rows."""
+"""Models: architectures, positions, attention, tokenizers and embeddings. The guide is README.md."""

@@ -1,4 +1,4 @@
-"""Architecture: what a family of encoders needs to be told apart by. One record a family."""
+"""What the code has to know about each family of encoders: one record a family."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 class Architecture:
     """A family of encoders, by transformers' `model_type`.
 
-    model_class: transformers class with the masked-LM head. positions: how places enter. first_position:
-    position id of a document's first token, from the config (RoBERTa's tables reserve rows: TRAPS C1).
+    model_class: transformers class with the masked-LM head. positions: their kind. first_position: from the
+    config to the position id of a document's first token (RoBERTa's tables reserve rows: TRAPS C1).
     interface: its attention goes through transformers' attention interface (Longformer's does not).
     token_types: its forward takes `token_type_ids`. head: from the model to (transform, decoder): hidden
     (N, width) -> features (N, F), and the Linear (F -> vocabulary).
-    last_layer: from the body to two modules of its last layer: its attention, and the one from which on every
-    token is computed alone, so that only the wanted ones need be; None where a residual passes beside it.
+    last_layer: from the body to two modules of its last layer: its attention, and the module from which on each token
+    is computed alone, so that some can be left out; None where a residual connection bypasses that module.
     """
 
     family: str
@@ -117,23 +117,23 @@ def architecture_of(config: Any, where: str) -> Architecture:
             f"{where}: {', '.join(names) or config.model_type} is a decoder; masked-LM needs an encoder. "
             f"Give an encoder: {', '.join(sorted(ARCHITECTURES))}"
         )
-    known = ARCHITECTURES.get(config.model_type)
-    if known is None:
+    architecture = ARCHITECTURES.get(config.model_type)
+    if architecture is None:
         raise InputError(
             f"{where}: model family '{config.model_type}' is not supported "
             f"({nearest(config.model_type, ARCHITECTURES)})"
         )
     kind = getattr(config, "position_embedding_type", None) or "absolute"
-    if known.positions == "learned" and kind != "absolute":
+    if architecture.positions == "learned" and kind != "absolute":
         # transformers 5 accepts the key, builds no table for it and answers with wrong positions (C11).
         raise InputError(
             f"{where}: config.json asks for position_embedding_type '{kind}', which transformers no longer "
             "computes; only 'absolute' gives this checkpoint's own outputs"
         )
-    return known
+    return architecture
 
 
 def usable_length(architecture: Architecture, config: Any) -> int:
     """Tokens a document may have, special tokens included (TRAPS C2)."""
-    rows = int(config.max_position_embeddings)
-    return rows - architecture.first_position(config) if architecture.positions == "learned" else rows
+    table_length = int(config.max_position_embeddings)
+    return table_length - architecture.first_position(config) if architecture.positions == "learned" else table_length

@@ -29,10 +29,10 @@ class BackendChoice(NamedTuple):
 
 
 def choose_backend(device: torch.device, dtype: torch.dtype, global_tokens: bool = False) -> BackendChoice:
-    """The fastest backend that is exact for this device and dtype, with global tokens or without, and why."""
+    """The fastest backend that is exact for this device and dtype, with global tokens or without, and the reason."""
     half = dtype in (torch.float16, torch.bfloat16)
     if device.type == "cuda" and global_tokens:
-        return BackendChoice("flex", "the flash kernels know no global token")
+        return BackendChoice("flex", "the flash kernels have no global tokens")
     if device.type == "cuda" and half:
         if _flash() is not None:
             return BackendChoice("flash", "flash-attn is installed")
@@ -54,7 +54,7 @@ def attend(
     value: Tensor,
     cu_seqlens: Tensor,
     *,
-    query_rows: Tensor | None = None,
+    query_positions: Tensor | None = None,
     global_tokens: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
@@ -64,52 +64,52 @@ def attend(
     """Attention inside each packed document.
 
     query: (T, H, D) float; key, value: (T, G, D). cu_seqlens: (documents + 1,) int32, 0 first, T last.
-    query_rows: (M,) int64, ascending rows of the tokens that ask, where not all do; query is (M, H, D) then. Not
-    with causal, nor with reach on the flash kernels, which find a query's place by counting.
-    global_tokens: (n,) int64, ascending rows of tokens that all of their document see and that see it all,
-    whatever the reach; not with causal.
-    reach: a token sees tokens at most this far away, each side (half of a window's width); None sees all.
+    query_positions: (M,) int64, ascending: the tokens that are queries, where not all are; query is (M, H, D) then.
+    Not with causal, nor with reach on the flash kernels, which count to find the position of a query.
+    global_tokens: (n,) int64, ascending: tokens that see their whole document and are seen by all of it, whatever the
+    reach; not with causal.
+    reach: a token sees tokens at most this far away on each side (half of a window's width); None: all.
     scale: factor on the scores, default D ** -0.5. causal: a token sees no later token.
-    backend: None takes choose_backend's. Returns the shape and dtype of query.
+    backend: None for that of choose_backend. Returns the shape and dtype of query.
     """
-    if query_rows is not None and causal:
-        raise ValueError("chosen queries: not with causal")
+    if query_positions is not None and causal:
+        raise ValueError("query_positions: not with causal")
     if global_tokens is not None:
         _check_global(global_tokens, cu_seqlens, causal)
         if backend in ("varlen", "flash"):
-            raise ValueError(f"backend {backend} knows no global token; flex does")
+            raise ValueError(f"backend {backend} has no global tokens; flex has")
     name = backend or choose_backend(query.device, query.dtype, global_tokens is not None).name
     if name in ("varlen", "flash"):
-        if query_rows is not None and reach is not None:
-            raise ValueError(f"backend {name} takes no chosen queries with a window")
-        cu_seqlens_q = cu_seqlens if query_rows is None else _borders_among(query_rows, cu_seqlens)
-        asked, longest = (int(borders.diff().max()) for borders in (cu_seqlens_q, cu_seqlens))
+        if query_positions is not None and reach is not None:
+            raise ValueError(f"backend {name} takes no query_positions with a window")
+        cu_seqlens_q = cu_seqlens if query_positions is None else _query_borders(query_positions, cu_seqlens)
+        longest_query, longest_key = (int(borders.diff().max()) for borders in (cu_seqlens_q, cu_seqlens))
         window = (-1 if reach is None else reach, 0 if causal else (-1 if reach is None else reach))
         if name == "flash":
             return _flash()(  # type: ignore[no-any-return]
-                query, key, value, cu_seqlens_q, cu_seqlens, asked, longest,
+                query, key, value, cu_seqlens_q, cu_seqlens, longest_query, longest_key,
                 softmax_scale=scale, causal=causal, window_size=window,
             )  # fmt: skip
         return _varlen()(  # type: ignore[no-any-return]
-            query, key, value, cu_seqlens_q, cu_seqlens, asked, longest,
+            query, key, value, cu_seqlens_q, cu_seqlens, longest_query, longest_key,
             scale=scale, window_size=window, enable_gqa=query.shape[1] != key.shape[1],
         )  # fmt: skip
     if name == "plain":
         return attend_plain(
             query, key, value, cu_seqlens,
-            query_rows=query_rows, global_tokens=global_tokens, reach=reach, scale=scale, causal=causal,
+            query_positions=query_positions, global_tokens=global_tokens, reach=reach, scale=scale, causal=causal,
         )  # fmt: skip
     if name == "flex":
-        if query_rows is not None:
-            raise ValueError("backend flex takes no chosen queries")
+        if query_positions is not None:
+            raise ValueError("backend flex takes no query_positions")
         return _attend_flex(query, key, value, cu_seqlens, global_tokens, reach, scale, causal)
     places = [] if global_tokens is None else global_tokens.tolist()
     factor = query.shape[-1] ** -0.5 if scale is None else scale
-    return _attend_blockwise(query, key, value, cu_seqlens, query_rows, places, reach, factor, causal)
+    return _attend_blockwise(query, key, value, cu_seqlens, query_positions, places, reach, factor, causal)
 
 
-def _borders_among(rows: Tensor, cu_seqlens: Tensor) -> Tensor:
-    """Documents' borders among some of the tokens."""
+def _query_borders(rows: Tensor, cu_seqlens: Tensor) -> Tensor:
+    """Borders of the documents among the queries."""
     return torch.searchsorted(rows, cu_seqlens.to(rows)).to(torch.int32)
 
 
@@ -127,14 +127,14 @@ def attend_plain(
     value: Tensor,
     cu_seqlens: Tensor,
     *,
-    query_rows: Tensor | None = None,
+    query_positions: Tensor | None = None,
     global_tokens: Tensor | None = None,
     reach: int | None = None,
     scale: float | None = None,
     causal: bool = False,
 ) -> Tensor:
-    """The reference twin of attend(): one softmax over all scores, masked by definition."""
-    seen = _seen(cu_seqlens, query_rows, global_tokens, reach, causal)
+    """The reference for attend(): one softmax over all scores, masked by definition."""
+    seen = _seen(cu_seqlens, query_positions, global_tokens, reach, causal)
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = torch.einsum("qhd,khd->hqk", query, key) * (query.shape[-1] ** -0.5 if scale is None else scale)
@@ -144,14 +144,14 @@ def attend_plain(
 
 def _seen(
     cu_seqlens: Tensor,
-    query_rows: Tensor | None = None,
+    query_positions: Tensor | None = None,
     global_tokens: Tensor | None = None,
     reach: int | None = None,
     causal: bool = False,
 ) -> Tensor:
     """Whether a query sees a key, by definition: (queries, T) bool."""
     tokens = torch.arange(int(cu_seqlens[-1]), device=cu_seqlens.device)
-    queries = tokens if query_rows is None else query_rows
+    queries = tokens if query_positions is None else query_positions
     left, right = (torch.bucketize(places, cu_seqlens[1:].to(places), right=True) for places in (queries, tokens))
     seen = left[:, None] == right[None, :]
     distance = queries[:, None] - tokens[None, :]
@@ -171,22 +171,24 @@ def _attend_blockwise(
     key: Tensor,
     value: Tensor,
     cu_seqlens: Tensor,
-    query_rows: Tensor | None,
+    query_positions: Tensor | None,
     global_tokens: list[int],
     reach: int | None,
     scale: float,
     causal: bool,
 ) -> Tensor:
     lengths = cu_seqlens.diff().tolist()
-    asked = lengths if query_rows is None else _borders_among(query_rows, cu_seqlens).diff().tolist()
+    query_lengths = (
+        lengths if query_positions is None else _query_borders(query_positions, cu_seqlens).diff().tolist()
+    )
     # split, not slices: its gradient is one concatenation instead of a zero-filled copy a document.
-    parts = (torch.split(x, sizes) for x, sizes in ((query, asked), (key, lengths), (value, lengths)))
-    rows = [None] * len(lengths) if query_rows is None else torch.split(query_rows, asked)
+    parts = (torch.split(x, sizes) for x, sizes in ((query, query_lengths), (key, lengths), (value, lengths)))
+    positions = [None] * len(lengths) if query_positions is None else torch.split(query_positions, query_lengths)
     outputs, start = [], 0
-    for q, k, v, chosen in zip(*parts, rows, strict=True):
-        everywhere = tuple(t - start for t in global_tokens if start <= t < start + len(k))
+    for q, k, v, chosen in zip(*parts, positions, strict=True):
+        is_global = tuple(t - start for t in global_tokens if start <= t < start + len(k))
         places = None if chosen is None else chosen - start
-        outputs.append(attend_document(q, k, v, reach, scale, causal, everywhere, places))
+        outputs.append(attend_document(q, k, v, reach, scale, causal, is_global, places))
         start += len(k)
     return torch.cat(outputs)
 
@@ -201,7 +203,7 @@ def _attend_flex(
     scale: float | None,
     causal: bool,
 ) -> Tensor:
-    """torch's FlexAttention: only blocks of 128 by 128 that hold a seen pair are computed."""
+    """torch's FlexAttention: computes only blocks of 128 by 128 in which some query sees some key."""
     flex, _ = _flex(query.device.type)
     mask = _flex_mask(cu_seqlens, global_tokens, reach, causal)
     q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
@@ -209,28 +211,28 @@ def _attend_flex(
     return out[0].transpose(0, 1)
 
 
-@lru_cache(maxsize=4)  # all layers of a kind ask with the same tensors; tensors are hashed by identity
+@lru_cache(maxsize=4)  # all layers of a kind pass the same tensors, which are hashed by identity
 def _flex_mask(cu_seqlens: Tensor, global_tokens: Tensor | None, reach: int | None, causal: bool) -> Any:
     _, make = _flex(cu_seqlens.device.type)
     tokens = int(cu_seqlens[-1])
     places = torch.arange(tokens, device=cu_seqlens.device)
     document = torch.bucketize(places, cu_seqlens[1:].to(places), right=True)
-    everywhere = torch.zeros(tokens, dtype=torch.bool, device=cu_seqlens.device)
+    is_global = torch.zeros(tokens, dtype=torch.bool, device=cu_seqlens.device)
     if global_tokens is not None:
-        everywhere[global_tokens] = True
+        is_global[global_tokens] = True
 
-    def seen(batch: Tensor, head: Tensor, asking: Tensor, asked: Tensor) -> Tensor:
-        together = document[asking] == document[asked]
+    def seen(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        together = document[query] == document[key]
         if reach is not None:
-            together = together & (((asking - asked).abs() <= reach) | everywhere[asking] | everywhere[asked])
-        return together & (asking >= asked) if causal else together
+            together = together & (((query - key).abs() <= reach) | is_global[query] | is_global[key])
+        return together & (query >= key) if causal else together
 
     return make(seen, None, None, tokens, tokens, device=cu_seqlens.device)
 
 
 @cache
 def _flex(device: str) -> tuple[Any, Any]:
-    """flex_attention and create_block_mask, compiled where there are kernels to compile to; plain they are slow."""
+    """flex_attention and create_block_mask, compiled on CUDA; uncompiled they are slow."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     if device != "cuda":
@@ -257,7 +259,7 @@ def _flash() -> Any:
 
 
 def register() -> None:
-    """Make attend() known to transformers under NAME, as an attention and as a mask function.
+    """Register attend() with transformers under NAME, as an attention and as a mask function.
 
     A model set to it takes packed rows (`cu_seq_lens_q` passed to its forward) and ordinary batches:
     without padding each row is one document; with a padding mask the stock sdpa path is used.
@@ -267,7 +269,7 @@ def register() -> None:
 
 
 def _mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
-    """Only padding needs a mask: attend() knows documents and windows without one."""
+    """Only padding needs a mask: attend() gets documents and windows in other arguments."""
     if attention_mask is None:
         return None
     return sdpa_mask(*args, attention_mask=attention_mask, **kwargs)  # type: ignore[no-any-return]
@@ -283,12 +285,12 @@ def _attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     cu_seq_lens_q: Tensor | None = None,
-    query_rows: Tensor | None = None,
+    query_positions: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' signature: query (B, H, L, D), key and value (B, G, L, D) -> (B, L, H, D).
 
-    query_rows: (M,) int64, the rows of the batch's tokens that will be used; the others may be anything.
+    query_positions: (M,) int64, the rows of the batch's tokens that will be used; the others may be anything.
     dropout: of attention weights. Our kernels have none, so that it goes through scaled_dot_product_attention
     with a whole mask: exact, at a memory that grows with the square of the tokens.
     """
@@ -308,9 +310,9 @@ def _attention(
         cu_seq_lens_q = torch.arange(0, (batch + 1) * length, length, dtype=torch.int32, device=query.device)
     # Rotations in fp32 leave fp32 queries and keys under autocast, beside bf16 values.
     q, k, v = (x.to(value.dtype).transpose(1, 2).flatten(0, 1) for x in (query, key, value))
-    if query_rows is None or reach is not None:
+    if query_positions is None or reach is not None:
         out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)
     else:
-        some = attend(q[query_rows], k, v, cu_seq_lens_q, query_rows=query_rows, scale=scaling)
-        out = some.new_zeros(q.shape[0], *some.shape[1:]).index_copy(0, query_rows, some)
+        selected = attend(q[query_positions], k, v, cu_seq_lens_q, query_positions=query_positions, scale=scaling)
+        out = selected.new_zeros(q.shape[0], *selected.shape[1:]).index_copy(0, query_positions, selected)
     return out.reshape(batch, length, *out.shape[1:]), None

@@ -1,4 +1,4 @@
-"""What BERT, RoBERTa, CamemBERT, XLM-R and ELECTRA have in common: the same blocks under other names."""
+"""BERT, RoBERTa, CamemBERT, XLM-R and ELECTRA: the same layers under different names."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ _HEAD_NAMES = {
 
 
 def check_source(source: Encoder, target: str, families: tuple[str, ...] = FAMILIES) -> None:
-    """InputError for a source whose masked-LM logits the target could not give again."""
+    """InputError for a source whose masked-LM logits the target class cannot reproduce."""
     family, config = source.architecture.family, source.model.config
     if family not in families:
         raise InputError(
@@ -45,7 +45,7 @@ def check_source(source: Encoder, target: str, families: tuple[str, ...] = FAMIL
         )
 
 
-def named_weights(source: Encoder) -> dict[str, Tensor]:
+def roberta_weights(source: Encoder) -> dict[str, Tensor]:
     """The source's weights under RoBERTa's names without the body's prefix: embeddings., encoder., lm_head."""
     prefix = source.model.base_model_prefix + "."
     renames = _HEAD_NAMES.get(source.architecture.family, {})
@@ -60,19 +60,19 @@ def named_weights(source: Encoder) -> dict[str, Tensor]:
     return found
 
 
-def config_like(kind: type[PreTrainedConfig], source: PreTrainedConfig, **changes: Any) -> Any:
+def config_from(kind: type[PreTrainedConfig], source: PreTrainedConfig, **changes: Any) -> Any:
     """A config of another class with every value that both classes know taken from the source (C9, C10)."""
-    theirs = source.to_dict()
-    kept = {
-        key: theirs[key]
+    values = source.to_dict()
+    shared = {
+        key: values[key]
         for key in kind().to_dict()
-        if key in theirs and key not in ("model_type", "architectures", "dtype", "transformers_version")
+        if key in values and key not in ("model_type", "architectures", "dtype", "transformers_version")
     }
-    return kind(**{**kept, **changes})
+    return kind(**{**shared, **changes})
 
 
 @torch.no_grad()
-def filled(kind: type[PreTrainedModel], config: Any, weights: dict[str, Tensor], attention: str) -> Any:
+def build_model(kind: type[PreTrainedModel], config: Any, weights: dict[str, Tensor], attention: str) -> Any:
     """A model of the class with exactly these weights (copies), in fp32, without dropout, as `load` gives it.
 
     ValueError where a weight is left over or missing.
@@ -80,11 +80,11 @@ def filled(kind: type[PreTrainedModel], config: Any, weights: dict[str, Tensor],
     model = kind._from_config(config, attn_implementation=attention, dtype=torch.float32)
     prefix = model.base_model_prefix + "."
     named = {name if name.startswith("lm_head.") else prefix + name: tensor for name, tensor in weights.items()}
-    wanted = model.state_dict()
-    if wanted.keys() != named.keys():
+    expected = model.state_dict()
+    if expected.keys() != named.keys():
         raise ValueError(
-            f"{kind.__name__}: weights over {sorted(named.keys() - wanted.keys())[:5]}, "
-            f"missing {sorted(wanted.keys() - named.keys())[:5]}"
+            f"{kind.__name__}: weights over {sorted(named.keys() - expected.keys())[:5]}, "
+            f"missing {sorted(expected.keys() - named.keys())[:5]}"
         )
     model.load_state_dict(named, strict=True)
     set_dropout(model, 0.0)
@@ -92,7 +92,7 @@ def filled(kind: type[PreTrainedModel], config: Any, weights: dict[str, Tensor],
 
 
 def config_changes(before: PreTrainedConfig, after: PreTrainedConfig) -> dict[str, tuple[Any, Any]]:
-    """Fields whose values differ, (before, after); a field that only one class has reads "-" for the other."""
+    """Fields whose values differ, as (before, after); "-" for a field that a class does not have."""
     old, new = before.to_dict(), after.to_dict()
     return {
         key: (old.get(key, "-"), new.get(key, "-"))

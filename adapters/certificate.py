@@ -1,7 +1,7 @@
-"""The certificate of a conversion: what it preserved, measured on the models themselves, before any training.
+"""The certificate of a conversion: what it preserved, measured before any training.
 
-Each check has a figure and its limit. Through the stock class, as plain transformers opens it, wherever a saved
-model can show it; attention windows are seen by perturbation.
+Each check has a value and its limit. The converted model is measured through its stock class, as plain transformers
+opens it, wherever possible; attention windows are measured by perturbation.
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """checks: what must hold. changes: config fields, (source, result). reach: tokens that a change is felt away."""
+    """checks: what must hold. changes: config fields, (source, result). reach: distance in tokens at which a
+    change of one token still changes a state."""
 
     checks: tuple[Check, ...]
     changes: dict[str, tuple[Any, Any]]
@@ -56,23 +57,23 @@ def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certifica
     of the source without positions when all positions are zero, and the same logits wherever a text stands.
     Rescaled: the rotations themselves.
     """
-    rows = _rows(source, texts)
+    documents = _longest_documents(source, texts)
     with TemporaryDirectory() as folder, quiet():
         save(result, Path(folder))
         stock = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True).eval()
     if result.architecture.family == "longformer":
-        checks = _longformer_checks(source, result, stock, rows)
+        checks = _longformer_checks(source, result, stock, documents)
     elif source.architecture.positions == "rotary":
         checks = _rescaling_checks(source, result, stock)
     else:
-        checks = _rotary_checks(source, stock, rows)
-    long = np.concatenate([row[1:-1] for row in rows])
+        checks = _rotary_checks(source, stock, documents)
+    long = np.concatenate([row[1:-1] for row in documents])
     long = np.resize(long, min(result.length, 2_048) - 2)
     framed = np.array([result.tokenizer.cls_token_id, *long, result.tokenizer.sep_token_id])
-    ours = _packed_logits(result, framed)
-    # Two ways of computing the same sums: what they differ by in fp32 grows with the logits.
-    limit = ATOL + _RTOL * float(ours.abs().max())
-    checks.append(Check("logits after saving and loading", _apart(_logits(stock, framed), ours), limit))
+    converted = _packed_logits(result, framed)
+    # The same sums in another order: their difference in fp32 grows with the logits.
+    limit = ATOL + _RTOL * float(converted.abs().max())
+    checks.append(Check("logits after saving and loading", _difference(_logits(stock, framed), converted), limit))
     reach = _reach(result, framed)
     if result.architecture.family == "longformer":
         sides = sum(w // 2 for w in result.model.config.attention_window)
@@ -80,50 +81,56 @@ def certify(source: Encoder, result: Encoder, texts: Sequence[str]) -> Certifica
     return Certificate(tuple(checks), config_changes(source.model.config, result.model.config), reach)
 
 
-def _longformer_checks(source: Encoder, result: Encoder, stock: Any, rows: list[np.ndarray]) -> list[Check]:
+def _longformer_checks(source: Encoder, result: Encoder, stock: Any, documents: list[np.ndarray]) -> list[Check]:
     side = min(result.model.config.attention_window) // 2
-    inside = [row[: min(side + 1, source.length)] for row in rows]
-    everywhere = [
-        _apart(_logits(stock, row, global_attention_mask=torch.ones(1, len(row), dtype=torch.int64)),
-               _logits(source.model, row)) for row in rows
+    inside = [row[: min(side + 1, source.length)] for row in documents]
+    all_global = [
+        _difference(_logits(stock, row, global_attention_mask=torch.ones(1, len(row), dtype=torch.int64)),
+               _logits(source.model, row)) for row in documents
     ]  # fmt: skip
     return [
         Check(
             "logits inside one window",
-            max(_apart(_logits(stock, row), _logits(source.model, row)) for row in inside),
+            max(_difference(_logits(stock, row), _logits(source.model, row)) for row in inside),
             ATOL,
         ),
-        Check("logits with every token global", max(everywhere), ATOL),
+        Check("logits with every token global", max(all_global), ATOL),
     ]
 
 
-def _rotary_checks(source: Encoder, stock: Any, rows: list[np.ndarray]) -> list[Check]:
+def _rotary_checks(source: Encoder, stock: Any, documents: list[np.ndarray]) -> list[Check]:
     table = source.model.base_model.embeddings.position_embeddings.weight
-    kept = table.clone()
-    table[:] = kept[source.first_position :].mean(dim=0)
-    still = max(
-        _apart(_logits(stock, row, position_ids=torch.zeros(1, len(row), dtype=torch.int64)),
-               _logits(source.model, row)) for row in rows
+    saved = table.clone()
+    table[:] = saved[source.first_position :].mean(dim=0)
+    at_zero = max(
+        _difference(_logits(stock, row, position_ids=torch.zeros(1, len(row), dtype=torch.int64)),
+               _logits(source.model, row)) for row in documents
     )  # fmt: skip
-    table.copy_(kept)
-    moved = max(
-        _apart(_logits(stock, row), _logits(stock, row, position_ids=torch.arange(300, 300 + len(row))[None]))
-        for row in rows
+    table.copy_(saved)
+    shifted = max(
+        _difference(_logits(stock, row), _logits(stock, row, position_ids=torch.arange(300, 300 + len(row))[None]))
+        for row in documents
     )
     return [
-        Check("logits with all positions zero, against the source without positions", still, ATOL),
-        Check("logits of a text moved by 300 places", moved, 10 * ATOL),
+        Check("logits with all positions zero, against the source without positions", at_zero, ATOL),
+        Check("logits of a text moved by 300 places", shifted, 10 * ATOL),
     ]
 
 
 def _rescaling_checks(source: Encoder, result: Encoder, stock: Any) -> list[Check]:
     """The stock model rotates as ours does, local layers as the source's did (C18, C20, C22)."""
-    before, ours, theirs = (dict(rotations(model)) for model in (source.model, result.model, stock))
+    before, converted, reopened = (dict(rotations(model)) for model in (source.model, result.model, stock))
     local = [name for name in before if "sliding" in name]
     return [
-        Check("rotations after saving and loading", max(_apart(ours[n], theirs[n]) for n in ours), 0),
         Check(
-            "local rotations, against the source", max((_apart(before[n], theirs[n]) for n in local), default=0), 0
+            "rotations after saving and loading",
+            max(_difference(converted[n], reopened[n]) for n in converted),
+            0,
+        ),
+        Check(
+            "local rotations, against the source",
+            max((_difference(before[n], reopened[n]) for n in local), default=0),
+            0,
         ),
     ]
 
@@ -142,15 +149,17 @@ def loss_by_position(
     rng = np.random.default_rng(seed)
     tokenizer = encoder.tokenizer
     for document in documents:
-        drawn = np.flatnonzero(rng.random(len(document)) < 0.15)  # the same for a model that reads less of it
+        masked = np.flatnonzero(rng.random(len(document)) < 0.15)  # the same for a model that reads less of it
         ids = np.array([tokenizer.cls_token_id, *document[: encoder.length - 2], tokenizer.sep_token_id])
-        where = 1 + drawn[drawn < len(ids) - 2]
+        where = 1 + masked[masked < len(ids) - 2]
         if not len(where):
             continue
         shown = ids.copy()
         shown[where] = tokenizer.mask_token_id
         packed = (
-            pack([shown], encoder.first_position, encoder.global_ids).predicting(ids[where], where).to(encoder.device)
+            pack([shown], encoder.first_position, encoder.global_ids)
+            .with_labels(ids[where], where)
+            .to(encoder.device)
         )
         features = transform(hidden_states(encoder, packed, packed.label_positions))
         places = np.searchsorted(_EDGES, where, side="right") - 1
@@ -167,15 +176,15 @@ def loss_by_position(
     ]
 
 
-def _rows(source: Encoder, texts: Sequence[str]) -> list[np.ndarray]:
-    """The longest texts as the source reads them, cut to what it can read: ids with specials."""
+def _longest_documents(source: Encoder, texts: Sequence[str]) -> list[np.ndarray]:
+    """Ids of the longest texts with special tokens, truncated to the length of the source."""
     tokenizer = source.tokenizer
     longest = sorted(texts, key=len, reverse=True)[:_SAMPLES]
     encoded = [tokenizer(text, add_special_tokens=False)["input_ids"][: source.length - 2] for text in longest]
-    rows = [np.array([tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]) for ids in encoded if ids]
-    if not rows:
+    documents = [np.array([tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]) for ids in encoded if ids]
+    if not documents:
         raise ValueError("no text to certify with")
-    return rows
+    return documents
 
 
 @torch.no_grad()
@@ -190,12 +199,12 @@ def _packed_logits(encoder: Encoder, ids: np.ndarray) -> Tensor:
     return decoder(transform(states)).cpu()  # type: ignore[no-any-return]
 
 
-def _apart(left: Tensor, right: Tensor) -> float:
+def _difference(left: Tensor, right: Tensor) -> float:
     return float((left - right).abs().max())
 
 
 def _reach(encoder: Encoder, ids: np.ndarray) -> int:
-    """How far from a changed token, in the middle, the last states change at all, no token being global."""
+    """Largest distance from a changed token, in the middle, at which a last state changes; without global tokens."""
     middle = len(ids) // 2
     other = ids.copy()
     other[middle] = encoder.tokenizer.mask_token_id

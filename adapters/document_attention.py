@@ -1,8 +1,8 @@
 """Attention inside one document: whole for short ones, in bands of a window for long ones.
 
-Shapes: Q queries (L where every token asks), L keys, H query heads, G key heads (H a multiple of G), D wide.
-On a processor the weights are kept for the gradient, which beats torch's CPU flash kernel on short stretches
-by two to three times (reports/notes); elsewhere, and for long whole documents, it is
+Shapes: Q queries (L where every token is a query), L keys, H query heads, G key heads (H a multiple of G), D head
+width. On CPU the weights are kept for the gradient, which is two to three times as fast as torch's flash kernel on
+short documents (reports/notes). Elsewhere, and for long documents without a window, it is
 scaled_dot_product_attention.
 """
 
@@ -31,19 +31,19 @@ def attend_document(
     """One document: query (Q, H, D), key and value (L, G, D) -> (Q, H, D).
 
     global_places: tokens that every token sees, and that see every token, whatever the reach; not with causal.
-    places: (Q,) int64 ascending, where the queries stand among the L; None: all of them ask. Not with causal.
+    places: (Q,) int64 ascending, positions of the queries among the L tokens; None: all are queries. Not with causal.
     """
     if not len(query):
         return query
     grouped = query.shape[1] != key.shape[1]
     whole = reach is None or len(key) <= reach + 1 or len(global_places) == len(key)
-    own = query.device.type == "cpu" and not grouped
-    if whole and own and not causal and len(key) <= DENSE_TOKENS:
+    own_kernel = query.device.type == "cpu" and not grouped
+    if whole and own_kernel and not causal and len(key) <= DENSE_TOKENS:
         return _Dense.apply(query, key, value, scale)  # type: ignore[no-any-return, no-untyped-call]
     if whole:
         return _scaled_dot_product(query, key, value, scale, None, causal)
     assert reach is not None
-    if own:
+    if own_kernel:
         out = _Banded.apply(query, key, value, scale, reach, causal, global_places, places)  # type: ignore[no-untyped-call]
     else:
         parts = []
@@ -52,11 +52,11 @@ def attend_document(
             seen = query[band.start : band.end], _seen(key, band), _seen(value, band)
             parts.append(_scaled_dot_product(*seen, scale, bias))
         out = torch.cat(parts)
-    rows = torch.tensor(global_places, dtype=torch.int64, device=query.device)
+    queries = torch.tensor(global_places, dtype=torch.int64, device=query.device)
     if places is not None:
-        rows = torch.isin(places, rows).nonzero()[:, 0]
-    if len(rows):
-        out = out.index_copy(0, rows, attend_document(query[rows], key, value, None, scale))
+        queries = torch.isin(places, queries).nonzero()[:, 0]
+    if len(queries):
+        out = out.index_copy(0, queries, attend_document(query[queries], key, value, None, scale))
     return out  # type: ignore[no-any-return]
 
 
@@ -100,8 +100,8 @@ class _Dense(torch.autograd.Function):
 class _Banded(torch.autograd.Function):
     """Blocks of queries against the keys that they reach, and against the n global ones.
 
-    The weights of all blocks would be the largest tensor of a layer, so the backward pass makes them again. What
-    concerns the global keys, (H, L, n), is computed for all queries at once and only meets the rest in the softmax.
+    The weights of all blocks would be the largest tensor of a layer, so the backward pass computes them again. Scores
+    of the global keys, (H, L, n), are computed for all queries at once and joined with the others in the softmax.
     """
 
     @staticmethod
@@ -119,18 +119,18 @@ class _Banded(torch.autograd.Function):
         with torch.autocast("cpu", enabled=False):
             q, k, v = _by_heads(query, key, value)
             q.mul_(scale)
-            n, everywhere = len(global_places), torch.tensor(global_places, dtype=torch.int64)
-            far = torch.bmm(q, k[:, everywhere].transpose(1, 2))  # scores of the global keys
+            n, global_keys = len(global_places), torch.tensor(global_places, dtype=torch.int64)
+            far = torch.bmm(q, k[:, global_keys].transpose(1, 2))  # scores of the global keys
             far_weights = torch.empty_like(far)
             out = torch.empty_like(q)
             for band in _bands(len(query), len(key), reach, global_places, places):
-                rows, keys = slice(band.start, band.end), slice(band.first, band.last)
-                weights = _band_weights(q[:, rows], k[:, keys], far[:, rows], _inside(band, reach, causal, q))
-                far_weights[:, rows] = weights[:, :, :n]
-                # Not with out=: the products of a batch that is not contiguous are made head by head.
-                out[:, rows] = torch.bmm(weights[:, :, n:], v[:, keys])
+                queries, keys = slice(band.start, band.end), slice(band.first, band.last)
+                weights = _band_weights(q[:, queries], k[:, keys], far[:, queries], _inside(band, reach, causal, q))
+                far_weights[:, queries] = weights[:, :, :n]
+                # Not with out=: products of a batch that is not contiguous are computed head by head.
+                out[:, queries] = torch.bmm(weights[:, :, n:], v[:, keys])
             if n:
-                out.baddbmm_(far_weights, v[:, everywhere])
+                out.baddbmm_(far_weights, v[:, global_keys])
         out = out.transpose(0, 1)
         ctx.save_for_backward(q, k, v, out, far, far_weights, places)
         ctx.scale, ctx.reach, ctx.causal, ctx.global_places = scale, reach, causal, global_places
@@ -141,23 +141,25 @@ class _Banded(torch.autograd.Function):
         q, k, v, out, far, far_weights, places = ctx.saved_tensors
         inner = (grads[0] * out).sum(dim=-1).T[:, :, None]
         d_out = grads[0].transpose(0, 1).contiguous()
-        n, everywhere = len(ctx.global_places), torch.tensor(ctx.global_places, dtype=torch.int64)
-        d_far = torch.bmm(d_out, v[:, everywhere].transpose(1, 2)).sub_(inner).mul_(far_weights)
+        n, global_keys = len(ctx.global_places), torch.tensor(ctx.global_places, dtype=torch.int64)
+        d_far = torch.bmm(d_out, v[:, global_keys].transpose(1, 2)).sub_(inner).mul_(far_weights)
         d_q = torch.empty_like(q)
         # Neighbouring bands add to the same keys: in fp32, whatever the weights are in.
         d_k, d_v = (torch.zeros_like(x, dtype=torch.float32) for x in (k, v))
         for band in _bands(q.shape[1], k.shape[1], ctx.reach, ctx.global_places, places):
-            rows, keys = slice(band.start, band.end), slice(band.first, band.last)
-            weights = _band_weights(q[:, rows], k[:, keys], far[:, rows], _inside(band, ctx.reach, ctx.causal, q))
+            queries, keys = slice(band.start, band.end), slice(band.first, band.last)
+            weights = _band_weights(
+                q[:, queries], k[:, keys], far[:, queries], _inside(band, ctx.reach, ctx.causal, q)
+            )
             near = weights[:, :, n:]
-            d_scores = torch.bmm(d_out[:, rows], v[:, keys].transpose(1, 2)).sub_(inner[:, rows]).mul_(near)
-            d_q[:, rows] = torch.bmm(d_scores, k[:, keys])
-            _add_product(d_v[:, keys], near.transpose(1, 2), d_out[:, rows])
-            _add_product(d_k[:, keys], d_scores.transpose(1, 2), q[:, rows])
+            d_scores = torch.bmm(d_out[:, queries], v[:, keys].transpose(1, 2)).sub_(inner[:, queries]).mul_(near)
+            d_q[:, queries] = torch.bmm(d_scores, k[:, keys])
+            _add_product(d_v[:, keys], near.transpose(1, 2), d_out[:, queries])
+            _add_product(d_k[:, keys], d_scores.transpose(1, 2), q[:, queries])
         if n:
-            d_q.baddbmm_(d_far, k[:, everywhere])
-            d_k.index_add_(1, everywhere, torch.bmm(d_far.transpose(1, 2), q).to(d_k.dtype))
-            d_v.index_add_(1, everywhere, torch.bmm(far_weights.transpose(1, 2), d_out).to(d_v.dtype))
+            d_q.baddbmm_(d_far, k[:, global_keys])
+            d_k.index_add_(1, global_keys, torch.bmm(d_far.transpose(1, 2), q).to(d_k.dtype))
+            d_v.index_add_(1, global_keys, torch.bmm(far_weights.transpose(1, 2), d_out).to(d_v.dtype))
         d_q.mul_(ctx.scale)
         d_k, d_v = d_k.to(k.dtype), d_v.to(v.dtype)
         return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None, None
@@ -226,9 +228,9 @@ def _bias(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
 
 def _inside(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
     """0 where a query sees a key of its window and -inf elsewhere; global keys, counted before it, included."""
-    rows, columns = band.end - band.start, band.last - band.first
+    queries, columns = band.end - band.start, band.last - band.first
     if band.places is None:
-        window = _window_bias(rows, columns, band.start - band.first, reach, causal, like.dtype, like.device)
+        window = _window_bias(queries, columns, band.start - band.first, reach, causal, like.dtype, like.device)
     else:
         keys = torch.arange(band.first, band.last, device=like.device)
         window = _bias_of(band.places[:, None] - keys, reach, causal, like.dtype)
@@ -240,10 +242,10 @@ def _inside(band: _Band, reach: int, causal: bool, like: Tensor) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _window_bias(
-    rows: int, columns: int, shift: int, reach: int, causal: bool, dtype: torch.dtype, device: torch.device
+    queries: int, columns: int, shift: int, reach: int, causal: bool, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Row i stands `shift` after column 0. All bands but the first and the last are alike."""
-    distance = torch.arange(rows, device=device)[:, None] + shift - torch.arange(columns, device=device)
+    distance = torch.arange(queries, device=device)[:, None] + shift - torch.arange(columns, device=device)
     return _bias_of(distance, reach, causal, dtype)
 
 

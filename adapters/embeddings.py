@@ -1,4 +1,4 @@
-"""How the rows of a new vocabulary start."""
+"""Initialization of the embeddings of a new vocabulary."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from medlingua.adapters.wechsel import Mixtures
 from medlingua.languages.errors import InputError
 from transformers import PreTrainedTokenizerFast
 
-RowStart = Literal["mean", "overlap", "focus", "wechsel"]
+Initialization = Literal["mean", "overlap", "focus", "wechsel"]
 
 
 @dataclass(frozen=True, slots=True)
-class RowCounts:
-    """Where the new rows came from."""
+class EmbeddingCounts:
+    """How many embeddings were copied, mixed from others, or drawn."""
 
     shared: int
     averaged: int
@@ -29,60 +29,62 @@ class RowCounts:
 def replace_vocabulary(
     encoder: Encoder,
     tokenizer: PreTrainedTokenizerFast,
-    rows: RowStart = "mean",
+    initialization: Initialization = "mean",
     vectors: np.ndarray | None = None,
     mixtures: Mixtures | None = None,
     false_friends: Collection[int] = (),
-) -> tuple[Encoder, RowCounts]:
-    """The encoder with another tokenizer: rows (and the masked-LM bias) of shared pieces are copied.
+) -> tuple[Encoder, EmbeddingCounts]:
+    """Give an encoder another tokenizer; embeddings (and the masked-LM bias) of shared pieces are copied.
 
-    rows: how the others start. "mean": from the mean of the old pieces of their surface. "overlap": around the
-    mean of all rows, as every method does where it knows nothing. "focus": from shared pieces that are like them
-    in `vectors` (V, D) of the new pieces (`focus.piece_vectors`), and so do `false_friends`, ids of the new
-    tokenizer whose old piece means something else (TRAPS T19); no row is mixed from them. "wechsel": all rows but
-    the special ones, also of shared pieces, from the old pieces that `mixtures` names (`wechsel.mixtures`).
+    initialization: of the other embeddings.
+    "mean": the mean of the old pieces that the text of a new piece is cut into.
+    "overlap": a draw around the mean of all embeddings, as every method does for a piece it knows nothing of.
+    "focus": a mixture of shared pieces that are similar in `vectors` (V, D) of the new pieces
+    (`focus.piece_vectors`). `false_friends`, ids of new pieces whose old piece means something else (TRAPS T19), are
+    mixed too, and no other piece is mixed from them.
+    "wechsel": a mixture of the old pieces in `mixtures` (`wechsel.mixtures`), for shared pieces too.
 
-    Special tokens are matched by role, pieces by their text and by whether they begin a word; words that
-    `add_tokens` put beside the old model count as beginning one. The table is
-    not padded: config.vocab_size is len(tokenizer). Changes the encoder's model in place.
+    Special tokens are matched by their role, pieces by their text and by whether they begin a word; words of
+    `add_tokens` count as beginning one. The table is not padded: config.vocab_size is len(tokenizer). Changes the
+    encoder's model in place. InputError where a piece with global attention has no place in the new vocabulary.
     """
     old, model = encoder.tokenizer, encoder.model
-    known = old.get_vocab()  # once: transformers builds it anew at each call
-    beside = {word.strip(): id for word, id in added_words(old).items()}
-    sources = [_source(old, known, beside, tokenizer, id) for id in range(len(tokenizer))]
+    old_vocabulary = old.get_vocab()  # once: transformers builds it again at each call
+    added = {word.strip(): id for word, id in added_words(old).items()}
+    sources = [_source(old, old_vocabulary, added, tokenizer, id) for id in range(len(tokenizer))]
     places = {source.ids[0]: id for id, source in enumerate(sources) if source.exact}
-    if rows == "overlap":
+    if initialization == "overlap":
         sources = [source if source.exact else Source([]) for source in sources]
-    elif rows == "focus":
+    elif initialization == "focus":
         sources = _focused(sources, vectors, false_friends)
-    elif rows == "wechsel":
+    elif initialization == "wechsel":
         sources = _translated(sources, mixtures, tokenizer.all_special_ids)
     table = model.get_input_embeddings().weight
     _, decoder = encoder.architecture.head(model)
     tied = decoder.weight.data_ptr() == table.data_ptr()
-    started = _rows(table, sources)
-    output = None if tied else _rows(decoder.weight, sources)
-    bias = None if decoder.bias is None else _rows(decoder.bias[:, None], sources)[:, 0]
+    new_table = _new_embeddings(table, sources)
+    output = None if tied else _new_embeddings(decoder.weight, sources)
+    bias = None if decoder.bias is None else _new_embeddings(decoder.bias[:, None], sources)[:, 0]
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     _, decoder = encoder.architecture.head(model)
-    model.get_input_embeddings().weight.copy_(started)
+    model.get_input_embeddings().weight.copy_(new_table)
     if output is not None:
         decoder.weight.copy_(output)
     if bias is not None:
         decoder.bias.copy_(bias)
     for role in ("pad", "bos", "eos", "cls", "sep"):
-        # bos and eos are what the tokenizer frames a text with, where it has no other.
+        # Where a tokenizer has no bos and eos, cls and sep take their place.
         stand_in = {"bos": "cls", "eos": "sep"}.get(role, role)
         if getattr(model.config, f"{role}_token_id", None) is not None:
             setattr(model.config, f"{role}_token_id", getattr(tokenizer, f"{stand_in}_token_id"))
     if encoder.global_ids:
-        gone = [old.convert_ids_to_tokens(id) for id in encoder.global_ids if id not in places]
-        if gone:
+        missing = [old.convert_ids_to_tokens(id) for id in encoder.global_ids if id not in places]
+        if missing:
             raise InputError(
-                f"{', '.join(gone)}: the model gives them global attention, the new vocabulary lacks them"
+                f"{', '.join(missing)}: the model gives them global attention, the new vocabulary lacks them"
             )
         model.config.global_token_ids = [places[id] for id in encoder.global_ids]
-    counts = RowCounts(
+    counts = EmbeddingCounts(
         shared=sum(source.exact for source in sources),
         averaged=sum(bool(source.ids) and not source.exact for source in sources),
         fallback=sum(not source.ids for source in sources),
@@ -90,10 +92,12 @@ def replace_vocabulary(
     return Encoder(model, tokenizer, encoder.architecture, encoder.lineage), counts
 
 
-def new_rows(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> torch.Tensor:
-    """Ids (int64) of the pieces of `new` that `old` did not have; special tokens play the same roles and are none."""
-    known = {*old.get_vocab(), *new.all_special_tokens}
-    return torch.tensor(sorted(id for piece, id in new.get_vocab().items() if piece not in known), dtype=torch.int64)
+def new_piece_ids(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> torch.Tensor:
+    """Ids (int64) of the pieces of `new` that `old` does not have, without special tokens."""
+    old_vocabulary = {*old.get_vocab(), *new.all_special_tokens}
+    return torch.tensor(
+        sorted(id for piece, id in new.get_vocab().items() if piece not in old_vocabulary), dtype=torch.int64
+    )
 
 
 @torch.no_grad()
@@ -106,7 +110,7 @@ def set_bias_to_frequencies(encoder: Encoder, counts: torch.Tensor) -> None:
 
 
 class Source(NamedTuple):
-    """Old ids that a new row starts from. exact: it is the same piece. weights: of a mixture; None for the mean."""
+    """Old ids that a new embedding is made of. exact: the same piece. weights: of a mixture; None for the mean."""
 
     ids: list[int]
     exact: bool = False
@@ -115,18 +119,18 @@ class Source(NamedTuple):
 
 def _focused(sources: list[Source], vectors: np.ndarray | None, false_friends: Collection[int]) -> list[Source]:
     if vectors is None:
-        raise ValueError("rows 'focus' need vectors of the new pieces")
+        raise ValueError("initialization 'focus' needs vectors of the new pieces")
     alike = [source.exact and id not in false_friends for id, source in enumerate(sources)]
-    shared, wanted = np.flatnonzero(alike), np.flatnonzero(np.logical_not(alike))
+    shared, others = np.flatnonzero(alike), np.flatnonzero(np.logical_not(alike))
     mixed = list(sources)
-    for id, (ids, weights) in zip(wanted, focus.mixtures(vectors, wanted, shared), strict=True):
+    for id, (ids, weights) in zip(others, focus.mixtures(vectors, others, shared), strict=True):
         mixed[id] = Source([sources[i].ids[0] for i in ids], False, torch.from_numpy(weights))
     return mixed
 
 
 def _translated(sources: list[Source], mixtures: Mixtures | None, special: Sequence[int]) -> list[Source]:
     if mixtures is None:
-        raise ValueError("rows 'wechsel' need mixtures of old pieces")
+        raise ValueError("initialization 'wechsel' needs mixtures of old pieces")
     mixed = [source if id in special else Source([]) for id, source in enumerate(sources)]
     for id, (ids, weights) in mixtures.items():
         if id not in special:
@@ -134,17 +138,17 @@ def _translated(sources: list[Source], mixtures: Mixtures | None, special: Seque
     return mixed
 
 
-def _source(old: Any, known: dict[str, int], beside: dict[str, int], new: Any, id: int) -> Source:
+def _source(old: Any, old_vocabulary: dict[str, int], added: dict[str, int], new: Any, id: int) -> Source:
     piece = new.convert_ids_to_tokens(id)
     for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
         if piece == getattr(new, f"{role}_token") and getattr(old, f"{role}_token_id") is not None:
             return Source([getattr(old, f"{role}_token_id")], True)
-    same = known.get(piece)
+    same = old_vocabulary.get(piece)
     if same is not None:
         return Source([same], True)
     text, inside = surface(new, piece)
-    if not inside and text in beside:
-        return Source([beside[text]], True)
+    if not inside and text in added:
+        return Source([added[text]], True)
     # A continuation is cut as the end of a word, so that its pieces are continuations too; a beginning
     # after a space, which byte-level pieces carry.
     encoding = old.backend_tokenizer.encode(f"a{text}" if inside else f" {text}", add_special_tokens=False)
@@ -155,17 +159,17 @@ def _source(old: Any, known: dict[str, int], beside: dict[str, int], new: Any, i
     return Source(ids)
 
 
-def _rows(table: torch.Tensor, sources: list[Source]) -> torch.Tensor:
-    """Rows of the new table. Pieces without a source are spread around the mean as the old rows are, not all
-    alike (TRAPS T12), and the same each time."""
+def _new_embeddings(table: torch.Tensor, sources: list[Source]) -> torch.Tensor:
+    """The new table. Embeddings without a source are drawn around the mean with the spread of the old ones, so that
+    they differ (TRAPS T12), from a fixed seed."""
     mean, spread = table.mean(dim=0), table.std(dim=0)
     drawn = torch.randn(len(sources), table.shape[1], generator=torch.Generator().manual_seed(0)).to(table)
-    rows = []
+    embeddings = []
     for id, source in enumerate(sources):
         if not source.ids:
-            rows.append(mean + spread * drawn[id])
+            embeddings.append(mean + spread * drawn[id])
         elif source.weights is None:
-            rows.append(table[source.ids].mean(dim=0))
+            embeddings.append(table[source.ids].mean(dim=0))
         else:
-            rows.append(source.weights.to(table) @ table[source.ids])
-    return torch.stack(rows)
+            embeddings.append(source.weights.to(table) @ table[source.ids])
+    return torch.stack(embeddings)

@@ -1,4 +1,4 @@
-"""Encoder: a model, its tokenizer, what family it is and where it comes from. Load and save."""
+"""Encoder: a model with its tokenizer, its family and its lineage. Load and save."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -30,8 +30,10 @@ _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """model: a transformers masked-LM model in fp32. tokenizer: its fast tokenizer. fresh_head: its masked-LM head
-    was drawn when it was loaded, since the checkpoint has none."""
+    """A masked-LM model of transformers in fp32, and its fast tokenizer.
+
+    fresh_head: the checkpoint has no masked-LM head, so that one was drawn when it was loaded.
+    """
 
     model: Any
     tokenizer: PreTrainedTokenizerFast
@@ -50,7 +52,7 @@ class Encoder:
 
     @property
     def global_ids(self) -> tuple[int, ...]:
-        """Pieces that the model was trained to give global attention, Longformer's; kept in its config."""
+        """Ids with global attention in a Longformer's training, from its config."""
         return tuple(getattr(self.model.config, "global_token_ids", None) or ())
 
     @property
@@ -92,7 +94,7 @@ def load(
 
     head: "fresh" starts a new masked-LM head (seeded) where the checkpoint has none. allow: "pickle", "remote-code"
     and "regex" are refused unless named. InputError for whatever cannot be loaded whole: weights that are
-    missing or unexpected are listed, nothing is drawn at random unasked (TRAPS C13).
+    missing or unexpected are listed, nothing else is drawn at random (TRAPS C13).
     """
     register()
     allowed = frozenset(allow)
@@ -101,17 +103,17 @@ def load(
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
     layers = getattr(config, "num_hidden_layers", 0)
-    if layers > _MOST_LAYERS:  # they would be built one by one before a weight is looked at
+    if layers > _MOST_LAYERS:  # they would all be built before the weights are checked
         raise InputError(f"model folder {base}: config.json says {layers:,} layers; no encoder has so many")
     _check_remote_code(base, config, allowed)
     _check_weight_files(base, allowed)
     torch.manual_seed(seed)
-    model, drawn = _load_weights(base, config, architecture, head, revision, allowed)
+    model, fresh_head = _load_weights(base, config, architecture, head, revision, allowed)
     tokenizer = read_tokenizer(base, revision, allowed)
     set_dropout(model, 0.0)
     if architecture.family == "longformer":
         accelerate_longformer(model)
-    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base), drawn)
+    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base), fresh_head)
     _check_tokenizer(encoder, base)
     tokenizer.model_max_length = encoder.length  # not set by the model (C3)
     return encoder
@@ -119,21 +121,21 @@ def load(
 
 @quiet()
 def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission]) -> PreTrainedTokenizerFast:
-    """The tokenizer alone of what `load` would load, without the cutting and filling it may have been saved with.
+    """Load the tokenizer of a model alone, without the truncation and padding that it was saved with.
 
-    A tokenizer.json keeps both from its last call, and whoever asks the pipeline itself gets them: texts cut at the
-    128 tokens of a sentence encoder, rows filled with padding. Who cuts a text decides its length, and says so.
+    A tokenizer.json keeps both from its last call, and its pipeline applies them: texts are truncated to the 128
+    tokens of a sentence encoder, or padded. Here whoever truncates a text gives the length.
     """
     allowed = frozenset(allow)
     tokenizer: PreTrainedTokenizerFast = _read(base, AutoTokenizer, revision, allowed)
     if getattr(tokenizer, "is_fast", False):
         if "regex" not in allowed:
             check_expressions(tokenizer.backend_tokenizer, base)
-        _uncut(tokenizer)
+        _reset_truncation(tokenizer)
     return tokenizer
 
 
-def _uncut(tokenizer: PreTrainedTokenizerFast) -> None:
+def _reset_truncation(tokenizer: PreTrainedTokenizerFast) -> None:
     tokenizer.backend_tokenizer.no_truncation()
     tokenizer.backend_tokenizer.no_padding()
 
@@ -151,14 +153,14 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     model.save_pretrained(folder)
     model.config._attn_implementation = implementation
     tokenizer.model_max_length = encoder.length
-    _uncut(tokenizer)
+    _reset_truncation(tokenizer)
     tokenizer.save_pretrained(folder)
     settings = folder / "tokenizer_config.json"
-    described = json.loads(settings.read_text(encoding="utf-8"))
-    described["tokenizer_class"] = "PreTrainedTokenizerFast"
+    tokenizer_config = json.loads(settings.read_text(encoding="utf-8"))
+    tokenizer_config["tokenizer_class"] = "PreTrainedTokenizerFast"
     for key in ("local_files_only", "is_local", "auto_map"):
-        described.pop(key, None)
-    settings.write_text(json.dumps(described, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        tokenizer_config.pop(key, None)
+    settings.write_text(json.dumps(tokenizer_config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "lineage.json").write_text(encoder.lineage.model_dump_json(indent=2) + "\n", encoding="utf-8")
     reopened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if reopened.model_max_length != encoder.length:
@@ -173,9 +175,9 @@ def with_lineage(encoder: Encoder, lineage: Lineage) -> Encoder:
 
 
 def set_dropout(model: torch.nn.Module, probability: float) -> None:
-    """Dropout of hidden states; none on attention weights, which packed attention does not have.
+    """Set the dropout of hidden states, and none on attention weights, which packed attention does not have.
 
-    Set on the modules: the saved config keeps what the source said.
+    It is set on the modules: the saved config keeps the rates of the source.
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout):
@@ -251,10 +253,10 @@ def _load_weights(
     revision: str | None,
     allowed: frozenset[str],
 ) -> tuple[Any, bool]:
-    """The model, and whether its head was drawn."""
-    wanted = getattr(transformers, architecture.model_class)
+    """The model, and whether its head is fresh."""
+    model_class = getattr(transformers, architecture.model_class)
     try:
-        model, info = wanted.from_pretrained(
+        model, info = model_class.from_pretrained(
             base,
             config=config,
             revision=revision,
@@ -274,8 +276,8 @@ def _load_weights(
 
     missing, unexpected = needed(info["missing_keys"]), needed(info["unexpected_keys"])
     of_head = [k for k in missing if not k.startswith(prefix)]
-    drawn = head == "fresh" and bool(missing) and of_head == missing
-    if drawn:
+    fresh_head = head == "fresh" and bool(missing) and of_head == missing
+    if fresh_head:
         missing = []
     problems = []
     if missing and missing == of_head:
@@ -290,7 +292,7 @@ def _load_weights(
         problems.append(f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}")
     if problems:
         raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
-    return model, drawn
+    return model, fresh_head
 
 
 def _listed(names: list[str]) -> str:

@@ -1,16 +1,16 @@
-"""True extension of a tokenizer: new pieces that are reached, on top of a segmentation that stays.
+"""Extension of a tokenizer by pieces that its own model uses, on top of its old segmentation.
 
 `add_tokens` matches strings in the raw text before the model sees it: it cuts `hypertensions` into
 `hyper tension s`, and on byte-level vocabularies decodes `fièvre` to rubbish (TRAPS T1 to T5;
-huggingface/tokenizers#1392). Here new pieces are joins of pieces that stand side by side in the corpus, written
-into the tokenizer's own model:
+huggingface/tokenizers#1392). Here new pieces are joins of neighbouring pieces of the corpus, written into the
+tokenizer's own model:
 
-- BPE: merges appended after the old ones, so that the old ones have done all they can before a new one acts.
+- BPE: merges after the old ones, so that all old merges are applied first.
 - WordPiece: entries of the vocabulary, found by the same longest match from the left.
-- Unigram: pieces that score a hair more than the best cut of their surface did, the lowest score at which they
-  win (T6). The best path of a text changes nowhere but where it can step over a new piece.
+- Unigram: pieces that score slightly more than the best segmentation of their text did, the lowest score at which
+  they win (T6). The best segmentation of a text changes only where it contains a new piece.
 
-A text that has no new piece in it is cut as before.
+A text without a new piece is segmented as before.
 """
 
 import json
@@ -24,7 +24,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from medlingua.adapters.joins import Join, Words, count_words, learn
-from medlingua.adapters.tokenizer import added_words, kind_of, reopened, settle_added
+from medlingua.adapters.tokenizer import added_words, kind_of, wrap, write_added_tokens
 from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, decoders
 from transformers import PreTrainedTokenizerFast
@@ -43,10 +43,11 @@ FEW, NUMBER, NAME, SIGNS = "in too few documents", "numbers", "names by their ca
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """pieces: the new ones in the order of their ids.
+    """An extended tokenizer, and what the new pieces save. pieces: the new ones in the order of their ids.
 
-    steps: new pieces that only lead to others and end no word's cut in the corpus (BPE). corpus_pieces_old,
-    corpus_pieces_new, corpus_words: of the whole corpus, white space left out. refused: candidates by reason.
+    steps: new pieces that only lead to longer ones and occur in no segmentation of the corpus (BPE).
+    corpus_pieces_old, corpus_pieces_new, corpus_words: of the whole corpus, without white space. refused: candidates
+    by reason.
     """
 
     tokenizer: PreTrainedTokenizerFast
@@ -67,18 +68,18 @@ def extend(
     priority: Priority = "append",
     capitals_are_names: bool = True,
 ) -> Extension:
-    """The tokenizer with `new_pieces` more pieces, chosen by how many pieces they save in the texts.
+    """Add the `new_pieces` pieces that shorten the segmentation of the texts most.
 
-    A piece must stand in `min_documents` documents and be made of letters. capitals_are_names: a word
-    with a capital that is never written small counts as a name and needs ten times as many documents; say
-    False for German, which writes all nouns so. Old ids keep their pieces; the new ones follow.
+    A piece must consist of letters and occur in `min_documents` documents. capitals_are_names: a capitalized word
+    that never occurs in lower case counts as a name and needs ten times as many documents; set it to False for
+    German, where all nouns are capitalized. Old pieces keep their ids; new ones follow.
 
-    priority: what a new piece does to words around it. "append" joins old pieces only. "insert" lets new BPE
-    merges act before the old ones, and gives Unigram pieces the score of their frequency (hard EM on the
-    texts, never below "append"): words without a new piece may be cut otherwise. WordPiece has no priorities.
+    priority: "append" only joins old pieces. "insert" applies new BPE merges before the old ones, and scores Unigram
+    pieces by their frequency (hard EM on the texts, never below "append"), so that words without a new piece may be
+    segmented in another way. WordPiece has no priorities.
 
-    InputError for a kind that is not known, for a tokenizer with words from `add_tokens`, and for texts that
-    yield fewer pieces than asked, with the reasons and their numbers.
+    InputError for an unknown kind, for a tokenizer with words of `add_tokens`, and for texts that yield fewer pieces,
+    with the number of candidates by reason of refusal.
     """
     _check(tokenizer, priority)
     kind = kind_of(tokenizer)
@@ -90,45 +91,45 @@ def extend(
     first = max(tokenizer.get_vocab().values()) + 1
     refused: Counter[str] = Counter()
     joins = learn(words, first, notation.join, rules.judge, refused)
-    taken: list[Join] = []
+    accepted: list[Join] = []
     chosen: tuple[str, ...] = ()
     wanted = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
     while len(chosen) < new_pieces:
         more = _take(joins, wanted)
         if not more:
             raise _too_few(len(chosen), new_pieces, min_documents, refused)
-        taken += more
+        accepted += more
         wanted = new_pieces
         if kind == "BPE":
-            chosen = tuple(dict.fromkeys(join.piece for join in taken))
-            build = partial(_with_merges, tokenizer, taken, priority)
+            chosen = tuple(dict.fromkeys(join.piece for join in accepted))
+            build = partial(_with_merges, tokenizer, accepted, priority)
         else:
             if kind == "WordPiece":
                 build = partial(_with_words, tokenizer)
             else:
-                build = partial(_with_scores, tokenizer, taken, surfaces, words, priority)
-            chosen = _choose(build, taken, new_pieces, surfaces, cut_before, words, min_documents)
-    made = build(chosen)
-    used = {id for cut in _cuts(made, surfaces) for id in cut}
+                build = partial(_with_scores, tokenizer, accepted, surfaces, words, priority)
+            chosen = _choose(build, accepted, new_pieces, surfaces, cut_before, words, min_documents)
+    extended = build(chosen)
+    used = {id for cut in _segmentations(extended, surfaces) for id in cut}
     return Extension(
-        tokenizer=reopened(made, tokenizer),
+        tokenizer=wrap(extended, tokenizer),
         pieces=chosen,
-        steps=sum(made.token_to_id(piece) not in used for piece in chosen),
+        steps=sum(extended.token_to_id(piece) not in used for piece in chosen),
         corpus_words=words.total_words,
         corpus_pieces_old=words.total_pieces,
-        corpus_pieces_new=words.total_pieces - _saved(made, surfaces, cut_before, words),
+        corpus_pieces_new=words.total_pieces - _saved(extended, surfaces, cut_before, words),
         refused=dict(refused),
     )
 
 
 def _take(joins: Iterator[Join], pieces: int) -> list[Join]:
-    """The next joins, until they make so many new pieces; fewer at the end."""
-    taken: list[Join] = []
-    made: set[int] = set()
-    while len(made) < pieces and (join := next(joins, None)) is not None:
-        taken.append(join)
-        made.add(join.made)
-    return taken
+    """The next joins that together give so many new pieces; fewer at the end."""
+    accepted: list[Join] = []
+    new_ids: set[int] = set()
+    while len(new_ids) < pieces and (join := next(joins, None)) is not None:
+        accepted.append(join)
+        new_ids.add(join.new_id)
+    return accepted
 
 
 # --- what a piece may be -----------------------------------------------------------------------------
@@ -153,7 +154,7 @@ class _Notation:
         return None if piece in self.known else piece
 
     def text(self, piece: str) -> str:
-        """What a piece stands for, without the mark of a word's beginning or inside."""
+        """The text of a piece, without its mark of a word's beginning or inside."""
         if self.kind == "WordPiece":
             return piece.removeprefix("##")
         if self.decoder is not None:
@@ -161,7 +162,7 @@ class _Notation:
         return piece.removeprefix("▁")
 
     def surface(self, pieces: Sequence[int]) -> str:
-        """A word as its pieces spell it, in the model's own writing."""
+        """A word in the model's own notation."""
         names = [self.names[id] for id in pieces]
         if self.kind == "WordPiece":
             return names[0] + "".join(name.removeprefix("##") for name in names[1:])
@@ -218,7 +219,7 @@ class _Rules:
 def _too_few(found: int, wanted: int, least: int, refused: Counter[str]) -> InputError:
     why = ", ".join(f"{count:,} refused: {reason}" for reason, count in refused.most_common())
     return InputError(
-        f"the corpus yields {found:,} new pieces, {wanted:,} were asked ({why or 'no pair is left'}; a "
+        f"the texts yield {found:,} new pieces of the {wanted:,} wanted ({why or 'no pair is left'}; a "
         f"piece needs {least} documents): lower adapt.new_pieces, lower adapt.piece_documents, or bring more text"
     )
 
@@ -251,20 +252,20 @@ def _check(tokenizer: Any, priority: Priority) -> None:
 
 def _with_merges(tokenizer: Any, joins: Sequence[Join], priority: Priority, pieces: Sequence[str]) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    settle_added(state)
+    write_added_tokens(state)
     model = state["model"]
-    made = {join.made: join.piece for join in joins}
-    names = {id: piece for piece, id in tokenizer.get_vocab().items()} | made
+    new_names = {join.new_id: join.piece for join in joins}
+    names = {id: piece for piece, id in tokenizer.get_vocab().items()} | new_names
     new = [[names[join.left], names[join.right]] for join in joins]
     old = [merge.split(" ") if isinstance(merge, str) else merge for merge in model["merges"]]
     model["merges"] = new + old if priority == "insert" else old + new
-    model["vocab"].update({piece: id for id, piece in made.items()})
+    model["vocab"].update({piece: id for id, piece in new_names.items()})
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 
 
 def _with_words(tokenizer: Any, pieces: Sequence[str]) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    settle_added(state)
+    write_added_tokens(state)
     first = max(tokenizer.get_vocab().values()) + 1
     state["model"]["vocab"].update({piece: first + i for i, piece in enumerate(pieces)})
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
@@ -278,40 +279,40 @@ def _with_scores(
     priority: Priority,
     pieces: Sequence[str],
 ) -> Tokenizer:
-    """A pair that stands side by side on a best path is the best cut of its own surface, so the score that just
-    wins is that of its two parts and a hair."""
+    """Two neighbours on a best path are the best segmentation of their own text, so that a score just above the sum
+    of theirs wins."""
     vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["vocab"]
     scores = {id: score for id, (_, score) in enumerate(vocabulary)}
     for join in joins:
-        scores[join.made] = max(scores.get(join.made, -math.inf), scores[join.left] + scores[join.right] + _HAIR)
-    lowest = {join.piece: scores[join.made] for join in joins}
-    made = _scored(tokenizer, {piece: lowest[piece] for piece in pieces})
+        scores[join.new_id] = max(scores.get(join.new_id, -math.inf), scores[join.left] + scores[join.right] + _HAIR)
+    lowest = {join.piece: scores[join.new_id] for join in joins}
+    extended = _scored(tokenizer, {piece: lowest[piece] for piece in pieces})
     for _ in range(_EM_ROUNDS if priority == "insert" else 0):
-        made = _scored(tokenizer, _refitted(made, len(vocabulary), pieces, lowest, surfaces, words))
-    return made
+        extended = _scored(tokenizer, _refitted(extended, len(vocabulary), pieces, lowest, surfaces, words))
+    return extended
 
 
 def _scored(tokenizer: Any, scores: dict[str, float]) -> Tokenizer:
     state = json.loads(tokenizer.backend_tokenizer.to_str())
-    settle_added(state)
+    write_added_tokens(state)
     state["model"]["vocab"] += [[piece, score] for piece, score in scores.items()]
     return Tokenizer.from_str(json.dumps(state, ensure_ascii=False))
 
 
 def _refitted(
-    made: Tokenizer, old: int, pieces: Sequence[str], lowest: dict[str, float], surfaces: list[str], words: Words
+    extended: Tokenizer, old: int, pieces: Sequence[str], lowest: dict[str, float], surfaces: list[str], words: Words
 ) -> dict[str, float]:
     """Scores from how often each new piece is used, on the scale of the old pieces' scores."""
     used: Counter[int] = Counter()
-    for ids, count in zip(_cuts(made, surfaces), words.counts, strict=True):
+    for ids, count in zip(_segmentations(extended, surfaces), words.counts, strict=True):
         for id in ids:
             used[id] += count
-    scores = json.loads(made.to_str())["model"]["vocab"]
+    scores = json.loads(extended.to_str())["model"]["vocab"]
     shared = {id: count for id, count in used.items() if id < old}
     total = sum(shared.values())
-    # Old scores are log-probabilities of other text; the mean difference puts the corpus on their scale.
+    # Old scores are log-probabilities of other text: the mean difference maps counts to their scale.
     scale = sum(count * (scores[id][1] - math.log(count)) for id, count in shared.items()) / max(1, total)
-    of_piece = {piece: used[int(made.token_to_id(piece) or 0)] for piece in pieces}
+    of_piece = {piece: used[int(extended.token_to_id(piece) or 0)] for piece in pieces}
     return {
         piece: max(lowest[piece], math.log(count) + scale) if count else lowest[piece]
         for piece, count in of_piece.items()
@@ -330,9 +331,9 @@ def _choose(
     words: Words,
     min_documents: int,
 ) -> tuple[str, ...]:
-    """The `size` pieces that save most where the tokenizer itself cuts the corpus with them; fewer if useless.
+    """The `size` pieces that save most in the tokenizer's own segmentation of the corpus; fewer if some are unused.
 
-    A join on the way to a longer one is needed in BPE alone; here it falls out, as nothing uses it any more.
+    A join on the way to a longer one is needed by BPE alone; here it is dropped as unused.
     """
     candidates = list(dict.fromkeys(join.piece for join in joins))
 
@@ -353,18 +354,18 @@ def _choose(
 
 
 def _saved_by_piece(
-    made: Tokenizer,
+    extended: Tokenizer,
     pieces: Sequence[str],
     surfaces: list[str],
     before: list[list[int]],
     words: Words,
     min_documents: int,
 ) -> dict[str, float]:
-    """Pieces that each new piece saves, shared between the new pieces of a word; none below the documents."""
-    names = {made.token_to_id(piece): piece for piece in pieces}
+    """Pieces that each new piece saves, shared by the new pieces of a word; 0 below `min_documents`."""
+    names = {extended.token_to_id(piece): piece for piece in pieces}
     saved: dict[str, float] = dict.fromkeys(pieces, 0.0)
     documents: dict[str, set[int]] = {piece: set() for piece in pieces}
-    for number, ids in enumerate(_cuts(made, surfaces)):
+    for number, ids in enumerate(_segmentations(extended, surfaces)):
         new = [names[id] for id in ids if id in names]
         for piece in new:
             saved[piece] += words.counts[number] * (len(before[number]) - len(ids)) / len(new)
@@ -373,15 +374,15 @@ def _saved_by_piece(
     return {piece: value if len(documents[piece]) >= min_documents else 0.0 for piece, value in saved.items()}
 
 
-def _cuts(made: Tokenizer, surfaces: list[str]) -> Iterable[list[int]]:
-    """The model alone on words in its own writing."""
-    model = Tokenizer(made.model)
+def _segmentations(extended: Tokenizer, surfaces: list[str]) -> Iterable[list[int]]:
+    """Segment words in the model's own notation by the model alone."""
+    model = Tokenizer(extended.model)
     remaining = iter(surfaces)
     while slab := list(islice(remaining, _SLAB)):
         for encoding in model.encode_batch_fast(slab, add_special_tokens=False):
             yield encoding.ids
 
 
-def _saved(made: Tokenizer, surfaces: list[str], before: list[list[int]], words: Words) -> int:
-    cuts = _cuts(made, surfaces)
+def _saved(extended: Tokenizer, surfaces: list[str], before: list[list[int]], words: Words) -> int:
+    cuts = _segmentations(extended, surfaces)
     return sum(count * (len(old) - len(new)) for old, new, count in zip(before, cuts, words.counts, strict=True))

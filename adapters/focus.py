@@ -1,8 +1,8 @@
-"""FOCUS: new rows as sparse mixtures of shared rows, by likeness of pieces in the corpus.
+"""FOCUS: new embeddings as sparse mixtures of those of shared pieces that are similar in the corpus.
 
-Dobler and de Melo, arXiv 2305.14481: similarities in a static space learnt on the target text with the new
-tokenizer, sparsemax over the pieces that both vocabularies have. Theirs is fastText; ours is shifted PPMI with a
-truncated SVD (Levy and Goldberg 2014), which needs no other package and gives the same vectors each time.
+Dobler and de Melo, arXiv 2305.14481: similarities of static vectors learned on the target text with the new
+tokenizer, and sparsemax over the pieces that both vocabularies have. The paper takes fastText; these vectors are
+PPMI with a truncated SVD (Levy and Goldberg 2014), which needs no other package and is reproducible.
 """
 
 from collections.abc import Iterable
@@ -21,8 +21,8 @@ _SMOOTH = 0.75  # power on the contexts' frequencies (Levy et al. 2015)
 
 
 def piece_vectors(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
-    """Unit vectors (V, 128) float32 of all pieces, from who stands near whom in the texts; zero where a piece does
-    not occur. Reads about four million pieces of the texts at most."""
+    """Unit vectors (V, 128) float32 of all pieces, from their co-occurrence in the texts; zero for a piece that does
+    not occur. Reads at most about four million pieces of the texts."""
     size = len(tokenizer)
     counts = csr_matrix((size, size), dtype=np.float64)
     remaining, read = iter(texts), 0
@@ -74,7 +74,7 @@ def _ppmi(counts: csr_matrix) -> csr_matrix:
 
 
 def mixtures(vectors: np.ndarray, wanted: np.ndarray, shared: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each wanted piece the shared pieces it is made of, and their weights, which sum to one.
+    """For each new piece, the shared pieces that it is mixed from, and their weights, which sum to one.
 
     vectors: unit rows (V, D). wanted, shared: ids. Empty for a piece that does not occur in the texts.
     """

@@ -1,4 +1,4 @@
-"""A model from nothing: a stock architecture by name and size, weights drawn as the family's own code draws them."""
+"""A stock architecture by name and size, with random weights as the code of its family draws them."""
 
 from typing import Any, Literal
 
@@ -28,13 +28,14 @@ _HEAD = 64
 _EVERY = 3  # ModernBERT's layers that see everything
 
 
-def fresh(
+def random_encoder(
     family: Family, size: Size, length: int, window: int, tokenizer: PreTrainedTokenizerFast, seed: int
 ) -> Encoder:
     """An encoder with a masked-LM head and random weights, the same for the same seed.
 
-    length: usable tokens, specials included. window: total width of Longformer's windows, and of ModernBERT's
-    local layers; even. Rows as many as the tokenizer has pieces. InputError for a window that does not fit.
+    length: tokens of a document, special tokens included. window: total width of the windows of Longformer and of
+    ModernBERT's local layers; even. The vocabulary is that of the tokenizer. InputError for a window that does not
+    fit.
     """
     layers, width = _SIZES[size]
     if family in ("modernbert", "longformer") and (window < 2 or window % 2):

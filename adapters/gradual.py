@@ -1,6 +1,7 @@
-"""A change of positions made little by little, while a model trains: no step is a jump it would have to heal from.
+"""A gradual change of positions during training, so that no step disturbs the model.
 
-Rotations move from the source's frequencies to the result's; a learned position table fades out meanwhile.
+Rotations move from the frequencies of the source to those of the converted model, while a learned position table
+fades out.
 """
 
 from typing import Any
@@ -12,30 +13,30 @@ from torch import Tensor, nn
 
 
 class Gradual:
-    """Sets a converted model anywhere between its source's positions (share 0) and its own (share 1).
+    """Moves a converted model between the positions of its source (share 0) and its own (share 1).
 
-    made: of `to_rotary` or `rescale`, from `source`; it is changed in place and keeps its weights. At 0 its logits
-    are the source's on texts that the source could read; a longer text reads the old table again from its start.
-    Between rotations theta grows geometrically, as does a factor of scaling; a rotation that the source did not
-    have grows from stillness, linearly. Saved models know nothing of this: set 1 first.
+    converted: by `to_rotary` or `rescale`, from `source`; it is changed in place and keeps its weights. At 0 its
+    logits are those of the source on texts that the source can read; a longer text uses the old table repeatedly.
+    Between two rotations, theta and factors of scaling grow geometrically; a rotation that the source does not have
+    grows linearly from zero. Saved models keep no trace of this: set 1 before saving.
     """
 
-    def __init__(self, source: Encoder, made: Encoder) -> None:
-        body = made.model.base_model
+    def __init__(self, source: Encoder, converted: Encoder) -> None:
+        body = converted.model.base_model
         old = dict(rotations(source.model))
         self._frequencies: list[tuple[Tensor, Tensor, Tensor]] = []
         self._scalings: list[tuple[nn.Module, str, float, float]] = []  # YaRN's factor on the attention scores
-        for name, buffer in rotations(made.model):
+        for name, buffer in rotations(converted.model):
             self._frequencies.append((buffer, old.get(name, torch.zeros_like(buffer)).clone(), buffer.clone()))
             if name in old:
                 owner, _, attribute = name.replace("inv_freq", "attention_scaling").rpartition(".")
-                first, last = (getattr(m.get_submodule(owner), attribute) for m in (source.model, made.model))
-                self._scalings.append((made.model.get_submodule(owner), attribute, first, last))
+                first, last = (getattr(m.get_submodule(owner), attribute) for m in (source.model, converted.model))
+                self._scalings.append((converted.model.get_submodule(owner), attribute, first, last))
         self._share = 1.0
         if source.architecture.positions == "learned":
             table = source.model.base_model.embeddings.position_embeddings.weight.detach()[source.first_position :]
-            # The mean is in the token types' row already.
-            self._table = (table - table.mean(dim=0)).to(made.device)
+            # The mean is in the token type embeddings already.
+            self._table = (table - table.mean(dim=0)).to(converted.device)
             body.embeddings.register_forward_pre_hook(self._with_table, with_kwargs=True)
 
     def set(self, share: float) -> None:

@@ -1,9 +1,9 @@
-"""Which neighbouring pieces of a corpus to join: byte-pair merges learnt on top of a segmentation that exists.
+"""Byte-pair merges learned on top of the segmentation of an existing tokenizer.
 
-A tokenizer cuts a word into pieces; a join makes one new piece of two neighbours, wherever they stand side by
-side. Joins are learnt as byte-pair encoding learns merges (Sennrich et al. 2016), but they start from the
-pieces of today and not from letters, so that each saves exactly as many pieces as it is counted. A singular and
-its plural share the join of their stem, so inflections count together.
+A join makes one new piece of two neighbouring pieces, wherever they occur. Joins are learned as byte-pair encoding
+learns merges (Sennrich et al. 2016), but they start from the pieces of the tokenizer instead of letters, so that each
+saves exactly as many pieces as it is counted. A singular and its plural share the join of their stem: inflections
+count together.
 """
 
 import re
@@ -22,10 +22,10 @@ _SHIFT = 24  # a pair of ids in one integer
 
 @dataclass(slots=True)
 class Words:
-    """The distinct words of a corpus as a tokenizer cuts them; entry i of each list is one word.
+    """The distinct words of a corpus in pieces; entry i of each list is one word.
 
-    pieces: its ids. counts: how often it occurs. documents: the first documents that hold it, as numbers.
-    total_pieces: of the corpus, of words in one piece too.
+    pieces: its ids. counts: its occurrences. documents: numbers of the first documents that contain it.
+    total_words, total_pieces: of the corpus, including words of one piece, which have no entry.
     """
 
     pieces: list[list[int]] = field(default_factory=list)
@@ -37,20 +37,20 @@ class Words:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Two neighbours (ids) and the piece they become. saved: pieces that the corpus is shorter by.
+    """Two neighbours (ids) and the piece that they become. saved: pieces by which the corpus becomes shorter.
 
-    Two joins may make one piece, reached from two pairs.
+    Two pairs may become the same piece.
     """
 
     left: int
     right: int
-    made: int
+    new_id: int
     piece: str
     saved: int
 
 
-def count_words(tokenizer: Any, texts: Iterable[str], documents_kept: int) -> Words:
-    """Cut every distinct word of the texts once. `documents_kept`: documents remembered of each word.
+def count_words(tokenizer: Any, texts: Iterable[str], max_documents: int) -> Words:
+    """Cut every distinct word of the texts once. max_documents: stored for each word.
 
     Tokenizes chunks between white space, each with the space before it: the same pieces as in running text
     for every pre-tokenizer that cuts at white space.
@@ -61,8 +61,8 @@ def count_words(tokenizer: Any, texts: Iterable[str], documents_kept: int) -> Wo
         chunks = Counter(_CHUNK.findall(text))
         counts.update(chunks)
         for chunk in chunks:
-            if len(kept := seen[chunk]) < documents_kept:
-                kept.append(number)
+            if len(first := seen[chunk]) < max_documents:
+                first.append(number)
     numbers: dict[tuple[int, ...], int] = {}
     words = Words()
     for chunk, pieces in _cut(tokenizer.backend_tokenizer, counts):
@@ -78,13 +78,13 @@ def count_words(tokenizer: Any, texts: Iterable[str], documents_kept: int) -> Wo
             words.documents.append(frozenset(seen[chunk]))
         else:
             words.counts[number] += count
-            if len(words.documents[number]) < documents_kept:
+            if len(words.documents[number]) < max_documents:
                 words.documents[number] |= frozenset(seen[chunk])
     return words
 
 
 def _cut(backend: Any, chunks: Iterable[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """The pieces of each word of each chunk: a chunk has several where the pre-tokenizer cuts at signs."""
+    """The pieces of each word of each chunk: the pre-tokenizer may split a chunk into several words."""
     remaining = iter(chunks)
     while slab := list(islice(remaining, _SLAB)):
         for chunk, encoding in zip(slab, backend.encode_batch(slab, add_special_tokens=False), strict=True):
@@ -103,45 +103,45 @@ def learn(
     judge: Callable[[str, list[int]], str | None],
     refused: Counter[str],
 ) -> Iterator[Join]:
-    """Joins, the one that saves most first, until no pair is left.
+    """Joins, those that save most first, until no pair is left.
 
-    first_id: id of the first new piece. join: the string of the piece that two pieces (old ids, or strings of
-    new ones) make, None where they must not. judge: why a piece is refused, from its string and the numbers
-    of the words that hold it, None where it is fine; counted in `refused`. words.pieces follows the joins that
-    were taken. Ties go to the pair of smaller ids.
+    first_id: id of the first new piece. join: from two pieces (old ids, or strings of new ones) to the string of the
+    new piece, or None where they must not join. judge: from the string of a piece and the numbers of the words that
+    contain it to the reason why it is refused, or None; reasons are counted in `refused`. words.pieces is changed by
+    each join that is yielded. Ties go to the pair of smaller ids.
     """
     counts: Counter[int] = Counter()
-    where: dict[int, list[int]] = defaultdict(list)
+    words_with: dict[int, list[int]] = defaultdict(list)
     for number, (pieces, count) in enumerate(zip(words.pieces, words.counts, strict=True)):
         for left, right in pairwise(pieces):
             counts[left << _SHIFT | right] += count
-            where[left << _SHIFT | right].append(number)
+            words_with[left << _SHIFT | right].append(number)
     heap = [(-count, pair) for pair, count in counts.items()]
     heapify(heap)
-    made: dict[int, str] = {}
+    new_pieces: dict[int, str] = {}
     ids: dict[str, int] = {}
     closed: set[int] = set()
     while heap:
-        told, pair = heappop(heap)
+        queued, pair = heappop(heap)
         count = counts[pair]
         if pair in closed or count <= 0:
             continue
-        if count != -told:  # it has changed since: back in line
+        if count != -queued:  # it has changed since it was queued
             heappush(heap, (-count, pair))
             continue
         left, right = pair >> _SHIFT, pair & ((1 << _SHIFT) - 1)
         closed.add(pair)
-        piece = join(made.get(left, left), made.get(right, right))
+        piece = join(new_pieces.get(left, left), new_pieces.get(right, right))
         if piece is None:
             continue
-        holders = sorted(set(where[pair]))
+        holders = sorted(set(words_with[pair]))
         if piece not in ids:
             why = judge(piece, [n for n in holders if (left, right) in pairwise(words.pieces[n])])
             if why is not None:
                 refused[why] += 1
                 continue
-            ids[piece] = first_id + len(made)
-            made[ids[piece]] = piece
+            ids[piece] = first_id + len(new_pieces)
+            new_pieces[ids[piece]] = piece
         new = ids[piece]
         touched: Counter[int] = Counter()
         for number in holders:
@@ -157,9 +157,9 @@ def learn(
                 counts[key] += weight
                 if a == new or b == new:
                     touched[key] += weight
-                    where[key].append(number)
+                    words_with[key].append(number)
             words.pieces[number] = after
-        del where[pair]
+        del words_with[pair]
         for key in touched:
             heappush(heap, (-counts[key], key))
         yield Join(left, right, new, piece, count)

@@ -1,4 +1,4 @@
-"""To Longformer: the same weights, a longer position table, local windows, global projections copied.
+"""To Longformer: the same weights, a longer position table, local windows, and copied global projections.
 
 Method: Beltagy et al., arXiv 2004.05150 (section 5), and the silent bugs of its many re-implementations, TRAPS
 C1 to C14. The result is a stock LongformerForMaskedLM.
@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 from medlingua.adapters.architecture import ARCHITECTURES
-from medlingua.adapters.bert_like import FAMILIES, check_source, config_like, filled, named_weights
+from medlingua.adapters.bert_like import FAMILIES, build_model, check_source, config_from, roberta_weights
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer_attention import accelerate_longformer
-from medlingua.adapters.positions import tiled
+from medlingua.adapters.positions import tile_positions
 from medlingua.languages.errors import InputError, nearest
 from transformers import LongformerConfig, LongformerForMaskedLM, PreTrainedTokenizerFast
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
@@ -25,40 +25,40 @@ def to_longformer(source: Encoder, length: int, window: int | tuple[int, ...]) -
     source: BERT, RoBERTa, CamemBERT, XLM-R or ELECTRA; or a Longformer, which is resized, up or down. window: total
     width, half on each side, even; one for all layers or one a layer. Inside half a window plus one token the
     logits are the source's; at any length with every token global. The source is not changed.
-    InputError for what has no exact image and for lengths and windows that do not go together.
+    InputError for sources without an exact counterpart, and for lengths and windows that do not fit.
     """
     check_source(source, "Longformer", (*FAMILIES, "longformer"))
     config = source.model.config
     windows = _checked_windows(window, config.num_hidden_layers, length)
-    again = source.architecture.family == "longformer"
-    if length < source.length and not again:
+    is_resize = source.architecture.family == "longformer"
+    if length < source.length and not is_resize:
         raise InputError(f"adapt.length {length} is shorter than the source's {source.length} tokens")
     first = int(config.pad_token_id) + 1
     tokenizer = copy.deepcopy(source.tokenizer)
-    tokenizer.model_max_length = length  # nobody else sets it (C3)
-    made = config_like(
+    tokenizer.model_max_length = length  # nothing else sets it (C3)
+    target = config_from(
         LongformerConfig, config, attention_window=list(windows), max_position_embeddings=first + length,
         bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id, sep_token_id=tokenizer.sep_token_id,
     )  # fmt: skip
     if source.global_ids:
-        made.global_token_ids = list(source.global_ids)
-    weights = named_weights(source)
+        target.global_token_ids = list(source.global_ids)
+    weights = roberta_weights(source)
     table = "embeddings.position_embeddings.weight"
-    weights[table] = tiled(weights[table], source.first_position, length, first)
-    if not again:
+    weights[table] = tile_positions(weights[table], source.first_position, length, first)
+    if not is_resize:
         for name in [n for n in weights if ".attention.self." in n]:
             weights[_global(name)] = weights[name]
-    model = filled(LongformerForMaskedLM, made, weights, "eager")
+    model = build_model(LongformerForMaskedLM, target, weights, "eager")
     accelerate_longformer(model)
     return Encoder(model, tokenizer, ARCHITECTURES["longformer"], source.lineage)
 
 
 @torch.no_grad()
 def copy_untrained_global_projections(encoder: Encoder) -> None:
-    """Give global projections that masked-LM did not train the local ones, by value (TRAPS C6, C7).
+    """Copy the local projections into the global ones that masked-LM did not train, by value (TRAPS C6, C7).
 
-    Without global tokens that is all of them. With special tokens alone as global ones, which are never predicted, it
-    is the last layer's: nobody asks for what they come to there.
+    Without global tokens that is all of them. Where only special tokens are global, which are never predicted, it
+    is those of the last layer: no loss depends on its outputs at global tokens.
     """
     tokenizer = encoder.tokenizer
     unpredicted = {*tokenizer.all_special_ids} - {tokenizer.mask_token_id}
@@ -73,7 +73,7 @@ def copy_untrained_global_projections(encoder: Encoder) -> None:
 def global_ids(
     tokenizer: PreTrainedTokenizerFast, chosen: Literal["none", "first"] | Sequence[str]
 ) -> tuple[int, ...]:
-    """Ids of the pieces with global attention; "first" is the one that opens every chunk.
+    """Ids of the pieces with global attention; "first" is the token at the beginning of every chunk.
 
     InputError for what is no piece of the vocabulary.
     """

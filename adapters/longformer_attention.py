@@ -20,16 +20,16 @@ from transformers.models.longformer.modeling_longformer import LongformerSelfAtt
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What stands in for the attention mask when a packed row goes through the layers.
+class PackedMask:
+    """Takes the place of the attention mask where packed documents go through the layers.
 
-    cu_seqlens: (documents + 1,) int32. global_tokens: (n,) int64, ascending; empty for none. wanted: (M,) int64,
-    ascending, the tokens whose states are asked for; None for all.
+    cu_seqlens: (documents + 1,) int32. global_tokens: (n,) int64, ascending; empty for none. selected: (M,) int64,
+    ascending, the tokens whose states are computed; None for all.
     """
 
     cu_seqlens: Tensor
     global_tokens: Tensor
-    wanted: Tensor | None = None
+    selected: Tensor | None = None
 
 
 def accelerate_longformer(model: nn.Module) -> None:
@@ -62,28 +62,30 @@ def accelerate_longformer(model: nn.Module) -> None:
         layer.__class__ = FastLongformerSelfAttention
 
 
-def packed_states(body: Any, ids: Tensor, positions: Tensor, row: Row, rows: Tensor | None = None) -> Tensor:
-    """Last hidden states (T, width) of a packed row through an accelerated LongformerModel; ids, positions (T,).
+def packed_states(
+    body: Any, ids: Tensor, positions: Tensor, mask: PackedMask, selected: Tensor | None = None
+) -> Tensor:
+    """Last hidden states (T, width) of packed documents through an accelerated LongformerModel; ids, positions (T,).
 
-    rows: (M,) int64, ascending, the tokens whose states are wanted, (M, width): in the last layer the others are
-    looked at and no more.
+    selected: (M,) int64, ascending: only the states of these tokens are returned, (M, width). In the last layer the
+    other tokens are keys and values, but no queries.
     """
     states = body.embeddings(input_ids=ids[None], position_ids=positions[None])
     *below, last = body.encoder.layer
     for layer in below:
-        (states,) = layer(states, attention_mask=row)
-    (found,) = last.attention.self(states, attention_mask=replace(row, wanted=rows))
-    states = states if rows is None else states[:, rows]
-    return last.ff_chunk(last.attention.output(found, states))[0]  # type: ignore[no-any-return]
+        (states,) = layer(states, attention_mask=mask)
+    (attended,) = last.attention.self(states, attention_mask=replace(mask, selected=selected))
+    states = states if selected is None else states[:, selected]
+    return last.ff_chunk(last.attention.output(attended, states))[0]  # type: ignore[no-any-return]
 
 
 class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc]
-    """The stock module's weights; its forward takes the stock arguments, or a Row for the attention mask."""
+    """The stock module's weights; its forward takes the stock arguments, or a PackedMask for the attention mask."""
 
     def forward(
         self,
         hidden_states: Tensor,
-        attention_mask: Tensor | Row | None = None,
+        attention_mask: Tensor | PackedMask | None = None,
         is_index_masked: Tensor | None = None,
         is_index_global_attn: Tensor | None = None,
         is_global_attn: bool | None = None,
@@ -93,7 +95,7 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
             raise ValueError(
                 "the accelerated attention has no dropout on attention weights: set the layer's dropout to 0"
             )
-        if isinstance(attention_mask, Row):
+        if isinstance(attention_mask, PackedMask):
             return (self._attend(hidden_states[0], attention_mask)[None],)
         assert is_index_masked is not None
         assert is_index_global_attn is not None
@@ -105,49 +107,51 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         if not is_index_masked.any():
             count, length, _ = hidden_states.shape
             borders = torch.arange(0, (count + 1) * length, length, dtype=torch.int32, device=hidden_states.device)
-            row = Row(borders, is_index_global_attn.flatten().nonzero()[:, 0])
-            return (self._attend(hidden_states.flatten(0, 1), row).view_as(hidden_states),)
+            mask = PackedMask(borders, is_index_global_attn.flatten().nonzero()[:, 0])
+            return (self._attend(hidden_states.flatten(0, 1), mask).view_as(hidden_states),)
         real = ~is_index_masked
-        row = Row(
+        mask = PackedMask(
             torch.cat([real.new_zeros(1, dtype=torch.int32), real.sum(dim=1).cumsum(0).to(torch.int32)]),
             is_index_global_attn[real].nonzero()[:, 0],
         )
-        found = self._attend(hidden_states[real], row)
+        attended = self._attend(hidden_states[real], mask)
         # The stock layer leaves zeros at padding.
-        return (found.new_zeros(*real.shape, found.shape[-1]).masked_scatter(real[:, :, None], found),)
+        return (attended.new_zeros(*real.shape, attended.shape[-1]).masked_scatter(real[:, :, None], attended),)
 
-    def _attend(self, states: Tensor, row: Row) -> Tensor:
-        """states (T, width) of packed documents -> (T, width), or of the wanted ones alone."""
-        wanted = row.wanted
-        if wanted is not None and states.device.type != "cpu":  # kernels elsewhere take windows of all queries alone
-            return self._attend(states, replace(row, wanted=None))[wanted]
-        query = self._heads(self.query(states if wanted is None else states[wanted]))
+    def _attend(self, states: Tensor, row: PackedMask) -> Tensor:
+        """states (T, width) of packed documents -> (T, width), or of the selected tokens alone."""
+        selected = row.selected
+        if (
+            selected is not None and states.device.type != "cpu"
+        ):  # kernels elsewhere take windows of all queries alone
+            return self._attend(states, replace(row, selected=None))[selected]
+        query = self._heads(self.query(states if selected is None else states[selected]))
         key, value = (self._heads(f(states)) for f in (self.key, self.value))
-        few = row.global_tokens if len(row.global_tokens) else None
+        global_queries = row.global_tokens if len(row.global_tokens) else None
         out = attend(
             query, key, value, row.cu_seqlens,
-            query_rows=wanted, global_tokens=few, reach=self.one_sided_attn_window_size,
+            query_positions=selected, global_tokens=global_queries, reach=self.one_sided_attn_window_size,
         ).flatten(1)  # fmt: skip
-        if wanted is not None and few is not None:
-            few = few[torch.isin(few, wanted)]
-            row = replace(row, global_tokens=few)
-        if few is None or not len(few):
+        if selected is not None and global_queries is not None:
+            global_queries = global_queries[torch.isin(global_queries, selected)]
+            row = replace(row, global_tokens=global_queries)
+        if global_queries is None or not len(global_queries):
             return out
         borders = torch.searchsorted(row.global_tokens, row.cu_seqlens.to(row.global_tokens)).tolist()
         tokens = torch.split(states, row.cu_seqlens.diff().tolist())
-        asked = torch.split(self.query_global(states[few]), [b - a for a, b in pairwise(borders)])
-        found = [self._ask(q, x) for q, x in zip(asked, tokens, strict=True) if len(q)]
-        place = few if wanted is None else torch.searchsorted(wanted, few)
-        return out.index_copy(0, place, torch.cat(found).to(out.dtype))
+        queries = torch.split(self.query_global(states[global_queries]), [b - a for a, b in pairwise(borders)])
+        outputs = [self._attend_globally(q, x) for q, x in zip(queries, tokens, strict=True) if len(q)]
+        place = global_queries if selected is None else torch.searchsorted(selected, global_queries)
+        return out.index_copy(0, place, torch.cat(outputs).to(out.dtype))
 
-    def _ask(self, query: Tensor, states: Tensor) -> Tensor:
+    def _attend_globally(self, query: Tensor, states: Tensor) -> Tensor:
         """Global queries (n, width) of one document, states (L, width) -> (n, width)."""
         n, width = query.shape
-        if n * self.num_heads >= width:  # more rows than the projections have: folding would not pay
+        if n * self.num_heads >= width:  # as many queries as the projections are wide: folding does not pay
             q, k, v = (self._heads(x) for x in (query, self.key_global(states), self.value_global(states)))
             borders = torch.tensor([0, len(states)], dtype=torch.int32, device=states.device)
-            # Each sees the whole document, wherever it stands: the first n places do.
-            return attend(q, k, v, borders, query_rows=torch.arange(n, device=states.device)).flatten(1)
+            # Each sees the whole document, so that its position does not matter: the first n will do.
+            return attend(q, k, v, borders, query_positions=torch.arange(n, device=states.device)).flatten(1)
         # q . (W x + b) = (W' q) . x + q . b, and sum_j p_j (W x_j + b) = W (sum_j p_j x_j) + b, as p sums to one.
         q = self._heads(query).transpose(0, 1) * self.head_dim**-0.5  # (H, n, D)
         key, value = (

@@ -1,4 +1,4 @@
-"""Packed: documents in one row, and the forward pass that keeps them apart."""
+"""Documents packed into one row of tokens, and a forward pass in which they do not see each other."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from medlingua.adapters.architecture import Architecture
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.longformer_attention import Row, packed_states
+from medlingua.adapters.longformer_attention import PackedMask, packed_states
 from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Documents laid end to end, T tokens in all, M of them to predict.
+    """Documents one after another, T tokens in all, M of which have labels.
 
     ids: (T,) int64, special tokens included. positions: (T,) int64, restarting at the family's first
     position in every document. cu_seqlens: (documents + 1,) int32 borders. labels: (M,) int64 true ids at
-    label_positions: (M,) int64, indices into the row; both empty where nothing is predicted. global_tokens:
+    label_positions: (M,) int64, indices of tokens; both empty without labels. global_tokens:
     (n,) int64 ascending indices of tokens with global attention, Longformer's alone.
     """
 
@@ -30,8 +30,8 @@ class Packed:
     label_positions: Tensor
     global_tokens: Tensor
 
-    def predicting(self, labels: np.ndarray, positions: np.ndarray) -> "Packed":
-        """The same row with these true ids to predict at these indices, (M,) both."""
+    def with_labels(self, labels: np.ndarray, positions: np.ndarray) -> "Packed":
+        """The same documents with labels: (M,) true ids, and the (M,) indices of the tokens that they belong to."""
         where = torch.from_numpy(positions.astype(np.int64))
         return replace(self, labels=torch.from_numpy(labels.astype(np.int64)), label_positions=where)
 
@@ -40,9 +40,9 @@ class Packed:
 
 
 def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Sequence[int] = ()) -> Packed:
-    """Token id arrays (special tokens included) -> one row, nothing to predict.
+    """Token id arrays (special tokens included) -> a packed batch without labels.
 
-    global_ids: pieces that get global attention wherever they stand.
+    global_ids: pieces that get global attention wherever they occur.
     """
     lengths = np.array([len(ids) for ids in documents])
     if not lengths.all():
@@ -61,21 +61,21 @@ def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Seque
     )
 
 
-def hidden_states(encoder: Encoder, packed: Packed, rows: Tensor | None = None) -> Tensor:
+def hidden_states(encoder: Encoder, packed: Packed, selected: Tensor | None = None) -> Tensor:
     """Last hidden states of a packed row, (T, width): each document as if it were alone.
 
-    rows: (M,) int64 indices into the row, ascending; then only theirs are returned, (M, width), and where the family
-    allows it the last layer computes no other query, nor anything after.
+    selected: (M,) int64 indices of tokens, ascending; then only their states are returned, (M, width). Where the
+    family allows it, the last layer computes no other query and nothing that follows from one.
     """
     body, architecture = encoder.model.base_model, encoder.architecture
     if architecture.family == "longformer":
-        row = Row(packed.cu_seqlens, packed.global_tokens)
-        return packed_states(body, packed.ids, packed.positions, row, rows)
+        row = PackedMask(packed.cu_seqlens, packed.global_tokens)
+        return packed_states(body, packed.ids, packed.positions, row, selected)
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
-    with _only(rows, body, architecture) as narrowed:
+    with _only(selected, body, architecture) as narrowed:
         states = body(**_inputs(encoder, packed)).last_hidden_state[0]
-    return states if rows is None or narrowed else states[rows]  # type: ignore[no-any-return]
+    return states if selected is None or narrowed else states[selected]  # type: ignore[no-any-return]
 
 
 def layer_states(encoder: Encoder, packed: Packed) -> tuple[Tensor, ...]:
@@ -96,23 +96,23 @@ def _inputs(encoder: Encoder, packed: Packed) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _only(rows: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
-    """While open, the last layer asks for these rows alone; False where it cannot."""
-    if rows is None or architecture.last_layer is None:
+def _only(selected: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
+    """Within, the last layer computes the queries of these tokens alone; yields False where it cannot."""
+    if selected is None or architecture.last_layer is None:
         yield False
         return
 
-    def ask(
+    def pass_queries(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return args, {**kwargs, "query_rows": rows}
+        return args, {**kwargs, "query_positions": selected}
 
     def narrow(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return tuple(x.index_select(1, rows) for x in inputs)
+        return tuple(x.index_select(1, selected) for x in inputs)
 
     attention, after = architecture.last_layer(body)
     handles = (
-        attention.register_forward_pre_hook(ask, with_kwargs=True),
+        attention.register_forward_pre_hook(pass_queries, with_kwargs=True),
         after.register_forward_pre_hook(narrow),
     )
     try:

@@ -1,4 +1,4 @@
-"""Positions: learned tables made longer, and what the rotation of a built model really is."""
+"""Positions: longer learned tables, and the rotations that a built model computes."""
 
 from collections.abc import Iterator
 
@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 
-def tiled(table: Tensor, first: int, length: int, new_first: int) -> Tensor:
+def tile_positions(table: Tensor, first: int, length: int, new_first: int) -> Tensor:
     """A learned table for `length` tokens, its usable rows repeated end to end: (new_first + length, width).
 
     table: (rows, width), usable from row `first` on (0 for BERT, pad + 1 for the RoBERTa family: TRAPS C1).
-    Repeating keeps neighbours' places apart as they were learnt (Beltagy et al., arXiv 2004.05150); where the
-    table is cut, its first rows stay. Reserved rows, which no token of a text reads, are zero.
+    Repeating keeps the learned differences between neighbouring positions (Beltagy et al., arXiv 2004.05150); a
+    shorter table has the first rows. Reserved rows, which no token of a text uses, are zero.
     """
     usable = table[first:]
     repeats = -(-length // len(usable))
@@ -24,13 +24,13 @@ def thetas(model: nn.Module) -> dict[str, float]:
     Read from inv_freq itself: class defaults and override paths differ, and some settings are ignored (C18).
     ValueError for a rotation that is not finite and positive, as -1 for "same as global" makes it (C19).
     """
-    found = {}
+    bases = {}
     for name, inv_freq in rotations(model):
         if not bool((torch.isfinite(inv_freq) & (inv_freq > 0)).all()):
             raise ValueError(f"{name} is not finite and positive: the checkpoint's theta is wrong")
         # inv_freq[1] = theta ** (-2 / d), d twice the number of frequencies.
-        found[name] = float(inv_freq[1].double() ** -len(inv_freq)) if len(inv_freq) > 1 else 1.0
-    return found
+        bases[name] = float(inv_freq[1].double() ** -len(inv_freq)) if len(inv_freq) > 1 else 1.0
+    return bases
 
 
 def rotations(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

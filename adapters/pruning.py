@@ -1,8 +1,8 @@
-"""Pruning of a vocabulary to the pieces that a language uses, with every id that names a piece renumbered.
+"""Pruning of a vocabulary to the pieces that a language uses; ids are renumbered wherever they occur.
 
-A multilingual table is mostly rows of other languages. A text that is cut into kept pieces alone is cut the same
-as before: WordPiece and Unigram choose among the pieces of that text, and BPE keeps, for every kept piece, the
-merges that build it.
+Most embeddings of a multilingual model belong to other languages. A text of remaining pieces is segmented as before:
+WordPiece and Unigram choose among the pieces of that text, and BPE keeps the merges that lead to every remaining
+piece.
 """
 
 import json
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
-from medlingua.adapters.tokenizer import CLINICAL_SIGNS, kind_of, reopened
+from medlingua.adapters.tokenizer import CLINICAL_SIGNS, kind_of, wrap
 from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -21,32 +21,35 @@ _SLAB = 1_000
 
 
 def prune(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """The tokenizer with the pieces alone that the texts use.
+    """Remove the pieces that the texts do not use.
 
-    Kept besides: special tokens, all 256 byte pieces (without them byte fallback gives unknowns, TRAPS T11), the
-    byte alphabet, Latin and Greek letters, digits and clinical signs, and what builds kept BPE pieces. Order is
-    kept, ids close up; ids in the template and of added tokens follow (T15). InputError for an unknown kind.
+    Always kept: special tokens, all 256 byte pieces (byte fallback gives unknown tokens without them, TRAPS T11), the
+    byte alphabet, Latin and Greek letters, digits, clinical signs, and the parts of remaining BPE pieces. Pieces keep
+    their order and get consecutive ids, also in the template and in added tokens (T15). InputError for an unknown
+    kind.
     """
     kind = kind_of(tokenizer)
     if kind not in ("WordPiece", "BPE", "Unigram"):
         raise InputError(f"a vocabulary of kind {kind} cannot be pruned; known: WordPiece, BPE, Unigram")
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     model = state["model"]
-    listed = [p for p, _ in model["vocab"]] if kind == "Unigram" else sorted(model["vocab"], key=model["vocab"].get)
+    pieces = [p for p, _ in model["vocab"]] if kind == "Unigram" else sorted(model["vocab"], key=model["vocab"].get)
     added = {token["content"] for token in state["added_tokens"]}
     used = _count(tokenizer, texts)
     ids = tokenizer.get_vocab()
-    kept = {p for p in listed if p in added or used[ids[p]] or _always(p, kind)}
+    remaining_pieces = {p for p in pieces if p in added or used[ids[p]] or _always(p, kind)}
     if kind == "BPE":
         merges = [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in model["merges"]]
-        kept = _with_parts(kept, merges)
-        model["merges"] = [list(m) for m in merges if {*m, "".join(m)} <= kept]
-    return reopened(renumbered(state, [p for p in listed if p in kept]), tokenizer)
+        remaining_pieces = _with_parts(remaining_pieces, merges)
+        model["merges"] = [list(m) for m in merges if {*m, "".join(m)} <= remaining_pieces]
+    return wrap(renumber(state, [p for p in pieces if p in remaining_pieces]), tokenizer)
 
 
-def renumbered(state: dict[str, Any], order: list[str]) -> Tokenizer:
-    """A pipeline (its JSON, changed in place) with these pieces of its model alone, numbered in this order, added
-    tokens behind them where the model lacks them; every id that is written elsewhere follows."""
+def renumber(state: dict[str, Any], order: list[str]) -> Tokenizer:
+    """A pipeline whose model has only these pieces, in this order; state: the JSON of the old one, changed in place.
+
+    Added tokens that the model lacks follow. Ids are renumbered wherever they occur.
+    """
     model = state["model"]
     new = {piece: id for id, piece in enumerate(order)}
     for token in sorted(state["added_tokens"], key=lambda t: t["id"]):
@@ -67,8 +70,8 @@ def renumbered(state: dict[str, Any], order: list[str]) -> Tokenizer:
 def _count(tokenizer: Any, texts: Iterable[str]) -> Counter[int]:
     used: Counter[int] = Counter()
     remaining = iter(texts)
-    while some := list(islice(remaining, _SLAB)):
-        for encoding in tokenizer.backend_tokenizer.encode_batch_fast(some, add_special_tokens=False):
+    while batch := list(islice(remaining, _SLAB)):
+        for encoding in tokenizer.backend_tokenizer.encode_batch_fast(batch, add_special_tokens=False):
             used.update(encoding.ids)
     return used
 
@@ -91,22 +94,22 @@ def _european(letter: str) -> bool:
 _BYTES = frozenset(pre_tokenizers.ByteLevel.alphabet())
 
 
-def _with_parts(kept: set[str], merges: list[tuple[str, ...]]) -> set[str]:
-    """Kept pieces and, all the way down, the parts of every merge that makes one."""
+def _with_parts(remaining_pieces: set[str], merges: list[tuple[str, ...]]) -> set[str]:
+    """These pieces and, recursively, the parts of every merge that leads to one."""
     made_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for merge in merges:
         made_of["".join(merge)].append(merge)
-    whole = set(kept)
-    open_ = list(kept)
-    while open_:
-        for merge in made_of[open_.pop()]:
-            open_ += [part for part in merge if part not in whole]
-            whole |= set(merge)
-    return whole
+    closure = set(remaining_pieces)
+    pending = list(remaining_pieces)
+    while pending:
+        for merge in made_of[pending.pop()]:
+            pending += [part for part in merge if part not in closure]
+            closure |= set(merge)
+    return closure
 
 
 def _renumber(processor: Any, new: dict[str, int]) -> None:
-    """Ids that a post-processor writes by number, whatever its kind."""
+    """Renumber the ids in a post-processor of any kind, in place."""
     if isinstance(processor, list):
         for part in processor:
             _renumber(part, new)

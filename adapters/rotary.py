@@ -1,8 +1,8 @@
-"""To rotary positions: a BERT-like model's weights in transformers' JinaEmbeddingsV3, its position table left out.
+"""To rotary positions: the weights of a BERT-like model, without its position table, in JinaEmbeddingsV3.
 
-The blocks are the same (post-norm, biases, two-matrix MLP, RoBERTa-style head), so every other tensor maps one to
-one (TRAPS section 0, C17). What the table said on average stays: its mean row is folded into the token types'.
-A model changed this way must heal by training; with all positions zero it is exactly the source without positions.
+The layers are the same (post-norm, biases, two-matrix MLP, RoBERTa-style head), so that every other tensor maps one
+to one (TRAPS section 0, C17). The mean of the position table is added to the token type embeddings. The
+converted model has to be trained; with all positions zero it is exactly the source without positions.
 """
 
 import copy
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.attention import NAME
-from medlingua.adapters.bert_like import check_source, config_like, filled, named_weights
+from medlingua.adapters.bert_like import build_model, check_source, config_from, roberta_weights
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.positions import rotations, thetas
 from medlingua.languages.errors import InputError
@@ -35,7 +35,7 @@ def to_rotary(source: Encoder, length: int, theta: float) -> Encoder:
     """A rotary encoder for `length` tokens, specials included, with the source's weights but its position table.
 
     source: BERT, RoBERTa, CamemBERT, XLM-R or ELECTRA. theta: base of the rotation; 10,000 to a few thousand
-    tokens, more for longer. The source is not changed. InputError for what has no exact image.
+    tokens, more for longer. The source is not changed. InputError for sources that have no exact counterpart.
     """
     check_source(source, "a rotary model")
     if length < source.length:
@@ -43,16 +43,16 @@ def to_rotary(source: Encoder, length: int, theta: float) -> Encoder:
     _check_theta(theta)
     tokenizer = copy.deepcopy(source.tokenizer)
     tokenizer.model_max_length = length
-    config = config_like(
+    config = config_from(
         JinaEmbeddingsV3Config, source.model.config, max_position_embeddings=length,
         rope_parameters={"rope_theta": theta, "rope_type": "default"},
         bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id,
     )  # fmt: skip
-    weights = named_weights(source)
+    weights = roberta_weights(source)
     positions = weights.pop("embeddings.position_embeddings.weight")[source.first_position :]
     types = "embeddings.token_type_embeddings.weight"
     weights[types] = weights[types] + positions.mean(dim=0)
-    model = filled(JinaEmbeddingsV3ForMaskedLM, config, {_renamed(n): w for n, w in weights.items()}, NAME)
+    model = build_model(JinaEmbeddingsV3ForMaskedLM, config, {_renamed(n): w for n, w in weights.items()}, NAME)
     return Encoder(model, tokenizer, ARCHITECTURES["jina_embeddings_v3"], source.lineage)
 
 
@@ -79,14 +79,14 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
         )
     factor = length / source.length
     width = 2 * max(len(inv_freq) for _, inv_freq in rotations(source.model))
-    made: dict[str, Any] = {"rope_type": "default", "rope_theta": theta or own}
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": theta or own}
     if scaling == "ntk":
-        made["rope_theta"] *= factor ** (width / (width - 2))
+        rope["rope_theta"] *= factor ** (width / (width - 2))
     elif scaling == "linear":
-        made |= {"rope_type": "linear", "factor": factor}
+        rope |= {"rope_type": "linear", "factor": factor}
     elif scaling == "yarn":
-        made |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": source.length}
-    config.rope_parameters = {**parameters, "full_attention": made} if by_layer else made
+        rope |= {"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": source.length}
+    config.rope_parameters = {**parameters, "full_attention": rope} if by_layer else rope
     config.max_position_embeddings = length
     kind = type(source.model)
     model = kind._from_config(config, attn_implementation=NAME, dtype=torch.float32)
@@ -100,10 +100,10 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
 def global_theta(encoder: Encoder) -> float:
     """Base of the rotation of the layers that see whole documents; InputError where one is not finite (C19)."""
     try:
-        found = thetas(encoder.model)
+        bases = thetas(encoder.model)
     except ValueError as error:
         raise InputError(f"{encoder.lineage.base}: {error}") from error
-    return max((t for name, t in found.items() if "sliding" not in name), default=max(found.values()))
+    return max((t for name, t in bases.items() if "sliding" not in name), default=max(bases.values()))
 
 
 def _check_theta(theta: float | None) -> None:

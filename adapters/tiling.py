@@ -1,8 +1,8 @@
-"""A larger model from a smaller one of its family: it starts near where the smaller one stands.
+"""Initialization of a larger model from a smaller one of its family, which it imitates at first.
 
-Width: unit j is a copy of unit j modulo the small width, so heads stay whole. What the copies of a unit give to the
-next layer is one unit's worth, in shares that differ: where the widths are multiples the large model computes what
-the small one does, and copies do not learn alike (Net2Net, Chen et al., arXiv 1511.05641; bert2BERT, Chen et al.,
+Width: unit j is a copy of unit j modulo the small width, so that heads stay whole. The copies of a unit share its
+output to the next layer in unequal parts: where the widths are multiples, the large model computes what the small one
+does, and copies do not learn the same (Net2Net, Chen et al., arXiv 1511.05641; bert2BERT, Chen et al.,
 arXiv 2110.07143). Depth: layer j is a copy of layer floor(j * small / large) (Rae et al., arXiv 2112.11446, G.3.3).
 """
 
@@ -25,7 +25,7 @@ _LAST_NORMS = (
 
 
 @torch.no_grad()
-def tile(small: Encoder, large: Encoder, seed: int) -> None:
+def tile_weights(small: Encoder, large: Encoder, seed: int) -> None:
     """Fill the weights of `large`, in place, from `small`: the same family and vocabulary.
 
     Learned positions beyond the small model's start again from its first. InputError where a family, a head's
@@ -60,7 +60,7 @@ def tile(small: Encoder, large: Encoder, seed: int) -> None:
 
 
 @torch.no_grad()
-def carry_table(small: Encoder, large: Encoder) -> None:
+def copy_embeddings(small: Encoder, large: Encoder) -> None:
     """Fill the piece table of `large` alone, any family; columns repeat where it is wider. InputError if narrower."""
     source, table = (encoder.model.get_input_embeddings().weight for encoder in (small, large))
     if table.shape[1] < source.shape[1]:

@@ -1,4 +1,4 @@
-"""Tokenizers for these languages: what makes one unfit, and a new vocabulary from a corpus."""
+"""Tokenizers: whether one fits a language, and a new one learned from a corpus."""
 
 import json
 import string
@@ -11,19 +11,19 @@ from medlingua.languages.errors import InputError
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-# What the languages tell apart and an English tokenizer often does not (TRAPS T7, T8).
+# Distinctions of these languages that English tokenizers often lose (TRAPS T7, T8).
 _PAIRS = {
     "accents": (("pâle", "pale"), ("opéré", "opere"), ("año", "ano"), ("tomó", "tomo"), ("schön", "schon")),
     "upper case": (("SIDA", "sida"), ("IRM", "irm"), ("Arm", "arm")),
 }
 
 
-# What medicine writes and a small corpus may lack: always in a new alphabet, never unknown (TRAPS T10).
+# Signs of clinical text that a small corpus may lack: always in a new alphabet, never unknown (TRAPS T10).
 CLINICAL_SIGNS = "°±≤≥<>=+%µμαβγδ×÷½¼¾⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉ªºœŒæÆßẞ€…–—’«»¿¡†"
 
 
 def lost_distinctions(tokenizer: Any) -> dict[str, str]:
-    """What the tokenizer merges, with an example each: {"accents": "pâle = pale"}; empty when it keeps all."""
+    """Distinctions of spelling that the tokenizer loses, with an example each: {"accents": "pâle = pale"}."""
     lost = {}
     for what, pairs in _PAIRS.items():
         for left, right in pairs:
@@ -34,7 +34,7 @@ def lost_distinctions(tokenizer: Any) -> dict[str, str]:
 
 
 def check_fit(tokenizer: Any, language: str, base: str) -> None:
-    """InputError for a tokenizer that merges words of French, Spanish or German."""
+    """InputError for a tokenizer that cannot tell words of French, Spanish or German apart."""
     lost = lost_distinctions(tokenizer)
     if lost and language != "en":
         raise InputError(
@@ -49,26 +49,26 @@ def kind_of(tokenizer: Any) -> str:
     return type(tokenizer.backend_tokenizer.model).__name__
 
 
-def replacement(
+def learn_tokenizer(
     texts: Callable[[], Iterable[str]], size: int, like: PreTrainedTokenizerFast
 ) -> PreTrainedTokenizerFast:
-    """A new tokenizer of the same kind as `like`, learnt on `texts`: cased, accents kept, NFC.
+    """Learn a tokenizer of the same kind as `like` on `texts`: cased, with accents, NFC.
 
-    texts: gives the texts from the start at each call; they are read twice. The same texts give the same ids.
-    size: pieces in all, special ones included. The special tokens keep their strings, and their ids where
-    they come first. Digits stand alone, so no long number becomes a piece (TRAPS T18).
-    InputError for a kind that is not learnt here, and for a text too small for the size.
+    texts: returns the texts from the start at each call; they are read twice. The same texts give the same ids.
+    size: number of pieces, special tokens included. Special tokens keep their strings, and their ids where they come
+    first. Digits are split one by one, so that no long number becomes a piece (TRAPS T18).
+    InputError for an unknown kind, and for texts that yield fewer pieces.
     """
     specials = [like.pad_token, like.unk_token, like.cls_token, like.sep_token, like.mask_token]
     specials = list(dict.fromkeys(sorted((s for s in specials if s), key=like.convert_tokens_to_ids)))
     kind = kind_of(like)
     if kind == "WordPiece":
-        made = Tokenizer(_word_piece({}, like))
-        made.normalizer = normalizers.NFC()
-        made.pre_tokenizer = pre_tokenizers.Sequence(
+        pipeline = Tokenizer(_word_piece({}, like))
+        pipeline.normalizer = normalizers.NFC()
+        pipeline.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.BertPreTokenizer(), pre_tokenizers.Digits(individual_digits=True)]
         )
-        made.decoder = decoders.WordPiece()
+        pipeline.decoder = decoders.WordPiece()
         # The trainer numbers ##letters in the order of a hash, and ties between merges follow the numbers.
         # Given as special tokens they have the same numbers every time.
         letters = _alphabet(texts())
@@ -79,12 +79,12 @@ def replacement(
             show_progress=False,
         )
     elif kind == "BPE":
-        made = Tokenizer(models.BPE())
-        made.normalizer = normalizers.NFC()
-        made.pre_tokenizer = pre_tokenizers.Sequence(
+        pipeline = Tokenizer(models.BPE())
+        pipeline.normalizer = normalizers.NFC()
+        pipeline.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
-        made.decoder = decoders.ByteLevel()
+        pipeline.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
             vocab_size=size,
             special_tokens=specials,
@@ -92,13 +92,13 @@ def replacement(
             show_progress=False,
         )
     elif kind == "Unigram":
-        made = Tokenizer(models.Unigram())
+        pipeline = Tokenizer(models.Unigram())
         # Any white space is one space; nothing else is rewritten.
-        made.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " ")])
-        made.pre_tokenizer = pre_tokenizers.Sequence(
+        pipeline.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " ")])
+        pipeline.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Metaspace(), pre_tokenizers.Digits(individual_digits=True)]
         )
-        made.decoder = decoders.Sequence(
+        pipeline.decoder = decoders.Sequence(
             [
                 decoders.Replace("▁", " "),
                 decoders.ByteFallback(),
@@ -125,30 +125,35 @@ def replacement(
             f"a vocabulary of kind {kind} cannot be replaced; known: BPE, Unigram, WordPiece. "
             "Keep it: adapt.vocabulary = 'keep'"
         )
-    made.train_from_iterator(texts(), trainer)
+    pipeline.train_from_iterator(texts(), trainer)
     if kind == "Unigram":
-        made = _settled(made, len(specials))
+        pipeline = _reproducible(pipeline, len(specials))
     if kind == "WordPiece":
-        plain = Tokenizer(_word_piece(made.get_vocab(with_added_tokens=False), like))
-        plain.normalizer, plain.pre_tokenizer, plain.decoder = made.normalizer, made.pre_tokenizer, made.decoder
-        made = plain
-    if made.get_vocab_size() < size:
+        plain = Tokenizer(_word_piece(pipeline.get_vocab(with_added_tokens=False), like))
+        plain.normalizer, plain.pre_tokenizer, plain.decoder = (
+            pipeline.normalizer,
+            pipeline.pre_tokenizer,
+            pipeline.decoder,
+        )
+        pipeline = plain
+    if pipeline.get_vocab_size() < size:
         raise InputError(
-            f"the corpus yields only {made.get_vocab_size():,} pieces, {size:,} were asked: lower adapt.new_pieces"
+            f"the texts yield only {pipeline.get_vocab_size():,} pieces of the {size:,} wanted: "
+            "lower adapt.new_pieces, or give more text"
         )
     first, last = str(like.cls_token), str(like.sep_token)
-    made.post_processor = processors.TemplateProcessing(
+    pipeline.post_processor = processors.TemplateProcessing(
         single=f"{first}:0 $A:0 {last}:0",
         pair=f"{first}:0 $A:0 {last}:0 $B:1 {last}:1",
-        special_tokens=[(first, made.token_to_id(first)), (last, made.token_to_id(last))],
+        special_tokens=[(first, pipeline.token_to_id(first)), (last, pipeline.token_to_id(last))],
     )
-    return reopened(made, like)
+    return wrap(pipeline, like)
 
 
-def reopened(made: Tokenizer, like: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """A pipeline as transformers uses it, with the special tokens and the limit of `like`."""
+def wrap(pipeline: Tokenizer, like: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """Wrap a pipeline for transformers, with the special tokens and the maximum length of `like`."""
     return PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=pipeline,
         pad_token=like.pad_token,
         unk_token=like.unk_token,
         cls_token=like.cls_token,
@@ -159,17 +164,17 @@ def reopened(made: Tokenizer, like: PreTrainedTokenizerFast) -> PreTrainedTokeni
 
 
 def added_words(tokenizer: Any) -> dict[str, int]:
-    """Words that `add_tokens` has put beside the model, by id; special tokens are none."""
+    """Words that `add_tokens` has added outside the tokenizer's model, with their ids; no special tokens."""
     special = set(tokenizer.all_special_tokens)
     listed = json.loads(tokenizer.backend_tokenizer.to_str())["added_tokens"]
     words = [token for token in listed if not token["special"] and token["content"] not in special]
     return {token["content"]: token["id"] for token in sorted(words, key=lambda token: token["id"])}
 
 
-def settle_added(state: dict[str, Any]) -> None:
-    """Write the added tokens that stand behind a model's vocabulary into it, by their ids; state: a pipeline's JSON.
+def write_added_tokens(state: dict[str, Any]) -> None:
+    """Write added tokens with ids above the model's vocabulary into that vocabulary; state: a pipeline's JSON.
 
-    A pipeline numbers them anew when it is opened, behind whatever the model has by then.
+    Otherwise a pipeline numbers them again when it is opened, after all pieces that the model has by then.
     """
     vocabulary = state["model"]["vocab"]
     for token in sorted(state["added_tokens"], key=lambda t: t["id"]):
@@ -179,19 +184,21 @@ def settle_added(state: dict[str, Any]) -> None:
             vocabulary.append([token["content"], 0.0])
 
 
-def bare(kind: Literal["WordPiece", "BPE", "Unigram"]) -> PreTrainedTokenizerFast:
-    """A tokenizer without a piece but the special ones, named as its kind's first models named them: what a new
-    vocabulary is made like where no base is."""
+def empty_tokenizer(kind: Literal["WordPiece", "BPE", "Unigram"]) -> PreTrainedTokenizerFast:
+    """A tokenizer of special tokens alone, under the names that the first models of its kind used.
+
+    It is the pattern for `learn_tokenizer` where there is no base model.
+    """
     model: Any = {"WordPiece": models.WordPiece, "BPE": models.BPE, "Unigram": models.Unigram}[kind]()
     if kind == "WordPiece":
         names = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     else:
         names = ("<pad>", "<unk>", "<s>", "</s>", "<mask>")
-    made = Tokenizer(model)
-    made.add_special_tokens(list(names))
+    pipeline = Tokenizer(model)
+    pipeline.add_special_tokens(list(names))
     pad, unknown, first, last, mask = names
     return PreTrainedTokenizerFast(
-        tokenizer_object=made,
+        tokenizer_object=pipeline,
         pad_token=pad,
         unk_token=unknown,
         cls_token=first,
@@ -204,13 +211,13 @@ def bare(kind: Literal["WordPiece", "BPE", "Unigram"]) -> PreTrainedTokenizerFas
 _BYTE_PIECES = tuple(f"<0x{byte:02X}>" for byte in range(256))
 
 
-def _settled(made: Tokenizer, specials: int) -> Tokenizer:
-    """A learnt Unigram made the same each time, with bytes for whatever its alphabet lacks, all 256 (TRAPS T11).
+def _reproducible(pipeline: Tokenizer, specials: int) -> Tokenizer:
+    """Make a learned Unigram model reproducible, and give it all 256 bytes for unknown characters (TRAPS T11).
 
-    The trainer's sums differ in their last digits from run to run, and letters that the texts hardly have are
-    scored in the order of a hash: all of those get one score.
+    The trainer's sums differ in their last digits from run to run, and rare letters are scored in the order of a
+    hash: scores are rounded, and rare letters share one.
     """
-    state = json.loads(made.to_str())
+    state = json.loads(pipeline.to_str())
     model = state["model"]
     learnt = [(piece, round(score, 6)) for piece, score in model["vocab"][specials:]]
     lowest = min(score for piece, score in learnt if len(piece) > 1)
@@ -225,12 +232,12 @@ def _word_piece(vocabulary: dict[str, int], like: PreTrainedTokenizerFast) -> mo
 
 
 def _stands_alone(character: str) -> bool:
-    """Whether the pre-tokenizer cuts around it, so that it never continues a word."""
+    """Whether the pre-tokenizer splits around a character, so that it never continues a word."""
     return character.isnumeric() or character in string.punctuation or unicodedata.category(character)[0] == "P"
 
 
 def _alphabet(texts: Iterable[str], most: int = 1_000) -> list[str]:
-    """The letters of a corpus, the most frequent ones if there are too many, in the order of their code points."""
+    """The characters of a corpus, at most the `most` frequent ones, sorted by code point."""
     counts: Counter[str] = Counter(dict.fromkeys(CLINICAL_SIGNS, 10**9))
     for text in texts:
         counts.update(unicodedata.normalize("NFC", text))
@@ -238,7 +245,7 @@ def _alphabet(texts: Iterable[str], most: int = 1_000) -> list[str]:
 
 
 def surface(tokenizer: Any, piece: str) -> tuple[str, bool]:
-    """The text a piece stands for, and whether it continues a word."""
+    """The text of a piece, and whether it continues a word."""
     kind = kind_of(tokenizer)
     if kind == "WordPiece":
         return piece.removeprefix("##"), piece.startswith("##")

@@ -1,8 +1,8 @@
-"""WECHSEL: new rows as mixtures of old ones across languages, through a dictionary.
+"""WECHSEL: new embeddings as mixtures of old ones across languages, by a bilingual dictionary.
 
-Minixhofer et al., arXiv 2112.06598: a static space for each language, the target's turned into the source's by the
-orthogonal map that brings translations together, and each new piece mixed from its nearest old pieces. Theirs is
-fastText of words; ours is `focus.piece_vectors` of pieces, and a word is the mean of its pieces.
+Minixhofer et al., arXiv 2112.06598: static vectors for each language, an orthogonal map from those of the target to
+those of the source that brings translations together, and each new piece mixed from its nearest old pieces. The
+paper takes fastText vectors of words; these are `focus.piece_vectors`, and a word is the mean of its pieces.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,15 +27,18 @@ def mixtures(
 
     pairs: words of the old tokenizer's language and their translations. InputError if too few occur in both texts.
     """
-    theirs, ours = piece_vectors(old, old_texts), piece_vectors(new, new_texts)
-    their_words, our_words = _words(old, theirs, [a for a, _ in pairs]), _words(new, ours, [b for _, b in pairs])
-    turned = aligned(theirs, ours, their_words, our_words)
-    occurring = np.flatnonzero(theirs.any(axis=1))
+    old_vectors, new_vectors = piece_vectors(old, old_texts), piece_vectors(new, new_texts)
+    old_words, new_words = (
+        _words(old, old_vectors, [a for a, _ in pairs]),
+        _words(new, new_vectors, [b for _, b in pairs]),
+    )
+    rotated = align(old_vectors, new_vectors, old_words, new_words)
+    occurring = np.flatnonzero(old_vectors.any(axis=1))
     mixed: Mixtures = {}
-    wanted = np.flatnonzero(ours.any(axis=1))
+    wanted = np.flatnonzero(new_vectors.any(axis=1))
     for start in range(0, len(wanted), _SLAB):
         ids = wanted[start : start + _SLAB]
-        likeness = turned[ids] @ theirs[occurring].T
+        likeness = rotated[ids] @ old_vectors[occurring].T
         nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :_NEAREST]
         scores = np.take_along_axis(likeness, nearest, axis=1) / _TEMPERATURE
         weights = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -44,18 +47,23 @@ def mixtures(
     return mixed
 
 
-def aligned(theirs: np.ndarray, ours: np.ndarray, their_words: np.ndarray, our_words: np.ndarray) -> np.ndarray:
-    """`ours` (V, D) turned into the space of `theirs`, unit rows. their_words, our_words: (pairs, D) translations,
-    zero where a word does not occur."""
-    both = their_words.any(axis=1) & our_words.any(axis=1)
+def align(
+    old_vectors: np.ndarray, new_vectors: np.ndarray, old_words: np.ndarray, new_words: np.ndarray
+) -> np.ndarray:
+    """Rotate the new vectors (V, D) into the space of the old ones, by orthogonal Procrustes.
+
+    old_words, new_words: (pairs, D) translations, zero where a word does not occur in its texts. InputError where
+    too few pairs occur in both.
+    """
+    both = old_words.any(axis=1) & new_words.any(axis=1)
     if both.sum() < _LEAST_PAIRS:
         raise InputError(
-            f"adapt.rows 'wechsel': {both.sum()} of the dictionary's {len(our_words):,} word pairs occur in the "
+            f"adapt.rows 'wechsel': {both.sum()} of the dictionary's {len(new_words):,} word pairs occur in the "
             f"texts of both languages, {_LEAST_PAIRS} are needed: bring more text, or another adapt.dictionary"
         )
-    turn, _ = orthogonal_procrustes(our_words[both], their_words[both])
-    turned: np.ndarray = ours @ turn
-    return turned
+    rotation, _ = orthogonal_procrustes(new_words[both], old_words[both])
+    rotated: np.ndarray = new_vectors @ rotation
+    return rotated
 
 
 def _words(tokenizer: Any, vectors: np.ndarray, words: Sequence[str]) -> np.ndarray:

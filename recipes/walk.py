@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from medlingua import __version__
 from medlingua.adapters import encoder as encoders
-from medlingua.adapters.embeddings import new_rows
+from medlingua.adapters.embeddings import new_piece_ids
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer import copy_untrained_global_projections
 from medlingua.languages.errors import InputError
@@ -291,7 +291,7 @@ def _training(job: _Job, encoder: Encoder, prepared: Prepared, precision: machin
         source.model.eval().to(machine.device())
     new_ids: torch.Tensor | None = None
     if job.base and any(phase.parameters == "rows" for phase in run.phases):
-        new_ids = new_rows(encoders.read_tokenizer(job.base, run.revision, run.allow), encoder.tokenizer)
+        new_ids = new_piece_ids(encoders.read_tokenizer(job.base, run.revision, run.allow), encoder.tokenizer)
     return Training(
         run,
         job.folder,

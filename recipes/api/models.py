@@ -160,7 +160,7 @@ def replace_vocabulary(
     (150, 150)
     """
     texts = _again(texts)
-    learnt = tokenizer.replacement(lambda: texts, size, encoder.tokenizer)
+    learnt = tokenizer.learn_tokenizer(lambda: texts, size, encoder.tokenizer)
     return _with_tokenizer(encoder, learnt, initialization, texts)
 
 

@@ -168,4 +168,4 @@ def _pack(rows: Sequence[_Hidden], encoder: Encoder) -> Packed:
     row = pack([r.ids for r in rows], encoder.first_position, encoder.global_ids)
     offsets = row.cu_seqlens[:-1].tolist()
     where = np.concatenate([r.positions + o for r, o in zip(rows, offsets, strict=True)])
-    return row.predicting(np.concatenate([r.labels for r in rows]), where)
+    return row.with_labels(np.concatenate([r.labels for r in rows]), where)

@@ -137,7 +137,7 @@ def nats(encoder: Encoder, frame: str, numbers: Sequence[str]) -> Tensor:
         some = rows[begin : begin + at_once]
         packed = pack(some, encoder.first_position, encoder.global_ids)
         where = packed.cu_seqlens[:-1].numpy() + np.array(places[begin : begin + at_once])
-        packed = packed.predicting(np.array(labels[begin : begin + at_once]), where).to(encoder.device)
+        packed = packed.with_labels(np.array(labels[begin : begin + at_once]), where).to(encoder.device)
         states = hidden_states(encoder, packed, packed.label_positions)
         logits = decoder(transform(states))[:, : len(tokenizer)].float()
         parts.append(functional.cross_entropy(logits, packed.labels, reduction="none"))

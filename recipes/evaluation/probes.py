@@ -141,7 +141,7 @@ def _first_token(encoder: Encoder, text: str, span: Span) -> int:
 def _loss(encoder: Encoder, masked: _Masked) -> float:
     """Nats of the whole answer."""
     row = pack([masked.ids], encoder.first_position, encoder.global_ids)
-    row = row.predicting(masked.labels, masked.places).to(encoder.device)
+    row = row.with_labels(masked.labels, masked.places).to(encoder.device)
     transform, decoder = encoder.architecture.head(encoder.model)
     logits = decoder(transform(hidden_states(encoder, row, row.label_positions)))[:, : len(encoder.tokenizer)]
     return float(functional.cross_entropy(logits.float(), row.labels, reduction="sum"))

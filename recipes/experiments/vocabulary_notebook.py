@@ -7,7 +7,7 @@ from typing import Literal
 
 import pandas as pd
 from medlingua.adapters.extension import extend
-from medlingua.adapters.tokenizer import bare, check_fit, replacement
+from medlingua.adapters.tokenizer import check_fit, empty_tokenizer, learn_tokenizer
 from medlingua.languages import vocabulary
 from medlingua.languages.annotations import Example
 from medlingua.languages.cases import synthetic_tasks
@@ -111,7 +111,7 @@ def learnt(kind: Kind, materials: Sequence[Material], size: int) -> Opened:
     """One new tokenizer, by a name that says what it is: "new fr WordPiece, 8,000"."""
     texts = [text for material in materials for text in material.learn_texts]
     codes = "+".join(material.pack.code for material in materials)
-    return {f"new {codes} {kind}, {size:,}": replacement(lambda: texts, size, bare(kind))}
+    return {f"new {codes} {kind}, {size:,}": learn_tokenizer(lambda: texts, size, empty_tokenizer(kind))}
 
 
 def pipelines(tokenizers: Opened) -> dict[str, Tokenizer]:

@@ -8,9 +8,9 @@ piece table along, or all its weights, tiled to the new size.
 from collections.abc import Callable, Iterator
 
 from medlingua.adapters.encoder import Encoder, with_lineage
-from medlingua.adapters.fresh import fresh
-from medlingua.adapters.tiling import carry_table, tile
-from medlingua.adapters.tokenizer import bare, check_fit, replacement
+from medlingua.adapters.fresh import random_encoder
+from medlingua.adapters.tiling import copy_embeddings, tile_weights
+from medlingua.adapters.tokenizer import check_fit, empty_tokenizer, learn_tokenizer
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
 from medlingua.recipes.settings import Adapt, Run
@@ -37,7 +37,7 @@ def start(
                 "adapt.vocabulary=replace (and adapt.tokenizer, adapt.new_pieces), or give a --base whose "
                 "tokenizer is kept"
             )
-        tokenizer = replacement(texts, run.adapt.new_pieces, bare(run.adapt.tokenizer))
+        tokenizer = learn_tokenizer(texts, run.adapt.new_pieces, empty_tokenizer(run.adapt.tokenizer))
         check_fit(tokenizer, pack.code, "the new vocabulary")
     elif carry != "nothing":
         parent, row = vocabulary.change(run, parent, pack, texts)
@@ -50,10 +50,12 @@ def start(
     window = run.adapt.window
     if not isinstance(window, int):
         raise InputError("adapt.window: --strategy scratch takes one width for all layers")
-    encoder = fresh(run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed)
+    encoder = random_encoder(
+        run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed
+    )
     if parent is not None and carry == "embeddings":
-        carry_table(parent, encoder)
+        copy_embeddings(parent, encoder)
     elif parent is not None and carry == "weights":
-        tile(parent, encoder, run.train.seed)
+        tile_weights(parent, encoder, run.train.seed)
         encoder = with_lineage(encoder, parent.lineage)
     return encoder, row

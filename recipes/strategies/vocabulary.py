@@ -10,7 +10,7 @@ from medlingua.adapters.extension import Extension, extend
 from medlingua.adapters.focus import piece_vectors
 from medlingua.adapters.pruning import prune
 from medlingua.adapters.repair import repair
-from medlingua.adapters.tokenizer import added_words, check_fit, kind_of, replacement, surface
+from medlingua.adapters.tokenizer import added_words, check_fit, kind_of, learn_tokenizer, surface
 from medlingua.adapters.wechsel import Mixtures
 from medlingua.adapters.wechsel import mixtures as across
 from medlingua.languages.cases import generate_cases
@@ -65,7 +65,7 @@ def changed_tokenizer(
     action: Literal["extend", "prune", "replace", "repair"]
     extension: Extension | None = None
     if adapt.vocabulary == "replace":
-        action, new = "replace", replacement(texts, adapt.new_pieces, old)
+        action, new = "replace", learn_tokenizer(texts, adapt.new_pieces, old)
         check_fit(new, pack.code, "the new vocabulary")
     else:
         check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away

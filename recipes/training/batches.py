@@ -261,4 +261,4 @@ def _packed(chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...
     offsets = row.cu_seqlens[:-1].tolist()
     where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
     labels = np.concatenate([c.labels for c in chunks])
-    return row.predicting(labels, where)
+    return row.with_labels(labels, where)

@@ -77,7 +77,7 @@ def _noise(run: Run, encoder: Encoder) -> Batch:
     row = pack([rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position)
     tokens = count * length
     where = np.sort(rng.permutation(tokens)[: max(1, round(run.objective.mask_rate * tokens))])
-    return Batch((row.predicting(row.ids.numpy()[where], where),), tokens, len(where), Place())
+    return Batch((row.with_labels(row.ids.numpy()[where], where),), tokens, len(where), Place())
 
 
 def _memory(encoder: Encoder, run: Run, parameters: int) -> int:

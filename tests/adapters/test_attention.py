@@ -60,12 +60,12 @@ def test_O8_flex_attention_sees_the_same_pairs(heads: tuple[int, int], reach: in
 
 def test_a_backend_that_cannot_do_what_is_asked_says_so() -> None:
     *qkv, borders = tensors([4, 5], 2, 2)
-    with pytest.raises(ValueError, match="varlen knows no global token"):
+    with pytest.raises(ValueError, match="varlen has no global tokens"):
         attend(*qkv, borders, reach=1, global_tokens=torch.tensor([0]), backend="varlen")
-    chosen = {"query_rows": torch.tensor([0, 5])}
-    with pytest.raises(ValueError, match="flex takes no chosen queries"):
+    chosen = {"query_positions": torch.tensor([0, 5])}
+    with pytest.raises(ValueError, match="flex takes no query_positions"):
         attend(qkv[0][:2], *qkv[1:], borders, **chosen, backend="flex")
-    with pytest.raises(ValueError, match="varlen takes no chosen queries with a window"):
+    with pytest.raises(ValueError, match="varlen takes no query_positions with a window"):
         attend(qkv[0][:2], *qkv[1:], borders, **chosen, reach=1, backend="varlen")
     with pytest.raises(ValueError, match="not with causal"):
         attend(qkv[0][:2], *qkv[1:], borders, **chosen, causal=True)
@@ -120,8 +120,8 @@ def test_chosen_queries_get_what_they_get_among_all(
     toward = torch.randn(len(rows), *qkv[0].shape[1:], generator=torch.Generator().manual_seed(1))
     found = []
     for answers in (
-        lambda q, k, v: attend(q[rows], k, v, borders, query_rows=rows, **given),
-        lambda q, k, v: attend_plain(q[rows], k, v, borders, query_rows=rows, **given),
+        lambda q, k, v: attend(q[rows], k, v, borders, query_positions=rows, **given),
+        lambda q, k, v: attend_plain(q[rows], k, v, borders, query_positions=rows, **given),
         lambda q, k, v: attend_plain(q, k, v, borders, **given)[rows],
     ):
         leaves = [x.clone().requires_grad_() for x in qkv]

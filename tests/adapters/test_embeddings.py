@@ -9,7 +9,7 @@ from medlingua.adapters.embeddings import replace_vocabulary, set_bias_to_freque
 from medlingua.adapters.encoder import Encoder, load, save
 from medlingua.adapters.extension import extend
 from medlingua.adapters.packed import hidden_states, pack
-from medlingua.adapters.tokenizer import replacement
+from medlingua.adapters.tokenizer import learn_tokenizer
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.pack import load_pack
 from torch.nn.functional import normalize
@@ -25,7 +25,7 @@ class Replaced:
     def __init__(self, folder: Any, corpus: list[str], new: Any = None) -> None:
         encoder = load(str(folder))
         self.old = encoder.tokenizer
-        self.new = new or replacement(lambda: [*corpus, *WORDS * 40], len(self.old) + 60, self.old)
+        self.new = new or learn_tokenizer(lambda: [*corpus, *WORDS * 40], len(self.old) + 60, self.old)
         self.table, self.output, self.bias = (x if x is None else x.detach().clone() for x in weights(encoder))
         self.encoder, self.counts = replace_vocabulary(encoder, self.new)
         self.now = weights(self.encoder)
@@ -134,7 +134,7 @@ def test_specials_are_matched_by_role_not_by_string(build: Any, corpus: list[str
     encoder = load(str(build("bert")))
     old = encoder.tokenizer
     table = weights(encoder)[0].detach().clone()
-    encoder, _ = replace_vocabulary(encoder, replacement(lambda: corpus, 400, new_byte_pieces))
+    encoder, _ = replace_vocabulary(encoder, learn_tokenizer(lambda: corpus, 400, new_byte_pieces))
     now = weights(encoder)[0]
     for role in ("pad", "unk", "cls", "sep", "mask"):
         name = f"{role}_token_id"
@@ -193,7 +193,7 @@ def test_the_vocabulary_is_built_once_not_at_every_piece(build: Any, corpus: Any
     """transformers makes a new dictionary at each call: once a piece would take minutes at 30,000 pieces."""
     encoder, calls = load(str(build("bert"))), []
     get_vocab = PreTrainedTokenizerFast.get_vocab
-    new = replacement(lambda: corpus, 300, encoder.tokenizer)
+    new = learn_tokenizer(lambda: corpus, 300, encoder.tokenizer)
     monkeypatch.setattr(PreTrainedTokenizerFast, "get_vocab", lambda self: calls.append(1) or get_vocab(self))
     replace_vocabulary(encoder, new)
     assert len(calls) < 5

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.encoder import load
 from medlingua.adapters.focus import mixtures, piece_vectors, sparsemax
-from medlingua.adapters.tokenizer import replacement
+from medlingua.adapters.tokenizer import learn_tokenizer
 
 
 @settings(max_examples=200, deadline=None)
@@ -65,7 +65,7 @@ def test_T19_shared_rows_and_special_tokens_are_copied_and_the_others_are_not_al
     encoder = load(str(build("bert")))
     old = encoder.tokenizer
     table = encoder.model.get_input_embeddings().weight.detach().clone()
-    new = replacement(lambda: [*corpus, *["stéthoscope ganglions frissons"] * 40], len(old) + 40, old)
+    new = learn_tokenizer(lambda: [*corpus, *["stéthoscope ganglions frissons"] * 40], len(old) + 40, old)
     vectors = piece_vectors(new, corpus) if rows == "focus" else None
     made, counts = replace_vocabulary(encoder, new, rows, vectors)
     now = made.model.get_input_embeddings().weight.detach()
@@ -87,7 +87,7 @@ def test_T19_a_false_friend_starts_from_other_pieces_and_lends_its_row_to_none(b
     encoder = load(str(build("bert")))
     old = encoder.tokenizer
     table = encoder.model.get_input_embeddings().weight.detach().clone()
-    new = replacement(lambda: corpus, len(old) + 40, old)
+    new = learn_tokenizer(lambda: corpus, len(old) + 40, old)
     vectors = piece_vectors(new, corpus)
     known = old.get_vocab()
     friend = next(id for piece, id in new.get_vocab().items() if piece in known and vectors[id].any())

@@ -8,7 +8,7 @@ import torch
 import transformers
 from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.encoder import Encoder, load, save
-from medlingua.adapters.fresh import Family, Size, fresh
+from medlingua.adapters.fresh import Family, Size, random_encoder
 from medlingua.languages.errors import InputError
 
 from .test_packed import LENGTHS, documents, logits, stock
@@ -17,7 +17,7 @@ FAMILIES = get_args(Family)
 
 
 def made(family: Any, tokenizer: Any, seed: int = 0, size: Size = "tiny") -> Encoder:
-    return fresh(family, size, 128, 16, tokenizer, seed)
+    return random_encoder(family, size, 128, 16, tokenizer, seed)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -71,7 +71,7 @@ def test_base_is_the_published_base(family: str, published: str, new_byte_pieces
 
 def test_a_window_that_is_odd_is_refused(new_byte_pieces: Any) -> None:
     with pytest.raises(InputError, match=r"adapt\.window 15"):
-        fresh("longformer", "tiny", 128, 15, new_byte_pieces, 0)
+        random_encoder("longformer", "tiny", 128, 15, new_byte_pieces, 0)
 
 
 def test_every_family_is_known() -> None:

@@ -103,7 +103,7 @@ def test_distilling_costs_nothing_where_the_hidden_states_are_the_teachers(famil
     source = source_of(family, build)
     made = to_rotary(source, 256, 10_000.0)
     rows = rows_of(source, 40, 25)
-    packed = pack(rows, made.first_position).predicting(torch.tensor([7, 8, 9]).numpy(), np.array([3, 5, 60]))
+    packed = pack(rows, made.first_position).with_labels(torch.tensor([7, 8, 9]).numpy(), np.array([3, 5, 60]))
     gradual, objective = Gradual(source, made), Distilled(made, source)
     gradual.set(0.0)
     assert float(objective(packed).detach()) < 1e-8

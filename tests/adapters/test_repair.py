@@ -6,7 +6,7 @@ import pytest
 import torch
 from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.extension import extend
-from medlingua.adapters.fresh import fresh
+from medlingua.adapters.fresh import random_encoder
 from medlingua.adapters.repair import repair
 from medlingua.languages.errors import InputError
 
@@ -44,7 +44,7 @@ def test_an_added_word_keeps_the_row_it_was_trained_with(kind: str) -> None:
     spoilt = old(kind)
     spoilt.add_tokens(WORDS)
     spoilt.add_special_tokens({"additional_special_tokens": ["<deid>"]})
-    encoder = fresh("bert", "tiny", 64, 16, spoilt, seed=0)
+    encoder = random_encoder("bert", "tiny", 64, 16, spoilt, seed=0)
     table = encoder.model.get_input_embeddings().weight.detach().clone()
     repaired, _ = repair(spoilt)
     made, _ = replace_vocabulary(encoder, repaired)

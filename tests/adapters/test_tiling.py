@@ -5,9 +5,9 @@ from typing import Any, get_args
 import pytest
 import torch
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.fresh import Family, Size, fresh
+from medlingua.adapters.fresh import Family, Size, random_encoder
 from medlingua.adapters.packed import hidden_states, pack
-from medlingua.adapters.tiling import carry_table, tile
+from medlingua.adapters.tiling import copy_embeddings, tile_weights
 from medlingua.languages.errors import InputError
 
 from .test_packed import documents, logits
@@ -16,7 +16,7 @@ FAMILIES = get_args(Family)
 
 
 def made(family: Any, tokenizer: Any, size: Size, length: int = 128, seed: int = 0) -> Encoder:
-    encoder = fresh(family, size, length, 16, tokenizer, seed)
+    encoder = random_encoder(family, size, length, 16, tokenizer, seed)
     for name, parameter in encoder.model.named_parameters():
         torch.nn.init.normal_(parameter, mean=float("norm" in name.lower() and "weight" in name), std=0.08)
     encoder.model.tie_weights()
@@ -27,7 +27,7 @@ def made(family: Any, tokenizer: Any, size: Size, length: int = 128, seed: int =
 def test_a_model_twice_as_wide_computes_what_the_small_one_does(family: str, new_byte_pieces: Any) -> None:
     small = made(family, new_byte_pieces, "mini")
     large = made(family, new_byte_pieces, "small", seed=1)
-    tile(small, large, seed=3)
+    tile_weights(small, large, seed=3)
     ids = documents(small)
     expected = logits(small, ids)
     assert expected.abs().max() > 1
@@ -37,7 +37,7 @@ def test_a_model_twice_as_wide_computes_what_the_small_one_does(family: str, new
 @pytest.mark.parametrize("family", FAMILIES)
 def test_copies_of_a_unit_do_not_learn_alike(family: str, new_byte_pieces: Any) -> None:
     small, large = (made(family, new_byte_pieces, size) for size in ("mini", "small"))
-    tile(small, large, seed=3)
+    tile_weights(small, large, seed=3)
     ids = documents(large)
     states = hidden_states(large, pack(ids, large.first_position))
     transform, decoder = large.architecture.head(large.model)
@@ -53,7 +53,7 @@ def test_copies_of_a_unit_do_not_learn_alike(family: str, new_byte_pieces: Any) 
 def test_layers_are_stacked_and_longer_tables_begin_again(family: str, new_byte_pieces: Any) -> None:
     small, large = made(family, new_byte_pieces, "tiny", 128), made(family, new_byte_pieces, "mini", 300, seed=1)
     before = {name: p.clone() for name, p in large.model.named_parameters()}
-    tile(small, large, seed=3)
+    tile_weights(small, large, seed=3)
     sources = dict(small.model.named_parameters())
     stays = [n for n, p in large.model.named_parameters() if torch.equal(p, before[n])]
     assert all("attn_norm" in name for name in stays)  # what the small model's first layer has none of
@@ -74,12 +74,12 @@ def test_layers_are_stacked_and_longer_tables_begin_again(family: str, new_byte_
 
 def test_a_table_alone_is_carried_to_another_family(new_byte_pieces: Any) -> None:
     small, large = made("bert", new_byte_pieces, "tiny"), made("modernbert", new_byte_pieces, "mini")
-    carry_table(small, large)
+    copy_embeddings(small, large)
     source, table = (encoder.model.get_input_embeddings().weight for encoder in (small, large))
     assert torch.equal(table[:, :128], source)
     assert torch.equal(table[:, 128:], source)
     with pytest.raises(InputError, match=r"larger adapt\.size"):
-        carry_table(large, small)
+        copy_embeddings(large, small)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_a_table_alone_is_carried_to_another_family(new_byte_pieces: Any) -> Non
     ],
 )
 def test_what_cannot_be_tiled_is_told(base: Any, target: Any, told: str, new_byte_pieces: Any) -> None:
-    small, large = (fresh(family, size, 64, 16, new_byte_pieces, 0) for family, size in (base, target))
+    small, large = (random_encoder(family, size, 64, 16, new_byte_pieces, 0) for family, size in (base, target))
     with pytest.raises(InputError, match=told):
-        tile(small, large, seed=0)
+        tile_weights(small, large, seed=0)

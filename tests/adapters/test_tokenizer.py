@@ -6,7 +6,14 @@ from typing import Any
 import pytest
 from medlingua.adapters.embeddings import replace_vocabulary
 from medlingua.adapters.encoder import load, save
-from medlingua.adapters.tokenizer import CLINICAL_SIGNS, bare, check_fit, kind_of, lost_distinctions, replacement
+from medlingua.adapters.tokenizer import (
+    CLINICAL_SIGNS,
+    check_fit,
+    empty_tokenizer,
+    kind_of,
+    learn_tokenizer,
+    lost_distinctions,
+)
 from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
@@ -42,8 +49,8 @@ def uncased(strip: bool) -> PreTrainedTokenizerFast:
 def learnt(new_word_pieces: Any, new_byte_pieces: Any, corpus: list[str]) -> dict[str, tuple[Any, Any]]:
     """kind -> (the old tokenizer, a new one), learnt on notes, pairs and marks."""
     texts = corpus + [f"{a} {b}" for a, b in PAIRS] + MARKS
-    olds = {"WordPiece": new_word_pieces, "BPE": new_byte_pieces, "Unigram": bare("Unigram")}
-    return {kind: (old, replacement(lambda: texts, SIZES[kind], old)) for kind, old in olds.items()}
+    olds = {"WordPiece": new_word_pieces, "BPE": new_byte_pieces, "Unigram": empty_tokenizer("Unigram")}
+    return {kind: (old, learn_tokenizer(lambda: texts, SIZES[kind], old)) for kind, old in olds.items()}
 
 
 def test_T7_an_accent_stripping_tokenizer_loses_both_and_says_so() -> None:
@@ -104,8 +111,8 @@ def test_T9_clinical_marks_survive(kind: str, mark: str, learnt: Any) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_T18_no_number_becomes_a_piece(kind: str, new_word_pieces: Any, new_byte_pieces: Any, corpus: Any) -> None:
     letter = "Patient Kowalczyk, dossier 2840775123456, né en 1957, 38,5 °C"
-    like = {"WordPiece": new_word_pieces, "BPE": new_byte_pieces, "Unigram": bare("Unigram")}[kind]
-    new = replacement(lambda: [*corpus, *[letter] * 50], SIZES[kind], like)
+    like = {"WordPiece": new_word_pieces, "BPE": new_byte_pieces, "Unigram": empty_tokenizer("Unigram")}[kind]
+    new = learn_tokenizer(lambda: [*corpus, *[letter] * 50], SIZES[kind], like)
     pieces = [piece for piece in new.get_vocab() if sum(c.isdigit() for c in piece) > 1 and piece[:3] != "<0x"]
     assert pieces == []
     assert new.unk_token_id not in ids(new, "2840775123456")
@@ -130,7 +137,7 @@ def test_a_new_vocabulary_is_of_the_same_kind_the_asked_size_and_frames_a_text(k
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_texts_give_the_same_vocabulary(kind: str, learnt: Any, corpus: list[str]) -> None:
     old, _ = learnt[kind]
-    first, again = (replacement(lambda: corpus, SIZES[kind], old).get_vocab() for _ in range(2))
+    first, again = (learn_tokenizer(lambda: corpus, SIZES[kind], old).get_vocab() for _ in range(2))
     assert first == again
 
 
@@ -146,8 +153,8 @@ def test_T17_a_new_vocabulary_gives_the_same_ids_saved(kind: str, learnt: Any, s
 
 
 def test_a_corpus_too_small_for_the_size_is_refused(new_word_pieces: Any) -> None:
-    with pytest.raises(InputError, match=r"5,000 were asked.*adapt\.new_pieces"):
-        replacement(lambda: ["Toux sèche."], 5000, new_word_pieces)
+    with pytest.raises(InputError, match=r"5,000 wanted.*adapt\.new_pieces"):
+        learn_tokenizer(lambda: ["Toux sèche."], 5000, new_word_pieces)
 
 
 def test_a_vocabulary_of_another_kind_is_refused_by_name() -> None:
@@ -155,7 +162,7 @@ def test_a_vocabulary_of_another_kind_is_refused_by_name() -> None:
         tokenizer_object=Tokenizer(models.WordLevel({"<unk>": 0}, "<unk>")), unk_token="<unk>"
     )
     with pytest.raises(InputError, match=r"WordLevel cannot be replaced.*BPE, Unigram, WordPiece"):
-        replacement(lambda: ["Toux."], 100, words)
+        learn_tokenizer(lambda: ["Toux."], 100, words)
 
 
 def test_T11_a_new_unigram_writes_any_character_by_its_bytes(learnt: Any) -> None:
@@ -168,7 +175,7 @@ def test_T11_a_new_unigram_writes_any_character_by_its_bytes(learnt: Any) -> Non
 
 def test_T11_a_unigram_too_small_for_its_bytes_and_letters_says_so() -> None:
     with pytest.raises(InputError, match=r"256 bytes.*adapt\.new_pieces"):
-        replacement(lambda: ["Toux."], 300, bare("Unigram"))
+        learn_tokenizer(lambda: ["Toux."], 300, empty_tokenizer("Unigram"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

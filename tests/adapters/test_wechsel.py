@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from medlingua.adapters.wechsel import aligned, mixtures
+from medlingua.adapters.wechsel import align, mixtures
 from medlingua.languages.errors import InputError
 
 from .test_focus import Cut
@@ -57,7 +57,7 @@ def test_a_turned_space_is_turned_back() -> None:
     theirs = draw.normal(size=(200, 16))
     turn, _ = np.linalg.qr(draw.normal(size=(16, 16)))
     ours = theirs @ turn
-    np.testing.assert_allclose(aligned(theirs, ours, theirs[:40], ours[:40]), theirs, atol=1e-9)
+    np.testing.assert_allclose(align(theirs, ours, theirs[:40], ours[:40]), theirs, atol=1e-9)
 
 
 def test_a_dictionary_that_the_texts_do_not_hold_is_told() -> None:

@@ -22,7 +22,7 @@ from medlingua.adapters.certificate import certify
 from medlingua.adapters.encoder import Encoder, load
 from medlingua.adapters.longformer import to_longformer
 from medlingua.adapters.rotary import rescale, to_rotary
-from medlingua.adapters.tokenizer import bare, replacement
+from medlingua.adapters.tokenizer import empty_tokenizer, learn_tokenizer
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
@@ -39,7 +39,7 @@ TEXTS = 40
 def seeded(family: str, texts: list[str], folder: Path) -> Encoder:
     """A model of the family drawn from seed 0, saved as transformers saves it and read back."""
     kind = "WordPiece" if family in ("bert", "electra") else "BPE"
-    tokenizer = replacement(lambda: texts, 1_000, bare(kind))
+    tokenizer = learn_tokenizer(lambda: texts, 1_000, empty_tokenizer(kind))
     ids = {f"{name}_token_id": getattr(tokenizer, f"{name}_token_id") for name in ("pad", "cls", "sep", "mask")}
     more = {"bos_token_id": ids["cls_token_id"], "eos_token_id": ids["sep_token_id"], **ids}
     if family == "electra":

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from medlingua.adapters.extension import extend
-from medlingua.adapters.tokenizer import bare, replacement
+from medlingua.adapters.tokenizer import empty_tokenizer, learn_tokenizer
 from medlingua.languages.documents import read_documents
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.machine import describe
@@ -39,14 +39,14 @@ def main() -> None:
     given = parser.parse_args()
     texts = texts_of(given.data)
     megabytes = sum(len(text.encode()) for text in texts) / 1e6
-    old = replacement(lambda: texts[::2], OLD, bare("BPE"))
+    old = learn_tokenizer(lambda: texts[::2], OLD, empty_tokenizer("BPE"))
     seconds: dict[str, list[float]] = {"extension": [], "training from nothing": []}
     for _ in range(given.rounds):
         began = time.perf_counter()
         extension = extend(old, texts, NEW)
         seconds["extension"].append(time.perf_counter() - began)
         began = time.perf_counter()
-        replacement(lambda: texts, OLD + NEW, bare("BPE"))
+        learn_tokenizer(lambda: texts, OLD + NEW, empty_tokenizer("BPE"))
         seconds["training from nothing"].append(time.perf_counter() - began)
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     ratio = medians["extension"] / medians["training from nothing"]

@@ -183,7 +183,7 @@ def _batch(encoder, group: list, drawn: list):
     offsets = row.cu_seqlens[:-1].tolist()
     where = np.concatenate([places + offset for (_, places), offset in zip(drawn, offsets, strict=True)])
     labels = np.concatenate([ids[places] for ids, (_, places) in zip(group, drawn, strict=True)])
-    return Batch((row.predicting(labels, where),), len(row.ids), len(labels), Place())
+    return Batch((row.with_labels(labels, where),), len(row.ids), len(labels), Place())
 
 
 def measure(what: dict) -> dict:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medlingua.adapters.extension import Priority, extend
-from medlingua.adapters.tokenizer import bare, replacement
+from medlingua.adapters.tokenizer import empty_tokenizer, learn_tokenizer
 from medlingua.languages import vocabulary
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.terms import read_terms
@@ -71,8 +71,8 @@ def main() -> None:
     english = shuffled(load_pack("en"), given.data)[:ENGLISH]
     olds = {
         "Unigram": AutoTokenizer.from_pretrained(given.unigram),
-        "WordPiece": replacement(lambda: english, OLD, bare("WordPiece")),
-        "BPE": replacement(lambda: english, OLD, bare("BPE")),
+        "WordPiece": learn_tokenizer(lambda: english, OLD, empty_tokenizer("WordPiece")),
+        "BPE": learn_tokenizer(lambda: english, OLD, empty_tokenizer("BPE")),
     }
     rows = []
     priorities: tuple[Priority, ...] = ("append", "insert")

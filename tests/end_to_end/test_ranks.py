@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 from medlingua.adapters import encoder as encoders
-from medlingua.adapters.fresh import fresh
+from medlingua.adapters.fresh import random_encoder
 from medlingua.recipes.resolve import read_run
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LongformerConfig, LongformerForMaskedLM
@@ -175,7 +175,7 @@ def test_a_split_run_goes_on_split_otherwise_or_in_one_process(whole: Path, line
 
 def test_phases_of_every_kind_train_split_as_they_do_whole(base: Path, line: list[str], tmp_path: Path) -> None:
     """The rows of new pieces alone, then replaced tokens, whose generator shares the table, then masked-LM."""
-    electra = fresh("electra", "tiny", 128, 16, AutoTokenizer.from_pretrained(base), seed=0)
+    electra = random_encoder("electra", "tiny", 128, 16, AutoTokenizer.from_pretrained(base), seed=0)
     encoders.save(electra, tmp_path / "electra")
     phases = "[{name='rows', tokens=1_000, parameters='rows'}, {name='found', tokens=1_000, kind='rtd'}, "
     phases += "{name='all', tokens=1_000}]"

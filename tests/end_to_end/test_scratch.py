@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from medlingua.adapters.encoder import load, save
-from medlingua.adapters.fresh import fresh
+from medlingua.adapters.fresh import random_encoder
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -112,7 +112,7 @@ def test_what_is_carried_over_is_where_training_starts(
     carry: str, base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer = load(str(base)).tokenizer
-    small = fresh("bert", "tiny", 128, 16, tokenizer, seed=5)
+    small = random_encoder("bert", "tiny", 128, 16, tokenizer, seed=5)
     save(small, tmp_path / "small")
     out = tmp_path / "run"
     settings = ["adapt.architecture=bert", "adapt.size=mini", "adapt.vocabulary=extend", "adapt.new_pieces=40"]

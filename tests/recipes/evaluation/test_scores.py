@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.fresh import fresh
+from medlingua.adapters.fresh import random_encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
@@ -515,7 +515,7 @@ def test_fitting_puts_the_encoder_back_and_follows_its_seed(encoder: Encoder) ->
 
 def test_C7_a_longformer_is_read_with_the_global_tokens_it_was_trained_with(tmp_path: Path) -> None:
     texts = cases(20, seed=60)
-    encoder = fresh("longformer", "tiny", 256, 8, new_tokenizer(texts, 400), seed=0)
+    encoder = random_encoder("longformer", "tiny", 256, 8, new_tokenizer(texts, 400), seed=0)
     for parameter in encoder.model.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.15)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from medlingua.adapters.tokenizer import bare, replacement
+from medlingua.adapters.tokenizer import empty_tokenizer, learn_tokenizer
 from medlingua.languages import vocabulary
 from medlingua.languages.errors import InputError
 from medlingua.recipes.experiments import vocabulary_notebook as study
@@ -79,7 +79,7 @@ def test_an_extension_is_measured_on_held_out_text(given: Material, tokenizers: 
 
 
 def test_a_tokenizer_that_loses_accents_is_named_and_not_extended(given: Material) -> None:
-    stripping = replacement(lambda: given.learn_texts, 900, bare("WordPiece"))
+    stripping = learn_tokenizer(lambda: given.learn_texts, 900, empty_tokenizer("WordPiece"))
     stripping.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     found = study.extensions({"uncased": stripping}, given, 100, 5)
     assert (found.after, len(found.counted), len(found.recut), len(found.examples)) == ({}, 0, 0, 0)

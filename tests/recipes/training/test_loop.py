@@ -85,7 +85,7 @@ def cut_into(encoder: Encoder, parts: int) -> Batch:
         row = pack([ids for ids, _ in group], encoder.first_position)
         offsets = row.cu_seqlens[:-1].tolist()
         where = np.concatenate([places + offset for (_, places), offset in zip(group, offsets, strict=True)])
-        micro.append(row.predicting(np.concatenate([ids[places] for ids, places in group]), where))
+        micro.append(row.with_labels(np.concatenate([ids[places] for ids, places in group]), where))
     targets = sum(len(m.labels) for m in micro)
     return Batch(tuple(micro), sum(len(m.ids) for m in micro), targets, Place())
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from medlingua.adapters.encoder import Encoder
-from medlingua.adapters.fresh import fresh
+from medlingua.adapters.fresh import random_encoder
 from medlingua.adapters.packed import Packed, pack
 from medlingua.recipes.training.objectives import masker
 from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector, ReplacedTokens, corrupted, drawn
@@ -17,7 +17,7 @@ from ..conftest import cases, new_tokenizer
 
 @pytest.fixture
 def electra() -> Encoder:
-    encoder = fresh("electra", "mini", 128, 16, new_tokenizer(cases(20, seed=3), 500), seed=0)
+    encoder = random_encoder("electra", "mini", 128, 16, new_tokenizer(cases(20, seed=3), 500), seed=0)
     for parameter in encoder.model.parameters():
         if parameter.ndim == 2:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -37,7 +37,7 @@ def batch(encoder: Encoder) -> tuple[Packed, list[np.ndarray]]:
         labels.append(ids[chosen])
         places.append(chosen + offset)
         offset += len(ids)
-    row = pack(shown, encoder.first_position).predicting(np.concatenate(labels), np.concatenate(places))
+    row = pack(shown, encoder.first_position).with_labels(np.concatenate(labels), np.concatenate(places))
     return row, whole
 
 
