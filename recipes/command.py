@@ -88,9 +88,9 @@ def adapt(
 
 
 def _show_version() -> None:
-    from importlib.metadata import version
+    from medlingua import __version__
 
-    print(f"medlingua {version('medlingua')}")
+    print(f"medlingua {__version__}")
 
 
 @app.command()

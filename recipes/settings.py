@@ -251,6 +251,8 @@ class Run(Settings):
     (scratch: none)."""
     revision: str | None = None
     """Of the base, on the hub."""
+    licence: str = ""
+    """Of the model, in its card: a hub id such as cc-by-4.0; unset: the strictest of base and corpora."""
     preset: str | None = None
     """Recipe whose settings lie below all others."""
     allow: tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...] = ()

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from medlingua.adapters.encoder import Permission
-from medlingua.recipes.settings import Run, resolve, resolve_eval
+from medlingua.recipes.resolve import resolve, resolve_eval
+from medlingua.recipes.settings import Run
 
 if TYPE_CHECKING:
     import optuna
@@ -65,14 +66,14 @@ def evaluate(
     >>> sorted(set(scores.model))
     ['clinical-bert', 'majority']
     """
-    from medlingua.recipes.walk import evaluate as walk
+    from medlingua.recipes.commands.evaluate import evaluate as score
     from medlingua.reports.read import read_scores
     from pandas import DataFrame
 
     chosen = resolve_eval({**settings, "tasks": tasks if tasks == "all" else list(tasks), "seeds": seeds}, ())
     names = (models,) if isinstance(models, str | Path) else models
     place = Path(folder)
-    walk(tuple(map(str, names)), lang, None if data is None else str(data), chosen, tuple(allow), place)
+    score(tuple(map(str, names)), lang, None if data is None else str(data), chosen, tuple(allow), place)
     return DataFrame([score.model_dump() for score in read_scores(place / "results.jsonl")])
 
 
@@ -100,6 +101,6 @@ def sweep(settings: str | Path | Mapping[str, Any], folder: str | Path, *, resum
     >>> len(study.trials), study.best_params.keys() == {"train.lr"}
     (2, True)
     """
-    from medlingua.recipes.sweep import sweep as work
+    from medlingua.recipes.experiments.sweep import sweep as work
 
     return work(settings if isinstance(settings, Mapping) else Path(settings), Path(folder), resume=resume)

@@ -62,7 +62,7 @@ def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> Non
 strategy = "scratch"
 lang = "fr"
 adapt = {size = "tiny", architecture = "bert", vocabulary = "replace", new_pieces = 600, length = 128}
-data = {synthetic_documents = 60}
+data = {paths = ["synthetic"], synthetic_documents = 60}
 train = {tokens = 2000, context = 64, precision = "fp32"}
 eval = {tasks = "none"}
 """

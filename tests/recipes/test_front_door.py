@@ -6,10 +6,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from medlingua import __version__
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.bases import default_base, known_bases, located
@@ -28,7 +28,7 @@ def out(capsys: pytest.CaptureFixture[str]) -> str:
 
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, ["--version"]) == 0
-    assert out(capsys) == f"medlingua {version('medlingua')}\n"
+    assert out(capsys) == f"medlingua {__version__}\n"
 
 
 def test_settings_lists_every_setting_with_a_meaning(
