@@ -49,15 +49,15 @@ def roberta_weights(source: Encoder) -> dict[str, Tensor]:
     """The source's weights under RoBERTa's names without the body's prefix: embeddings., encoder., lm_head."""
     prefix = source.model.base_model_prefix + "."
     renames = _HEAD_NAMES.get(source.architecture.family, {})
-    found = {}
+    weights = {}
     for name, tensor in source.model.state_dict().items():
         new = name.removeprefix(prefix)
         for old, replacement in renames.items():
             if new.startswith(old):
                 new = replacement + new[len(old) :]
-        found[new] = tensor
-    found.setdefault("lm_head.bias", found["lm_head.decoder.bias"])
-    return found
+        weights[new] = tensor
+    weights.setdefault("lm_head.bias", weights["lm_head.decoder.bias"])
+    return weights
 
 
 def config_from(kind: type[PreTrainedConfig], source: PreTrainedConfig, **changes: Any) -> Any:

@@ -38,9 +38,9 @@ def piece_vectors(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
     counts = counts + counts.T
     vectors = np.zeros((size, _WIDTH), dtype=np.float32)
     width = min(_WIDTH, size - 2)
-    found = _ppmi(counts)
-    if found.nnz:
-        vectors[:, :width] = _left_singular(found, width)
+    ppmi = _ppmi(counts)
+    if ppmi.nnz:
+        vectors[:, :width] = _left_singular(ppmi, width)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-8)
     return unit

@@ -64,14 +64,14 @@ class Example:
 def checked(span: Span, text: str, expected: str, where: str) -> Span:
     """The span, if its offsets give the annotated string; else an InputError with both as its text."""
     inside = all(0 <= start < end <= len(text) for start, end in span.fragments)
-    found = span.surface(text) if inside else ""
-    if not inside or found != expected:
+    surface = span.surface(text) if inside else ""
+    if not inside or surface != expected:
         offsets = ";".join(f"{start} {end}" for start, end in span.fragments)
         raise InputError(
             f"{where}: offsets {offsets} ({span.label}) give other words than the annotation says "
             f"(the text has {len(text)} characters); the text was changed after annotation (newlines, "
             f"byte order mark, Unicode form) or the offsets count something else: take the original text",
-            text=f"{found!r}, and the annotation says {expected!r}",
+            text=f"{surface!r}, and the annotation says {expected!r}",
         )
     return span
 

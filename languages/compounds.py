@@ -33,9 +33,9 @@ class Compounds:
     def _cuts(self, word: str, start: int) -> list[tuple[tuple[int, ...], float, int]]:
         """All cuts of word[start:]: begins, summed log counts, parts. Only the whole word may be unknown."""
         rest = word[start:]
-        found: list[tuple[tuple[int, ...], float, int]] = []
+        cuts: list[tuple[tuple[int, ...], float, int]] = []
         if start == 0 or self._counts[rest] >= _LEAST:
-            found.append(((start,), math.log(max(1, self._counts[rest])), 1))
+            cuts.append(((start,), math.log(max(1, self._counts[rest])), 1))
         for end in range(start + _SHORTEST, len(word) - _SHORTEST + 1):
             known = self._counts[word[start:end]]
             if known < _LEAST:
@@ -44,16 +44,16 @@ class Compounds:
                 if not word.startswith(link, end) or len(word) - end - len(link) < _SHORTEST:
                     continue
                 for begins, score, parts in self._cuts(word, end + len(link)):
-                    found.append(((start, *begins), score + math.log(known), parts + 1))
-        return found
+                    cuts.append(((start, *begins), score + math.log(known), parts + 1))
+        return cuts
 
 
 def count_words(texts: Iterable[str], code: str) -> Counter[str]:
     """How often each word of letters stands in the texts, in small letters; short ones left out."""
     counts: Counter[str] = Counter()
     for text in texts:
-        found = (text[a:b] for a, b in words(text, code) if b - a >= _SHORTEST)
-        counts.update(word.lower() for word in found if word.isalpha())
+        long_words = (text[a:b] for a, b in words(text, code) if b - a >= _SHORTEST)
+        counts.update(word.lower() for word in long_words if word.isalpha())
     return counts
 
 

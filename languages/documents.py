@@ -46,15 +46,15 @@ def read_documents(path: str | Path, *, source: str, text_field: str | None = No
     is read.
     """
     files, root = _files(path)
-    found = False
+    has_text = False
     for file in files:
         before = _state(file)
         for document in _read_file(file, file.relative_to(root).as_posix(), source, text_field or "text"):
-            found = found or bool(document.text.strip())
+            has_text = has_text or bool(document.text.strip())
             yield document
         if _state(file) != before:
             raise InputError(f"{file}: changed while it was read; wait until it is whole, and start again")
-    if not found:
+    if not has_text:
         raise InputError(f"{path}: no documents in it (every file or text is empty); give a path with text")
 
 

@@ -27,12 +27,12 @@ class Hierarchy:
 
     def within(self, name: str, steps: int) -> dict[str, int]:
         """Everything at most so many steps up or down from `name`, with its distance; itself at 0."""
-        found, edge = {name: 0}, {name}
+        distances, edge = {name: 0}, {name}
         for distance in range(1, steps + 1):
             near = {n for x in edge for n in (*self.parents.get(x, ()), *self.children.get(x, ()))}
-            edge = near - found.keys()
-            found |= dict.fromkeys(edge, distance)
-        return found
+            edge = near - distances.keys()
+            distances |= dict.fromkeys(edge, distance)
+        return distances
 
     def depth(self, name: str) -> int:
         """Steps to the nearest root, and one: a root has depth 1."""
@@ -47,12 +47,12 @@ class Hierarchy:
 
     def _above(self, name: str) -> dict[str, int]:
         """Everything above a name with its least distance; itself at 0."""
-        found, edge, distance = {name: 0}, {name}, 0
+        distances, edge, distance = {name: 0}, {name}, 0
         while edge:
             distance += 1
-            edge = {p for x in edge for p in self.parents.get(x, ())} - found.keys()
-            found |= dict.fromkeys(edge, distance)
-        return found
+            edge = {p for x in edge for p in self.parents.get(x, ())} - distances.keys()
+            distances |= dict.fromkeys(edge, distance)
+        return distances
 
 
 def read_hierarchy(file: Path) -> Hierarchy:

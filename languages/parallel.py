@@ -21,7 +21,7 @@ def learnt_on(own: Task, other: Task) -> Task:
     """
     where = f"task {own.spec.name}"
     tested, elsewhere = (runs(example.document.text for example in task.test) for task in (own, other))
-    kept: dict[str, tuple[Example, ...]] = {}
+    parts: dict[str, tuple[Example, ...]] = {}
     for part in ("train", "dev"):
         ours: tuple[Example, ...] = getattr(own, part)
         theirs: tuple[Example, ...] = getattr(other, part)
@@ -30,25 +30,25 @@ def learnt_on(own: Task, other: Task) -> Task:
                 f"{where}: {len(ours)} cases in {part} and {len(theirs)} in {other.spec.name}; tasks learnt in "
                 "another language are parallel case by case, so give files of one edition"
             )
-        kept[part] = tuple(
+        parts[part] = tuple(
             replace(there, id=f"{other.language}:{there.id}")
             for here, there in zip(ours, theirs, strict=True)
             if tested.isdisjoint(runs([here.document.text])) and elsewhere.isdisjoint(runs([there.document.text]))
         )
-        if not kept[part]:
+        if not parts[part]:
             raise InputError(f"{where}: every case of {part} shares text with test; nothing is left to learn from")
     if other.labels != own.labels:
         raise InputError(
             f"{where}: the labels are {', '.join(own.labels)}, in {other.spec.name} {', '.join(other.labels)}"
         )
-    left_out = len(own.train) + len(own.dev) - sum(map(len, kept.values()))
-    return replace(own, train=kept["train"], dev=kept["dev"], learnt_on=other.language, left_out=left_out)
+    left_out = len(own.train) + len(own.dev) - sum(map(len, parts.values()))
+    return replace(own, train=parts["train"], dev=parts["dev"], learnt_on=other.language, left_out=left_out)
 
 
 def runs(texts: Iterable[str]) -> set[tuple[str, ...]]:
     """All runs of 13 words of the texts, small letters, punctuation apart; a shorter text is one run."""
-    found = set()
+    word_runs = set()
     for text in texts:
         words = _WORD.findall(text.lower())
-        found |= {tuple(words[i : i + RUN]) for i in range(max(1, len(words) - RUN + 1))}
-    return found
+        word_runs |= {tuple(words[i : i + RUN]) for i in range(max(1, len(words) - RUN + 1))}
+    return word_runs

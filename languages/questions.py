@@ -58,12 +58,12 @@ def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
     places = [within / name for within in (folder, folder / "training_data") for name in ("CT_json", "CT json")]
     if records := next((place for place in places if place.is_dir()), None):
         files = [file for file in sorted(records.glob("*.json")) if not file.name.startswith(".")]
-        found: Any = ((file.name, file.read_bytes()) for file in files)
+        files_read: Any = ((file.name, file.read_bytes()) for file in files)
     elif (folder / "CT_json.zip").is_file():
-        found = read_archive(folder / "CT_json.zip", (".json",))
+        files_read = read_archive(folder / "CT_json.zip", (".json",))
     else:
         raise InputError(f"{folder}: neither CT_json/ nor CT_json.zip, the trial records, beside the statements")
-    for name, raw in found:
+    for name, raw in files_read:
         if "__MACOSX" not in name:
             record = json.loads(decode(raw, f"{folder}: {name}"))
             yield record["Clinical Trial ID"], record
@@ -140,8 +140,8 @@ def read_squad(path: Path, *, source: str) -> Iterator[Example]:
 
 
 def _answer(entry: dict[str, Any], text: str, place: str) -> Span:
-    start, said = int(entry["answer_start"]), str(entry["text"])
-    return checked(Span.of(start, start + len(said), "ANSWER"), text, said, place)
+    start, answer = int(entry["answer_start"]), str(entry["text"])
+    return checked(Span.of(start, start + len(answer), "ANSWER"), text, answer, place)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:

@@ -62,16 +62,16 @@ def marked(text: str, head: tuple[int, int], tail: tuple[int, int], marking: str
     """The text with two mentions marked, which may overlap: then the inner one's signs are inside the other's."""
     if marking == "placeholders":
         signs = (("@RESULT$", head), ("@EVENT$", tail))
-        made = text
+        marked_text = text
         for sign, (start, end) in sorted(signs, key=lambda entry: -entry[1][0]):
-            made = made[:start] + sign + made[end:]
-        return made
+            marked_text = marked_text[:start] + sign + marked_text[end:]
+        return marked_text
     inserts = [(head[0], 1, "@ "), (head[1], 0, " @"), (tail[0], 1, "# "), (tail[1], 0, " #")]
-    made, last = "", 0
+    marked_text, last = "", 0
     for place, _, sign in sorted(inserts):
-        made += text[last:place] + sign
+        marked_text += text[last:place] + sign
         last = place
-    return made + text[last:]
+    return marked_text + text[last:]
 
 
 def _range(element: ET.Element) -> tuple[int, int]:

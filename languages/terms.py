@@ -129,7 +129,7 @@ def _chapters(file: Path) -> dict[str, str]:
     """English label -> the chapter of its code; the first of several."""
     if not file.exists():
         return {}
-    found: dict[str, str] = {}
+    chapters: dict[str, str] = {}
     for _, row in read_rows(file, delimiter="\t"):
-        found.setdefault(row["label"].lower(), chapter_of(row["xrefs"].removeprefix("ICD10CM:")))
-    return found
+        chapters.setdefault(row["label"].lower(), chapter_of(row["xrefs"].removeprefix("ICD10CM:")))
+    return chapters

@@ -131,11 +131,11 @@ def medical_words(
         for a, b in words(term.text, spacy)
         if b - a >= 4 and term.text[a:b].isalpha()
     )
-    found = sorted(pairs)
+    listed = sorted(pairs)
     rows = []
     for name, tokenizer in tokenizers.items():
-        encodings = tokenizer.encode_batch([f" {word}" for word, _ in found], add_special_tokens=False)
-        for (word, group), encoding in zip(found, encodings, strict=True):
+        encodings = tokenizer.encode_batch([f" {word}" for word, _ in listed], add_special_tokens=False)
+        for (word, group), encoding in zip(listed, encodings, strict=True):
             rows.append((name, word, group, len(encoding.ids), shown(tokenizer, encoding.ids)))
     return pd.DataFrame(rows, columns=["tokenizer", "word", "group", "pieces", "cut"]).astype({"pieces": int})
 
@@ -143,8 +143,8 @@ def medical_words(
 def one_piece_share(of_words: pd.DataFrame, by_group: bool = False) -> pd.DataFrame:
     """Of `medical_words`: words, in_one_piece (share), pieces_per_word; by tokenizer, and by group if asked."""
     keys = ["tokenizer", "group"] if by_group else ["tokenizer"]
-    kept = of_words if by_group else of_words.drop_duplicates(["tokenizer", "word"])
-    grouped = kept.groupby(keys, sort=False)["pieces"]
+    rows = of_words if by_group else of_words.drop_duplicates(["tokenizer", "word"])
+    grouped = rows.groupby(keys, sort=False)["pieces"]
     return pd.DataFrame(
         {
             "words": grouped.size(),
@@ -253,14 +253,14 @@ def audit(tokenizers: Mapping[str, Tokenizer], language: str) -> pd.DataFrame:
 
 def identifiers(tokenizer: Tokenizer) -> list[str]:
     """Pieces that may be somebody's number: four digits or more, years of 19xx and 20xx left out (TRAPS T18)."""
-    found = []
+    pieces = []
     for piece in tokenizer.get_vocab():
         text = _plain(tokenizer, piece).strip()
         digits = sum(c.isdigit() for c in text)
         year = len(text) == 4 and text[:2] in ("19", "20")
         if digits >= 4 and not year and not (text.startswith("<") and text.endswith(">")):
-            found.append(text)
-    return sorted(found)
+            pieces.append(text)
+    return sorted(pieces)
 
 
 def lookalikes(tokenizer: Tokenizer) -> pd.DataFrame:
@@ -302,7 +302,7 @@ def _unknown(tokenizer: Tokenizer) -> int | None:
 
 def _ids(tokenizer: Tokenizer, texts: Sequence[str], slab: int = 1_000) -> list[list[int]]:
     remaining = iter(texts)
-    found: list[list[int]] = []
+    ids: list[list[int]] = []
     while some := list(islice(remaining, slab)):
-        found += [encoding.ids for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
-    return found
+        ids += [encoding.ids for encoding in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
+    return ids

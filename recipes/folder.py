@@ -102,10 +102,10 @@ def check_seal(folder: Path) -> None:
 
 def check_digests(folder: Path, known: Mapping[str, str], what: str, remove: Path) -> None:
     """InputError for the first file whose digest differs. what: whose it is; remove: what is then made anew."""
-    for name, told in known.items():
+    for name, expected in known.items():
         if not (folder / name).is_file():
             raise InputError(f"{what}: {name} is gone; {_anew(remove)}")
-        if digest(folder / name) != told:
+        if digest(folder / name) != expected:
             raise InputError(f"{what}: {name} does not match its digest, so it is damaged; {_anew(remove)}")
 
 

@@ -234,8 +234,8 @@ def _model_of(annotation: Any) -> type[Settings] | None:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, Settings) else None
     for part in typing.get_args(annotation):
-        if (found := _model_of(part)) is not None:
-            return found
+        if (model := _model_of(part)) is not None:
+            return model
     return None
 
 

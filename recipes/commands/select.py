@@ -129,19 +129,19 @@ def scored(document: Document, spacy: str, terms: dictionary.Dictionary, duplica
     """words, sentence_words (mean length of a sentence), letters (share of characters that are not white space),
     term_density (share of words inside a term of the pack), duplicate_of (id of an earlier text, or "")."""
     text = document.text
-    found = words(text, spacy)
+    places = words(text, spacy)
     visible = sum(not c.isspace() for c in text)
     columns: dict[str, Any] = {
-        "words": len(found),
-        "sentence_words": len(found) / max(1, len(sentences(text, spacy))),
+        "words": len(places),
+        "sentence_words": len(places) / max(1, len(sentences(text, spacy))),
         "letters": sum(c.isalpha() for c in text) / max(1, visible),
     }
     if terms.labels:
         spans = dictionary.find(terms, text, spacy)
-        starts = np.array([start for start, _ in found], dtype=np.int64)
+        starts = np.array([start for start, _ in places], dtype=np.int64)
         inside = sum(int(np.searchsorted(starts, s.end) - np.searchsorted(starts, s.start)) for s in spans)
-        columns["term_density"] = inside / max(1, len(found))
-    columns["duplicate_of"] = duplicates.of(document.id, [text[a:b].lower() for a, b in found])
+        columns["term_density"] = inside / max(1, len(places))
+    columns["duplicate_of"] = duplicates.of(document.id, [text[a:b].lower() for a, b in places])
     return Scored(document, columns)
 
 
@@ -167,7 +167,7 @@ def learn(encoder: Encoder, seed_set: Path) -> Classifier:
     states = states_of(encoder, texts, "states of the seed set")
     folds = StratifiedKFold(min(_FOLDS, counts[rare] // 2), shuffle=True, random_state=0)
     model = CalibratedClassifierCV(LogisticRegression(max_iter=1_000), cv=folds)
-    told = cross_val_predict(model, states, labels, cv=folds, method="predict_proba")
+    probabilities = cross_val_predict(model, states, labels, cv=folds, method="predict_proba")
     known = tuple(sorted(counts))
     shares = np.array([counts[label] / len(labels) for label in known])
     model.fit(states, labels)
@@ -175,8 +175,8 @@ def learn(encoder: Encoder, seed_set: Path) -> Classifier:
         known,
         model.predict_proba,
         len(labels),
-        float(accuracy_score(labels, np.array(known)[told.argmax(axis=1)])),
-        float(log_loss(labels, told, labels=known)),
+        float(accuracy_score(labels, np.array(known)[probabilities.argmax(axis=1)])),
+        float(log_loss(labels, probabilities, labels=known)),
         float(log_loss(labels, np.tile(shares, (len(labels), 1)), labels=known)),
     )
 
@@ -185,19 +185,19 @@ def learn(encoder: Encoder, seed_set: Path) -> Classifier:
 def states_of(encoder: Encoder, texts: Sequence[str], what: str) -> np.ndarray:
     """Mean states (texts, width) float32 of texts read whole."""
     encoder.model.eval()
-    found = []
+    states = []
     with progress(what, len(texts)) as bar:
         for start in range(0, len(texts), _BATCH):
             reads = [read_whole(encoder, text) for text in texts[start : start + _BATCH]]
             owner = np.repeat(np.arange(len(reads)), [r.tokens for r in reads])
-            found.append(mean_of(token_states(encoder, reads), owner, len(reads)).cpu().numpy())
+            states.append(mean_of(token_states(encoder, reads), owner, len(reads)).cpu().numpy())
             bar.update(start + len(reads))
-    return np.concatenate(found)
+    return np.concatenate(states)
 
 
 def _label(rows: list[Scored], encoder: Encoder, classifier: Classifier, what: str) -> None:
-    told = classifier.predict(states_of(encoder, [row.document.text for row in rows], what))
-    for row, probabilities in zip(rows, told, strict=True):
+    probabilities_of = classifier.predict(states_of(encoder, [row.document.text for row in rows], what))
+    for row, probabilities in zip(rows, probabilities_of, strict=True):
         best = int(probabilities.argmax())
         row.columns["label"], row.columns["confidence"] = classifier.labels[best], float(probabilities[best])
 

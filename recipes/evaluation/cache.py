@@ -30,26 +30,26 @@ class Cell:
 
 def digest_of_model(encoder: Encoder) -> str:
     """Of the weights, the config and the tokenizer, as they were loaded."""
-    made = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(encoder.model.state_dict().items()):
-        made.update(name.encode())
-        made.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     config = {k: v for k, v in encoder.model.config.to_dict().items() if k not in ("_name_or_path", "dtype")}
-    made.update(json.dumps(config, sort_keys=True, default=str).encode())
-    made.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
-    return made.hexdigest()
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    digest.update(encoder.tokenizer.backend_tokenizer.to_str().encode())
+    return digest.hexdigest()
 
 
 def digest_of_task(task: Task) -> str:
     """Of its record and of every example: text, question, options and gold."""
-    made = hashlib.blake2b(task.spec.model_dump_json().encode() + task.language.encode(), digest_size=16)
+    digest = hashlib.blake2b(task.spec.model_dump_json().encode() + task.language.encode(), digest_size=16)
     for fold in task.folds:
-        made.update(digest_of_task(fold).encode())
+        digest.update(digest_of_task(fold).encode())
     for part in (task.train, task.dev, task.test):
         for example in part:
             gold = sorted(map(repr, example.gold)) if isinstance(example.gold, frozenset) else repr(example.gold)
-            made.update(repr((example.id, example.document.text, example.question, example.options, gold)).encode())
-    return made.hexdigest()
+            digest.update(repr((example.id, example.document.text, example.question, example.options, gold)).encode())
+    return digest.hexdigest()
 
 
 def name_of(model: str, task: str, protocol: str, settings: Eval, seed: int, precision: str) -> str:

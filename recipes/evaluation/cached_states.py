@@ -28,8 +28,8 @@ class CachedStates:
         """Hidden states of all tokens of the documents, in reading order: (sum of N, width)."""
         if new := [document for document in documents if id(document) not in self._places]:
             self._keep(new)
-        found = [torch.from_numpy(self._read(document)) for document in documents]
-        return torch.cat(found).view(self._dtype).to(self._encoder.device)
+        states = [torch.from_numpy(self._read(document)) for document in documents]
+        return torch.cat(states).view(self._dtype).to(self._encoder.device)
 
     @torch.no_grad()
     def read(

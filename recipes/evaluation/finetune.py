@@ -254,8 +254,8 @@ def fit(
     dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
     fitted = Fitted(best[1] + 1, chosen, dev, {}, [])
     if last:
-        told = _predict(encoder, states_of, model, "test", settings, autocast)
-        decided = [model.decide(p, chosen) for p in told]
+        predicted_test = _predict(encoder, states_of, model, "test", settings, autocast)
+        decided = [model.decide(p, chosen) for p in predicted_test]
         fitted = replace(fitted, test=model.score("test", decided), decided=decided)
     if restore:
         encoder.model.load_state_dict(before)
@@ -274,16 +274,16 @@ def _predict(
     encoder.model.eval()
     examples = model.read(part)
     order = np.argsort([e.document.size for e in examples], kind="stable")
-    found: list[Any] = [None] * len(examples)
+    predictions: list[Any] = [None] * len(examples)
     place = 0
     for group in groups(examples, order, settings):
         with autocast():
             states = states_of([e.document for e in group])
             predicted = model.predict(states, group)
         for prediction in predicted:
-            found[order[place]] = prediction
+            predictions[order[place]] = prediction
             place += 1
-    return found
+    return predictions
 
 
 def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:

@@ -34,7 +34,7 @@ class Passage:
 
 def passages(texts: Iterable[str], code: str) -> tuple[Passage, ...]:
     """Held-out texts cut at sentence ends, 15 % of the words of each passage chosen, from its text alone."""
-    made = []
+    all_passages = []
     for text in texts:
         for start, end in cut(text, _PASSAGE_CHARS, code):
             passage = text[start:end]
@@ -44,8 +44,8 @@ def passages(texts: Iterable[str], code: str) -> tuple[Passage, ...]:
             seed = int.from_bytes(hashlib.blake2b(passage.encode(), digest_size=8).digest(), "big")
             count = max(1, round(MASK_RATE * len(candidates)))
             chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
-            made.append(Passage(passage, tuple(candidates[i] for i in sorted(chosen.tolist()))))
-    return tuple(made)
+            all_passages.append(Passage(passage, tuple(candidates[i] for i in sorted(chosen.tolist()))))
+    return tuple(all_passages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
     if not path.is_file():
         raise InputError(f"predictions {path}: no such file")
     texts = {example.id: example.document.text for example in task.test}
-    found: dict[str, tuple[Span, ...]] = {}
+    spans_of: dict[str, tuple[Span, ...]] = {}
     for number, line in enumerate(read_text(path).split("\n"), 1):
         where = f"{path}, line {number}"
         if not line.strip():
@@ -60,23 +60,23 @@ def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
                 f"{where}: id '{name}' is no test document of task {task.spec.name}, whose ids are like "
                 f"'{task.test[0].id}'; give predictions of the same division"
             )
-        if name in found:
+        if name in spans_of:
             raise InputError(f"{where}: id '{name}' comes twice; keep one line")
-        said = record.get("predicted")
-        if not isinstance(said, list):
+        predicted = record.get("predicted")
+        if not isinstance(predicted, list):
             raise InputError(f'{where}: no list "predicted"; write [] where nothing was found')
-        found[name] = tuple(sorted({_span(item, texts[name], where) for item in said}))
-    if absent := [name for name in texts if name not in found]:
+        spans_of[name] = tuple(sorted({_span(item, texts[name], where) for item in predicted}))
+    if absent := [name for name in texts if name not in spans_of]:
         raise InputError(
             f"{path}: {len(absent):,} of {len(texts):,} test documents have no line, the first is '{absent[0]}'; "
             'give each one, with "predicted": [] where nothing was found'
         )
     known = {*task.labels, *task.unseen}
-    other = Counter(span.label for spans in found.values() for span in spans if span.label not in known)
+    other = Counter(span.label for spans in spans_of.values() for span in spans if span.label not in known)
     if other:
-        told = ", ".join(f"{label} ({n})" for label, n in sorted(other.items()))
-        say(f"predictions {path.name}: labels that the task lacks, all wrong: {told}")
-    return [found[name] for name in texts]
+        counts = ", ".join(f"{label} ({n})" for label, n in sorted(other.items()))
+        say(f"predictions {path.name}: labels that the task lacks, all wrong: {counts}")
+    return [spans_of[name] for name in texts]
 
 
 def _record(line: str, where: str) -> dict[str, Any]:

@@ -78,15 +78,15 @@ def plant(lang: str, count: int, repeats: int, candidates: int, seed: int, folde
     language = load_pack(lang)
     if language.code not in _FRAMES:
         raise InputError(f"there is no canary sentence for language {language.code}, only for {', '.join(_FRAMES)}")
-    made = draw(_FRAMES[language.code], count, repeats, candidates, seed)
+    canaries = draw(_FRAMES[language.code], count, repeats, candidates, seed)
     cases = generate_cases(language, count * repeats, seed)
     rows = [
-        {"id": f"canary-{number}", "text": f"{case.document.text}\n{made.frame.format(secret)}"}
-        for secret in made.planted
+        {"id": f"canary-{number}", "text": f"{case.document.text}\n{canaries.frame.format(secret)}"}
+        for secret in canaries.planted
         for number, case in enumerate(islice(cases, repeats))
     ]
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "canaries.json", made.model_dump_json(indent=2) + "\n")
+    write_whole(folder / "canaries.json", canaries.model_dump_json(indent=2) + "\n")
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return write_whole(folder / "canaries.jsonl", lines)
 
@@ -102,13 +102,13 @@ def read_canaries(path: Path) -> Canaries:
 
 def exposures(encoder: Encoder, canaries: Canaries) -> dict[str, float]:
     """Bits of exposure of every candidate. Equal scores share the mean of their ranks."""
-    found = []
+    losses = []
     with torch.no_grad(), progress("canaries", len(canaries.candidates)) as bar:
         for start in range(0, len(canaries.candidates), 256):
             some = canaries.candidates[start : start + 256]
-            found.append(nats(encoder, canaries.frame, some).cpu().numpy())
+            losses.append(nats(encoder, canaries.frame, some).cpu().numpy())
             bar.update(start + len(some))
-    of_all = np.concatenate(found)
+    of_all = np.concatenate(losses)
     ranks = pd.Series(of_all).rank(method="average")  # the likeliest is the first
     bits = np.log2(len(of_all)) - np.log2(ranks.to_numpy())
     return dict(zip(canaries.candidates, bits.tolist(), strict=True))
@@ -154,15 +154,15 @@ def exposure_rows(name: str, bits: dict[str, float], canaries: Canaries) -> list
     )  # fmt: skip
     for kind, numbers in kinds:
         values = [bits[number] for number in numbers]
-        found = estimate(values)
+        interval = estimate(values)
         rows.append(
             ExposureRow(
                 model=name,
                 numbers=kind,
                 of=len(values),
-                mean=found.value,
-                low=found.low,
-                high=found.high,
+                mean=interval.value,
+                low=interval.low,
+                high=interval.high,
                 most=max(values),
             )
         )

@@ -63,32 +63,32 @@ def probe(
     return tuple(found)
 
 
-def rows(name: str, found: Sequence[Gains]) -> tuple[ProbeRow, ...]:
+def rows(name: str, gains: Sequence[Gains]) -> tuple[ProbeRow, ...]:
     """As a report shows them: mean gain with a bootstrap interval over cases."""
-    made = []
-    for one in found:
+    lines = []
+    for one in gains:
         means = _resampled(one.gains).mean(axis=1)
         low, high = np.quantile(means, (0.025, 0.975))
-        made.append(
+        lines.append(
             ProbeRow(
                 model=name, words=one.words, tokens=round(one.tokens), gain=float(one.gains.mean()),
                 low=float(low), high=float(high), cases=len(one.gains),
             )
         )  # fmt: skip
-    return tuple(made)
+    return tuple(lines)
 
 
-def effective_context(found: Sequence[Gains]) -> tuple[float, float, float] | None:
+def effective_context(gains: Sequence[Gains]) -> tuple[float, float, float] | None:
     """Tokens over which a fact keeps at least half of what it gives nearest: (estimate, low, high).
 
     Interpolated on a logarithmic scale between distances; the interval is a bootstrap over cases. The longest
     distance probed is the most that can be read. None where the fact gives nothing even nearest.
     """
-    if not found or np.quantile(_resampled(found[0].gains).mean(axis=1), 0.025) <= 0:
+    if not gains or np.quantile(_resampled(gains[0].gains).mean(axis=1), 0.025) <= 0:
         return None
-    tokens = np.array([one.tokens for one in found])
-    estimate = _half(tokens, np.array([one.gains.mean() for one in found]))
-    draws = np.stack([_resampled(one.gains).mean(axis=1) for one in found], axis=1)
+    tokens = np.array([one.tokens for one in gains])
+    estimate = _half(tokens, np.array([one.gains.mean() for one in gains]))
+    draws = np.stack([_resampled(one.gains).mean(axis=1) for one in gains], axis=1)
     low, high = np.quantile([_half(tokens, drawn) for drawn in draws], (0.025, 0.975))
     return estimate, float(low), float(high)
 

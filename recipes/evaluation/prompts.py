@@ -40,7 +40,7 @@ def write_prompts(
     model: str, lang: str, task: str, data: str | None, count: int, allow: tuple[Permission, ...], file: Path
 ) -> Path:
     """The prompts for every test sentence of a NER task, as JSONL."""
-    pack, found = _ner_task(lang, task, data, allow)
+    pack, ner_task = _ner_task(lang, task, data, allow)
     encoder = encoders.load(model, head="fresh", allow=allow)  # its hidden states alone are read
     encoder.model.to(machine.device())
     root = Path(data) if data else None
@@ -48,7 +48,7 @@ def write_prompts(
     terms = read_terms(pack, root) if listed and root else []
     if not terms:
         say("no term list is at hand: prompts without terms")
-    records = prompts(encoder, found, pack.spacy, terms, count)
+    records = prompts(encoder, ner_task, pack.spacy, terms, count)
     file.parent.mkdir(parents=True, exist_ok=True)
     return write_whole(file, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
 
@@ -57,23 +57,23 @@ def score_answers(
     file: Path, lang: str, task: str, data: str | None, name: str, allow: tuple[Permission, ...], folder: Path
 ) -> Path:
     """Score a language model's answers beside whatever results.jsonl of `folder` holds. Returns the comparison."""
-    pack, found = _ner_task(lang, task, data, allow)
-    answered = read_answers(file, found, pack.spacy)
+    pack, ner_task = _ner_task(lang, task, data, allow)
+    answered = read_answers(file, ner_task, pack.spacy)
     counts = f"{answered.parsed:,} parsed, {answered.repaired:,} repaired, {answered.wrong:,} wrong"
     say(f"{file}: of the lines {counts}; a wrong one counts as no answer")
     folder.mkdir(parents=True, exist_ok=True)
     if any(row.model == name and row.task == task for row in read_scores(folder / "results.jsonl")):
         raise InputError(f"{folder} has scores of '{name}' on {task} already: take another --name or --out")
-    score_spans(folder, name, found, pack.spacy, answered.spans, f"answers of a language model: {counts}")
+    score_spans(folder, name, ner_task, pack.spacy, answered.spans, f"answers of a language model: {counts}")
     return write_comparison(folder)
 
 
 def _ner_task(lang: str, task: str, data: str | None, allow: tuple[Permission, ...]) -> tuple[Pack, Task]:
     pack = load_pack(lang)
-    (found,) = find_tasks(pack, Path(data) if data else None, (task,), allow).tasks
-    if found.spec.kind != "ner":
-        raise InputError(f"task {task} is of kind {found.spec.kind}; prompts and answers are for kind ner")
-    return pack, found
+    (ner_task,) = find_tasks(pack, Path(data) if data else None, (task,), allow).tasks
+    if ner_task.spec.kind != "ner":
+        raise InputError(f"task {task} is of kind {ner_task.spec.kind}; prompts and answers are for kind ner")
+    return pack, ner_task
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +171,7 @@ def _spans(answer: Any, text: str, start: int, end: int, labels: Sequence[str]) 
         return set(), "wrong"
     exact = {label.lower(): label for label in labels}
     taken: Counter[str] = Counter()
-    found = set()
+    spans = set()
     for entity in answer:
         if not isinstance(entity, dict) or not all(isinstance(entity.get(key), str) for key in ("text", "label")):
             return set(), "wrong"
@@ -182,8 +182,8 @@ def _spans(answer: Any, text: str, start: int, end: int, labels: Sequence[str]) 
         if label != entity["label"]:
             kind = "repaired"
         taken[entity["text"]] += 1
-        found.add(Span.of(start + at, start + at + len(entity["text"]), label))
-    return found, kind
+        spans.add(Span.of(start + at, start + at + len(entity["text"]), label))
+    return spans, kind
 
 
 def _place(text: str, wanted: str, skip: int) -> int | None:

@@ -98,14 +98,14 @@ def hierarchy_scores(
     draw = np.random.default_rng(0)
     ranks, cosines, likeness = [], [], []
     for text in asked:
-        found = vectors @ vectors[place[text]]
-        found[place[text]] = -torch.inf
-        best = found[parents[text]].max()
-        ranks.append(int((found >= best).sum()))
+        similarities = vectors @ vectors[place[text]]
+        similarities[place[text]] = -torch.inf
+        best = similarities[parents[text]].max()
+        ranks.append(int((similarities >= best).sum()))
         near = [place[n] for n in hierarchy.within(text, _RELATED_STEPS) if n in place and n != text]
         for other in dict.fromkeys([*near, *draw.integers(0, len(names), _STRANGERS).tolist()]):
             if other != place[text]:
-                cosines.append(float(found[other]))
+                cosines.append(float(similarities[other]))
                 likeness.append(hierarchy.likeness(text, names[other]))
     correlation = float(spearmanr(cosines, likeness).statistic)
     return {"parent MRR": float(np.mean([1 / r for r in ranks])), "relatedness Spearman": correlation}, len(asked)
@@ -114,14 +114,14 @@ def hierarchy_scores(
 def _vectors(encoder: Encoder, texts: Sequence[str], what: str) -> Tensor:
     ids = encoded(encoder.tokenizer, texts, encoder.length)
     order = np.argsort([len(i) for i in ids], kind="stable")
-    found = []
+    vectors = []
     with progress(what, len(ids)) as bar:
         for group in _groups(ids, order):
             packed = packed_row([ids[i] for i in group], encoder.first_position, encoder.global_ids)
-            found.append(embedded(encoder, packed.to(encoder.device)))
-            bar.update(sum(map(len, found)))
+            vectors.append(embedded(encoder, packed.to(encoder.device)))
+            bar.update(sum(map(len, vectors)))
     back = torch.from_numpy(np.argsort(order, kind="stable")).to(encoder.device)
-    return torch.cat(found)[back]
+    return torch.cat(vectors)[back]
 
 
 def _groups(ids: Sequence[np.ndarray], order: np.ndarray) -> Iterator[list[int]]:

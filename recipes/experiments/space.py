@@ -146,15 +146,15 @@ class Sweep(Settings):
     def _flat(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        made = {**given}
-        if isinstance(made.get("objective"), str):
-            made["objective"] = (made["objective"],)
-        if isinstance(made.get("space"), dict):
-            made["space"] = flat(made["space"])
-            for entry in made["space"].values():
+        settings = {**given}
+        if isinstance(settings.get("objective"), str):
+            settings["objective"] = (settings["objective"],)
+        if isinstance(settings.get("space"), dict):
+            settings["space"] = flat(settings["space"])
+            for entry in settings["space"].values():
                 if isinstance(entry, dict) and isinstance(entry.get("when"), dict):
                     entry["when"] = flat(entry["when"])
-        return made
+        return settings
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -168,15 +168,15 @@ class Sweep(Settings):
     def sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
         """Of one trial: its draws depend on the seed, the trial's number and what is known, not on who draws."""
         seed = self.seed if self.sampler.name in _ONE_SEED else self.seed * 1_000_003 + number
-        made: optuna.samplers.BaseSampler = self.sampler.made(optuna.samplers, "Sampler", seed=seed)
-        return made
+        sampler: optuna.samplers.BaseSampler = self.sampler.made(optuna.samplers, "Sampler", seed=seed)
+        return sampler
 
     def pruner_of(self) -> optuna.pruners.BasePruner:
         default = Named(name="MedianPruner" if len(self.objective) == 1 else "NopPruner")
-        made: optuna.pruners.BasePruner = (self.pruner or default).made(optuna.pruners, "Pruner")
-        if len(self.objective) > 1 and not isinstance(made, optuna.pruners.NopPruner):
+        pruner: optuna.pruners.BasePruner = (self.pruner or default).made(optuna.pruners, "Pruner")
+        if len(self.objective) > 1 and not isinstance(pruner, optuna.pruners.NopPruner):
             raise InputError("pruner: Optuna prunes trials of one objective; with several, leave it out")
-        return made
+        return pruner
 
     def values(self, trial: optuna.trial.BaseTrial) -> dict[str, Any]:
         """The settings of a trial, drawn in the order of the space; absent where a condition does not hold."""
@@ -242,15 +242,15 @@ def read_sweep(given: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Swe
                 _table(settings, key).update(value)
             else:
                 settings[key] = value
-        made = Sweep.model_validate(content)
+        sweep = Sweep.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         message = first["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {message}") from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
-    _check(made, where)
-    return made
+    _check(sweep, where)
+    return sweep
 
 
 def _table(settings: dict[str, Any], group: str) -> dict[str, Any]:
@@ -263,27 +263,27 @@ def _table(settings: dict[str, Any], group: str) -> dict[str, Any]:
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"train": {"lr": {...}}} -> {"train.lr": {...}}, down to what says how a setting varies."""
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, value in nested.items():
         if isinstance(value, dict) and not set(value) & set(Parameter.model_fields):
-            found |= flat(value, f"{prefix}{key}.")
+            settings |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = value
-    return found
+            settings[prefix + key] = value
+    return settings
 
 
-def _check(made: Sweep, where: str) -> None:
-    for name in made.objective:
+def _check(sweep: Sweep, where: str) -> None:
+    for name in sweep.objective:
         if "test" in re.split(r"[\W_]+", name.lower()):
             raise InputError(
                 f"{where}: objective '{name}': a score on test is no objective, it would be fitted to. "
                 f"Name a task (its dev score), or {BITS}"
             )
     for name, why in _FIXED.items():
-        if name in made.space:
+        if name in sweep.space:
             raise InputError(f"{where}: space.{name}: {why}, so it cannot vary; put it in [settings]")
     above: list[str] = []
-    for name, parameter in made.space.items():
+    for name, parameter in sweep.space.items():
         for other in parameter.when:
             if other not in above:
                 raise InputError(
@@ -291,29 +291,29 @@ def _check(made: Sweep, where: str) -> None:
                     f"({nearest(other, above)})"
                 )
         above.append(name)
-    made.sampler_for(0)
-    made.pruner_of()
-    for name, parameter in made.space.items():
+    sweep.sampler_for(0)
+    sweep.pruner_of()
+    for name, parameter in sweep.space.items():
         for value in parameter.extremes:
-            values = {**_conditions(made, name), name: value}
+            values = {**_conditions(sweep, name), name: value}
             try:
-                made.run(_first(made, values))
+                sweep.run(_first(sweep, values))
             except InputError as error:
                 raise InputError(f"{where}: space.{name} = {value!r}: {error}") from error
 
 
-def _conditions(made: Sweep, name: str) -> dict[str, Any]:
+def _conditions(sweep: Sweep, name: str) -> dict[str, Any]:
     """The values under which a setting exists."""
     needed: dict[str, Any] = {}
-    for other, value in made.space[name].when.items():
-        needed |= {**_conditions(made, other), other: _listed(value)[0]}
+    for other, value in sweep.space[name].when.items():
+        needed |= {**_conditions(sweep, other), other: _listed(value)[0]}
     return needed
 
 
-def _first(made: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
+def _first(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
     """These values, and the first of each other setting that exists beside them."""
     drawn: dict[str, Any] = {}
-    for name, parameter in made.space.items():
+    for name, parameter in sweep.space.items():
         if name in values or all(o in drawn and drawn[o] in _listed(v) for o, v in parameter.when.items()):
             drawn[name] = values.get(name, parameter.extremes[0])
     return drawn

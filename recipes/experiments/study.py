@@ -121,19 +121,19 @@ def read_study(
         raise InputError(f"study {file} does not exist{named}")
     value = read_toml(path)
     try:
-        made = Study.model_validate(value)
+        content = Study.model_validate(value)
     except ValidationError as error:
         raise InputError(f"{path}: {_told(error)}") from error
-    settings = copy.deepcopy(made.settings)
+    settings = copy.deepcopy(content.settings)
     check_keys(settings, Run, f"{path}, settings")
     for item in sets:
         layer = setting(item)
         check_keys(layer, Run, f"--set {item}")
         merge(settings, layer)
-    known = {**made.bases, **_bases(bases, made.bases, str(path))}
+    known = {**content.bases, **_bases(bases, content.bases, str(path))}
     seen: list[str] = []
     arms = []
-    for arm in made.arms:
+    for arm in content.arms:
         where = f"{path}: arm '{arm.name}'"
         check_keys(arm.settings, Run, where)
         if arm.name in seen:
@@ -146,22 +146,22 @@ def read_study(
         seen.append(arm.name)
         models = {key: _named(getattr(arm, key), known, where) for key in ("base", "model")}
         arms.append(arm.model_copy(update=models))
-    return made.model_copy(update={"settings": settings, "arms": tuple(arms), "tokens": tokens or made.tokens})
+    return content.model_copy(update={"settings": settings, "arms": tuple(arms), "tokens": tokens or content.tokens})
 
 
 def _bases(given: tuple[str, ...], known: dict[str, str], where: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+    models: dict[str, str] = {}
     if given and not known:
         raise InputError(f"{where}: the study names no bases for --base to change; write them into its arms")
     for item in given:
         name, separator, model = item.partition("=")
         if not separator:
-            found |= dict.fromkeys(known, item)
+            models |= dict.fromkeys(known, item)
         elif name not in known:
             raise InputError(f"--base {item}: the study has no base '{name}'; {nearest(name, known)}")
         else:
-            found[name] = model
-    return found
+            models[name] = model
+    return models
 
 
 def _named(base: str, known: dict[str, str], where: str) -> str:
@@ -189,12 +189,12 @@ def with_tasks(given: Study, code: str) -> dict[str, Any]:
     """The study's settings, with its tasks of the language; where it names others' alone, that is said."""
     wanted = "synthetic" if _is_synthetic(given) else code
     tasks = given.tasks.get(wanted)
-    said = given.settings.get("eval", {})
-    if tasks is None and given.tasks and "tasks" not in said:
+    own = given.settings.get("eval", {})
+    if tasks is None and given.tasks and "tasks" not in own:
         say(f"the study names tasks for {', '.join(given.tasks)} and none for {wanted}: all at hand are scored")
-    if tasks is None or "tasks" in said:
+    if tasks is None or "tasks" in own:
         return given.settings
-    return {**given.settings, "eval": {**said, "tasks": list(tasks)}}
+    return {**given.settings, "eval": {**own, "tasks": list(tasks)}}
 
 
 def _is_synthetic(given: Study) -> bool:

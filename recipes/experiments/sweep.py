@@ -56,20 +56,20 @@ def sweep(
     resume: only where it was begun before; a folder mistyped is an error, not another sweep.
     InputError for what cannot be used, before any trial starts; Interrupted when asked to stop.
     """
-    made = opened(given, folder, flags or {})[0] if resume else read_sweep(given, flags or {})
-    first = made.first_run()
-    find_tasks(load_pack(first.lang), _root(first), made.tasks or "none", first.allow)
-    begun = (folder / "sweep.json").is_file() and bool(_study(folder, made).get_trials(deepcopy=False))
-    queue = [] if begun else [(where, _best_of(Path(where), made)) for where in made.earlier]
-    _claim(folder, made)
-    study = _study(folder, made)
+    plan = opened(given, folder, flags or {})[0] if resume else read_sweep(given, flags or {})
+    first = plan.first_run()
+    find_tasks(load_pack(first.lang), _root(first), plan.tasks or "none", first.allow)
+    begun = (folder / "sweep.json").is_file() and bool(_study(folder, plan).get_trials(deepcopy=False))
+    queue = [] if begun else [(where, _best_of(Path(where), plan)) for where in plan.earlier]
+    _claim(folder, plan)
+    study = _study(folder, plan)
     _try_first(study, folder, queue)
     refused = 0
-    while (work := _next(study, made, folder)) is not None:
+    while (work := _next(study, plan, folder)) is not None:
         trial, held = work
         with held:
             try:
-                values = _measured(study, trial, made, _place(folder, trial.number))
+                values = _measured(study, trial, plan, _place(folder, trial.number))
             except optuna.TrialPruned:
                 say(f"trial {trial.number}: pruned")
                 write_report(_place(folder, trial.number))
@@ -83,38 +83,38 @@ def sweep(
                 if refused >= _HOPELESS and not study.get_trials(deepcopy=False, states=well):
                     raise InputError(f"the first {refused} trials failed, the last one so: {error}") from error
             else:
-                told = ", ".join(f"{n} {v:.4g}" for n, v in zip(made.objective, values, strict=True))
-                say(f"trial {trial.number}: {told}")
+                shown = ", ".join(f"{n} {v:.4g}" for n, v in zip(plan.objective, values, strict=True))
+                say(f"trial {trial.number}: {shown}")
                 go_on = _tell(study, trial, TrialState.COMPLETE, values)
         if not go_on:
-            say(f"{made.sampler.name} has nothing left to try")
+            say(f"{plan.sampler.name} has nothing left to try")
             break
     if others := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         say(f"{len(others)} trials are at work elsewhere; if one stops, the same command goes on with it")
-    write_sweep(folder, study, made.objective, rows(study, folder))
+    write_sweep(folder, study, plan.objective, rows(study, folder))
     return study
 
 
 def opened(given: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any]) -> tuple[Sweep, optuna.Study]:
     """A sweep that exists, to look at. InputError where there is none."""
-    made = read_sweep(given, flags)
+    plan = read_sweep(given, flags)
     if not (folder / "sweep.json").is_file():
         raise InputError(f"{folder} holds no sweep yet: start it with adapt sweep {given} --out {folder}")
-    _compare(folder, made)
-    return made, _study(folder, made)
+    _compare(folder, plan)
+    return plan, _study(folder, plan)
 
 
-def watch(made: Sweep, study: optuna.Study, folder: Path) -> None:
+def watch(plan: Sweep, study: optuna.Study, folder: Path) -> None:
     """The trials as a table; on a terminal a live one, until all are done or Ctrl-C."""
-    table = trials_table(rows(study, folder), made.objective)
+    table = trials_table(rows(study, folder), plan.objective)
     if not sys.stdout.isatty():
         print(markdown(table), end="")
         return
     with suppress(KeyboardInterrupt), Live(_shown(table), console=Console(), auto_refresh=False) as live:
         while True:
             states = [trial.state for trial in study.get_trials(deepcopy=False)]
-            live.update(_shown(trials_table(rows(study, folder), made.objective)), refresh=True)
-            if len(states) >= made.trials and all(state.is_finished() for state in states):
+            live.update(_shown(trials_table(rows(study, folder), plan.objective)), refresh=True)
+            if len(states) >= plan.trials and all(state.is_finished() for state in states):
                 return
             time.sleep(_LOOK_SECONDS)
 
@@ -126,7 +126,7 @@ def _shown(table: DataFrame) -> Table:
     return shown
 
 
-def best(made: Sweep, study: optuna.Study, folder: Path) -> list[str]:
+def best(plan: Sweep, study: optuna.Study, folder: Path) -> list[str]:
     """Write the best settings as preset files; the command of each with the full budget.
 
     With several objectives, a file for each trial that no other beats in all of them.
@@ -134,16 +134,16 @@ def best(made: Sweep, study: optuna.Study, folder: Path) -> list[str]:
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     if not done:
         raise InputError(f"{folder}: no trial has been finished yet, so none is the best")
-    one = len(made.objective) == 1
+    one = len(plan.objective) == 1
     commands = []
     for trial in [study.best_trial] if one else study.best_trials:
-        merged = made.merged(made.values(optuna.trial.FixedTrial(trial.params)))
+        merged = plan.merged(plan.values(optuna.trial.FixedTrial(trial.params)))
         preset = merged.pop("preset", None)
         name = "best" if one else f"best-{trial.number}"
         path = write_whole(folder / f"{name}.toml", tomli_w.dumps(merged))
         words = ["adapt", *(["--preset", preset] if preset else []), "--config", str(path)]
-        if made.full_tokens:
-            words += ["--set", f"train.tokens={made.full_tokens}"]
+        if plan.full_tokens:
+            words += ["--set", f"train.tokens={plan.full_tokens}"]
         commands.append(shlex.join([*words, "--out", str(folder / name)]))
     return commands
 
@@ -153,31 +153,31 @@ def rows(study: optuna.Study, folder: Path) -> tuple[TrialRow, ...]:
     return tuple(_row(trial, _place(folder, trial.number)) for trial in study.get_trials(deepcopy=False))
 
 
-def _best_of(folder: Path, made: Sweep) -> list[dict[str, Any]]:
+def _best_of(folder: Path, plan: Sweep) -> list[dict[str, Any]]:
     """What this one's space holds of an earlier sweep's best settings. InputError where there is none."""
     if not (folder / "sweep.json").is_file():
         raise InputError(f"earlier: {folder} holds no sweep")
     theirs = Sweep.model_validate(_kept(folder)["sweep"])
-    if theirs.objective != made.objective:
+    if theirs.objective != plan.objective:
         raise InputError(
-            f"earlier: {folder} sought {', '.join(theirs.objective)} and this one seeks {', '.join(made.objective)}: "
+            f"earlier: {folder} sought {', '.join(theirs.objective)} and this one seeks {', '.join(plan.objective)}: "
             "its best trials are not this one's. Leave it out"
         )
     study = _study(folder, theirs)
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    if len(made.objective) > 1:
+    if len(plan.objective) > 1:
         done = study.best_trials
-    sign = 1.0 if made.directions[0] == "minimize" else -1.0
+    sign = 1.0 if plan.directions[0] == "minimize" else -1.0
     ranked = sorted(done, key=lambda trial: sign * trial.values[0])[:_EARLIER]
     if not ranked:
         raise InputError(f"earlier: no trial of {folder} has been finished")
-    found = []
+    settings = []
     for trial in ranked:
-        kept = {name: value for name, value in trial.params.items() if made.holds(name, value)}
-        if left := sorted(set(trial.params) - set(kept)):
+        values = {name: value for name, value in trial.params.items() if plan.holds(name, value)}
+        if left := sorted(set(trial.params) - set(values)):
             say(f"trial {trial.number} of {folder}: {', '.join(left)} left out, not in this space")
-        found.append(kept)
-    return found
+        settings.append(values)
+    return settings
 
 
 def _try_first(study: optuna.Study, folder: Path, queue: list[tuple[str, list[dict[str, Any]]]]) -> None:
@@ -193,7 +193,7 @@ def _try_first(study: optuna.Study, folder: Path, queue: list[tuple[str, list[di
                 study.enqueue_trial(values, skip_if_exists=True)
 
 
-def _next(study: optuna.Study, made: Sweep, folder: Path) -> tuple[Trial, IO[bytes]] | None:
+def _next(study: optuna.Study, plan: Sweep, folder: Path) -> tuple[Trial, IO[bytes]] | None:
     """A trial and the lock on it: one that a dead worker left, or a new one; None where all are spent."""
     gate = lock(folder / "sweep.lock", wait=True)
     assert gate is not None
@@ -203,26 +203,26 @@ def _next(study: optuna.Study, made: Sweep, folder: Path) -> tuple[Trial, IO[byt
                 say(f"taking up trial {left.number}, which its worker left")
                 return Trial(study, left._trial_id), held
         spent = [t for t in study.get_trials(deepcopy=False) if t.state != TrialState.WAITING]
-        if len(spent) >= made.trials:
+        if len(spent) >= plan.trials:
             return None
-        study.sampler = made.sampler_for(len(spent))
+        study.sampler = plan.sampler_for(len(spent))
         trial = study.ask()
-        say(f"trial {trial.number} of {made.trials}")
+        say(f"trial {trial.number} of {plan.trials}")
         held = lock(_lock(folder, trial.number))
         assert held is not None
         return trial, held
 
 
-def _measured(study: optuna.Study, trial: Trial, made: Sweep, folder: Path) -> list[float]:
+def _measured(study: optuna.Study, trial: Trial, plan: Sweep, folder: Path) -> list[float]:
     """Train and score one trial: its values by the objectives. TrialPruned where it is not worth going on."""
-    run = made.run(made.values(trial))
-    sign = 1.0 if made.directions[0] == "minimize" else -1.0
+    run = plan.run(plan.values(trial))
+    sign = 1.0 if plan.directions[0] == "minimize" else -1.0
     every = run.train.eval_tokens
     # A worker that died after a look and before a checkpoint has told it; the look comes again, with the same value.
     known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def watch(row: EvalRow) -> None:
-        if len(made.objective) > 1:
+        if len(plan.objective) > 1:
             return
         if (step := row.tokens // every * every) not in known:
             trial.report(sign * row.bits_per_byte, step)
@@ -234,15 +234,15 @@ def _measured(study: optuna.Study, trial: Trial, made: Sweep, folder: Path) -> l
     last = {row.model: row for row in read_run(folder).evaluations}.get("trained")
     if last is not None:
         _same_text(study, trial, last)
-        if len(made.objective) == 1 and run.tokens not in known:
+        if len(plan.objective) == 1 and run.tokens not in known:
             trial.report(sign * last.bits_per_byte, run.tokens)
-    scores = _dev_scores(run, made, folder) if made.tasks else []
-    return [_value(name, last, scores) for name in made.objective]
+    scores = _dev_scores(run, plan, folder) if plan.tasks else []
+    return [_value(name, last, scores) for name in plan.objective]
 
 
-def _dev_scores(run: Run, made: Sweep, folder: Path) -> list[Score]:
+def _dev_scores(run: Run, plan: Sweep, folder: Path) -> list[Score]:
     pack = load_pack(run.lang)
-    task_set = find_tasks(pack, _root(run), made.tasks, run.allow, run.eval.warm_start)
+    task_set = find_tasks(pack, _root(run), plan.tasks, run.allow, run.eval.warm_start)
     precision = machine.precision_of(run.train.precision, machine.device())
     known = len(read_run(folder).scores)
     how = Evaluation(run.eval, pack.spacy, folder, precision, run.allow, warm_start=task_set.warm_start)
@@ -263,8 +263,8 @@ def _value(name: str, last: EvalRow | None, scores: list[Score]) -> float:
     metric = metric or metrics[0]  # a task's first metric is its own
     if metric not in metrics:
         raise InputError(f"objective '{name}': unknown metric '{metric}' of task {task} ({nearest(metric, metrics)})")
-    found = [score.value for score in of_task if score.metric == metric]
-    return sum(found) / len(found)
+    values = [score.value for score in of_task if score.metric == metric]
+    return sum(values) / len(values)
 
 
 def _same_text(study: optuna.Study, trial: Trial, last: EvalRow) -> None:
@@ -287,23 +287,23 @@ def _tell(study: optuna.Study, trial: Trial, state: TrialState, values: list[flo
     return True
 
 
-def _study(folder: Path, made: Sweep) -> optuna.Study:
+def _study(folder: Path, plan: Sweep) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     gate = lock(folder / "sweep.lock", wait=True)
     assert gate is not None
     with gate:
-        storage: Any = made.storage
+        storage: Any = plan.storage
         if not storage:
             backend = JournalFileBackend(str(folder / "journal.log"))
             storage = optuna.storages.JournalStorage(backend)
         return optuna.create_study(
             study_name=_kept(folder)["study"], storage=storage, load_if_exists=True,
-            directions=made.directions, pruner=made.pruner_of(),
+            directions=plan.directions, pruner=plan.pruner_of(),
         )  # fmt: skip
 
 
-def _claim(folder: Path, made: Sweep) -> None:
+def _claim(folder: Path, plan: Sweep) -> None:
     """Make the folder this sweep's. InputError for another sweep's, and for one with other files."""
     ours = {"sweep.lock", "sweep.json"}
     if folder.exists() and not (folder / "sweep.json").exists() and {p.name for p in folder.iterdir()} - ours:
@@ -313,12 +313,12 @@ def _claim(folder: Path, made: Sweep) -> None:
     assert gate is not None
     with gate:
         if (folder / "sweep.json").exists():
-            _compare(folder, made)
+            _compare(folder, plan)
             name = _kept(folder)["study"]
         else:
             name = f"{folder.resolve().name}-{uuid.uuid4().hex[:8]}"  # a server keeps the studies of many
-        kept = {"study": name, "sweep": made.model_dump(mode="json")}
-        write_whole(folder / "sweep.json", json.dumps(kept, indent=2) + "\n")
+        record = {"study": name, "sweep": plan.model_dump(mode="json")}
+        write_whole(folder / "sweep.json", json.dumps(record, indent=2) + "\n")
 
 
 def _kept(folder: Path) -> dict[str, Any]:
@@ -326,10 +326,10 @@ def _kept(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "sweep.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
-def _compare(folder: Path, made: Sweep) -> None:
+def _compare(folder: Path, plan: Sweep) -> None:
     """More trials and another full budget are the same sweep; all else is another."""
     theirs = _kept(folder)["sweep"]
-    ours = made.model_dump(mode="json")
+    ours = plan.model_dump(mode="json")
     changed = [key for key in ours if ours[key] != theirs[key] and key not in ("trials", "full_tokens")]
     if changed:
         raise InputError(

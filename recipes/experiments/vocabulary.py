@@ -62,10 +62,10 @@ def by_name(folders: Sequence[str]) -> dict[str, str]:
 def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, given: Texts) -> Iterator[tuple[str, pd.DataFrame]]:
     root = given.root
     texts = _own(given) if given.paths else corpora(pack, root, _CASES if root is None else _DOCUMENTS)
-    for name, found in texts.items():
+    for name, documents in texts.items():
         real = root is not None or given.paths
         say(
-            f"{name}: its first {len(found)} documents"
+            f"{name}: its first {len(documents)} documents"
             if real
             else f"no --data and no --corpus: words are counted on {_CASES} {name}"
         )
@@ -90,11 +90,11 @@ def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, given: Texts) -> It
 
 def _own(given: Texts) -> dict[str, list[str]]:
     """The first documents of each of one's own files or folders."""
-    found = {}
+    texts = {}
     for path in given.paths:
         read = read_documents(path, source=path, text_field=given.text_field)
-        found[path] = [document.text for document in islice(read, _DOCUMENTS)]
-    return found
+        texts[path] = [document.text for document in islice(read, _DOCUMENTS)]
+    return texts
 
 
 def corpora(pack: Pack, root: Path | None, documents: int | None = None) -> dict[str, list[str]]:
@@ -106,14 +106,14 @@ def corpora(pack: Pack, root: Path | None, documents: int | None = None) -> dict
     if root is None:
         cases = generate_cases(pack, _CASES if documents is None else documents, seed=0)
         return {"synthetic cases": [case.document.text for case in cases]}
-    found = {}
+    texts = {}
     for corpus in pack.corpora:
         if corpus.path is not None and (root / corpus.path).exists():
             read = read_documents(root / corpus.path, source=corpus.name, text_field=corpus.text_field)
-            found[corpus.name] = [document.text for document in islice(read, documents)]
-    if not found:
+            texts[corpus.name] = [document.text for document in islice(read, documents)]
+    if not texts:
         raise InputError(f"no corpus of language {pack.code} under {root}; adapt fetch fills a data root")
-    return found
+    return texts
 
 
 def entities(pack: Pack, root: Path) -> Iterator[tuple[str, tuple[Example, ...]]]:
@@ -125,8 +125,8 @@ def entities(pack: Pack, root: Path) -> Iterator[tuple[str, tuple[Example, ...]]
 
 def numbers(tokenizers: Mapping[str, Tokenizer]) -> pd.DataFrame:
     """Pieces that may be somebody's number, one row a tokenizer: tokenizer, pieces (int), first (some of them)."""
-    found = {name: vocabulary.identifiers(tokenizer) for name, tokenizer in tokenizers.items()}
-    rows = [(name, len(pieces), ", ".join(pieces[:_LISTED])) for name, pieces in found.items()]
+    identifiers = {name: vocabulary.identifiers(tokenizer) for name, tokenizer in tokenizers.items()}
+    rows = [(name, len(pieces), ", ".join(pieces[:_LISTED])) for name, pieces in identifiers.items()]
     return pd.DataFrame(rows, columns=["tokenizer", "pieces", "first"])
 
 

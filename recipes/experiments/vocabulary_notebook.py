@@ -236,8 +236,8 @@ def medical_shares(tokenizers: Mapping[str, Tokenizer], material: Material) -> p
 def _parted(texts: Mapping[str, Sequence[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Corpora in what is learnt on and what is held out: the first of every five documents."""
     learn, held = {}, {}
-    for name, found in texts.items():
-        full = [text for text in found if text.strip()]
+    for name, documents in texts.items():
+        full = [text for text in documents if text.strip()]
         learn[name] = [text for number, text in enumerate(full) if number % _HELD]
         held[name] = full[::_HELD]
     known = {text for some in learn.values() for text in some}

@@ -37,13 +37,13 @@ def start(run: Run, base: Encoder) -> Encoder:
 
 
 def certificate(
-    run: Run, source: Encoder, made: Encoder, texts: Sequence[str], bits: dict[str, EvalRow]
+    run: Run, source: Encoder, converted: Encoder, texts: Sequence[str], bits: dict[str, EvalRow]
 ) -> CertificateRow:
     """What the conversion preserved. texts: held-out documents. bits: held-out rows by model; "vocabulary" is the
     base with another vocabulary, where the run changed it, and then the conversion's source."""
     before = bits.get("vocabulary") or bits.get("base")
-    found = certify(source, made, texts)
-    checks = [CheckRow(name=c.name, value=c.value, limit=c.limit, passed=c.passed) for c in found.checks]
+    measured = certify(source, converted, texts)
+    checks = [CheckRow(name=c.name, value=c.value, limit=c.limit, passed=c.passed) for c in measured.checks]
     if run.adapt.target == "longformer" and before is not None and "start" in bits:
         rise = bits["start"].bits_per_byte / before.bits_per_byte - 1
         passed = rise <= BITS_LIMIT
@@ -52,15 +52,15 @@ def certificate(
         )
     return CertificateRow(
         source=source.architecture.family,
-        target=made.architecture.family,
-        length=made.length,
+        target=converted.architecture.family,
+        length=converted.length,
         checks=tuple(checks),
         changes=tuple(
             ChangeRow(field=name, before=str(before), after=str(after))
-            for name, (before, after) in found.changes.items()
+            for name, (before, after) in measured.changes.items()
         ),
-        reach=found.reach,
-        positions=(*positions(source, "base", texts), *positions(made, "start", texts)),
+        reach=measured.reach,
+        positions=(*positions(source, "base", texts), *positions(converted, "start", texts)),
     )
 
 
@@ -80,22 +80,22 @@ def positions(encoder: Encoder, name: str, texts: Sequence[str]) -> tuple[Positi
 
 def probed(row: CertificateRow, models: dict[str, Encoder], language: Pack) -> CertificateRow:
     """The certificate with what the models make of distant facts, where the language has such cases."""
-    found = {}
+    gains_of = {}
     for name, encoder in models.items():
         with progress(f"facts from a distance, {name}", 1.0) as bar:
-            found[name] = probes.probe(encoder, language, _PROBE_CASES, update=bar.update)
+            gains_of[name] = probes.probe(encoder, language, _PROBE_CASES, update=bar.update)
     return row.model_copy(
         update={
-            "probes": tuple(line for name, gains in found.items() for line in probes.rows(name, gains)),
+            "probes": tuple(line for name, gains in gains_of.items() for line in probes.rows(name, gains)),
             "contexts": tuple(
-                _context(name, probes.effective_context(gains)) for name, gains in found.items() if gains
+                _context(name, probes.effective_context(gains)) for name, gains in gains_of.items() if gains
             ),
         }
     )
 
 
-def _context(name: str, found: tuple[float, float, float] | None) -> ContextRow:
-    tokens, low, high = found or (None, None, None)
+def _context(name: str, interval: tuple[float, float, float] | None) -> ContextRow:
+    tokens, low, high = interval or (None, None, None)
     return ContextRow(model=name, tokens=tokens, low=low, high=high)
 
 

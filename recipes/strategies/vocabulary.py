@@ -47,14 +47,14 @@ def change(
     mixtures = _across(run, old, new, pack, texts()) if start == "wechsel" else None
     friends = _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else {}
     encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends)
-    found = {
+    counts = {
         "shared": rows.shared,
         "averaged": rows.averaged,
         "fallback": rows.fallback,
         "false_friends": tuple(word for word in pack.false_friends if word in friends.values()),
         "rows": start,
     }
-    return encoder, row.model_copy(update=found)
+    return encoder, row.model_copy(update=counts)
 
 
 def changed_tokenizer(
@@ -143,12 +143,12 @@ def _told(texts: Iterator[str], what: str) -> Iterator[str]:
 
 def _false_friends(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack) -> dict[int, str]:
     """Whole words of the pack's list whose piece both tokenizers have, by their new ids (T19)."""
-    known, wanted, found = old.get_vocab(), {*pack.false_friends}, {}
+    known, wanted, friends = old.get_vocab(), {*pack.false_friends}, {}
     for piece, id in new.get_vocab().items():
         text, inside = surface(new, piece)
         if piece in known and not inside and text.lower() in wanted:
-            found[id] = text.lower()
-    return found
+            friends[id] = text.lower()
+    return friends
 
 
 def _pieces_per_word(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], spacy: str) -> float:

@@ -39,8 +39,8 @@ class OverlapCheck:
         self._owners = np.concatenate([*owners, np.empty(0, dtype=np.int32)])[order]
 
     def tasks_in(self, text: str) -> frozenset[str]:
-        found = shingles(text, self._words)
-        first = np.searchsorted(self._hashes, found, "left")
-        last = np.searchsorted(self._hashes, found, "right")
+        runs = shingles(text, self._words)
+        first = np.searchsorted(self._hashes, runs, "left")
+        last = np.searchsorted(self._hashes, runs, "right")
         hits = [self._owners[a:b] for a, b in zip(first[last > first], last[last > first], strict=True)]
         return frozenset(self._tasks[i] for i in set(np.concatenate(hits).tolist())) if hits else frozenset()

@@ -50,8 +50,8 @@ def prepare_part(run: Run, part: Part, out: Path) -> Path:
         raise InputError(f"another process prepares {folder}: wait for it, or give another --part or --out")
     with held:
         if folder.exists() and (folder / _ABOUT).exists():
-            if (told := _about(folder)) != about:
-                raise InputError(f"{folder} was prepared otherwise ({_changed(told, about)}): give another --out")
+            if (earlier := _about(folder)) != about:
+                raise InputError(f"{folder} was prepared otherwise ({_changed(earlier, about)}): give another --out")
             say(f"this part is prepared: {folder}")
             return folder
         for line in (*selection.left_out, *tasks.left_out):
@@ -79,8 +79,8 @@ def merge_parts(run: Run, tokenizer: Any, tested: dict[str, list[str]], check: b
                 "hand: prepare it with the same --data and eval.tasks"
             )
         wanted["tested"] = {**first["tested"], **wanted["tested"]}
-        if (told := _about(folder)) != wanted:
-            raise InputError(f"{folder} was prepared otherwise ({_changed(told, wanted)}): prepare it anew")
+        if (about := _about(folder)) != wanted:
+            raise InputError(f"{folder} was prepared otherwise ({_changed(about, wanted)}): prepare it anew")
     parts = [open_prepared(folder, tokenizer, check) for folder in folders]
     shards = tuple(end_to_end(of_corpus) for of_corpus in zip(*(p.shards for p in parts), strict=True))
     return Prepared(shards, tuple(h for p in parts for h in p.held_out), _summed([p.row for p in parts]))
@@ -102,19 +102,19 @@ def check(run: Run) -> None:
 
 def _whole(root: Path) -> list[Path]:
     """The folders of all parts in their order."""
-    found = sorted(path.parent for path in root.glob(f"part-*/{_ABOUT}"))
-    if not found:
+    folders = sorted(path.parent for path in root.glob(f"part-*/{_ABOUT}"))
+    if not folders:
         raise InputError(f"data.prepared: {root} holds no prepared part; adapt prepare writes them")
-    counts = sorted({int(folder.name.rpartition("-")[2]) for folder in found})
+    counts = sorted({int(folder.name.rpartition("-")[2]) for folder in folders})
     if len(counts) > 1:
         raise InputError(f"{root} holds parts of {' and of '.join(map(str, counts))}: keep each set in a folder")
-    there = {int(folder.name.split("-")[1]) for folder in found}
+    there = {int(folder.name.split("-")[1]) for folder in folders}
     if missing := [number for number in range(1, counts[0] + 1) if number not in there]:
         raise InputError(
             f"{root} lacks part {', '.join(map(str, missing))} of {counts[0]}: adapt prepare --part "
             f"{missing[0]}/{counts[0]} with the options of the others"
         )
-    return found
+    return folders
 
 
 def _how(run: Run, corpora: Sequence[str], tested: dict[str, list[str]]) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def _about(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: {_ABOUT} is damaged; remove the folder and prepare it anew") from error
 
 
-def _changed(told: dict[str, Any], wanted: dict[str, Any]) -> str:
-    return ", ".join(key for key in wanted if told.get(key) != wanted[key])
+def _changed(earlier: dict[str, Any], wanted: dict[str, Any]) -> str:
+    return ", ".join(key for key in wanted if earlier.get(key) != wanted[key])
 
 
 def _summed(rows: Sequence[CorporaRow]) -> CorporaRow:

@@ -81,9 +81,9 @@ class ShardWriter:
 
     def add(self, batch: list[Cleaned]) -> None:
         pieces, owners = [], []
-        for number, kept in enumerate(batch):
-            ranges = cut(kept.text, PIECE_CHARS, self._code)
-            pieces += [kept.text[start:end] for start, end in ranges]
+        for number, document in enumerate(batch):
+            ranges = cut(document.text, PIECE_CHARS, self._code)
+            pieces += [document.text[start:end] for start, end in ranges]
             owners += [number] * len(ranges)
         backend = self._tokenizer.backend_tokenizer
         # The fast form makes no offsets; words are told by them.
@@ -97,11 +97,11 @@ class ShardWriter:
             self._tokens.write(narrowed(ids, self._dtype).tobytes())
             if self._word_starts and self._units:
                 self._word_starts.write(word_begins(encoding.offsets, self._units(text)).tobytes())
-        for length, kept in zip(lengths.tolist(), batch, strict=True):
+        for length, document in zip(lengths.tolist(), batch, strict=True):
             if length:  # a text of characters that the tokenizer drops has no tokens
                 self._starts.append(self._starts[-1] + length)
-                self._keys.append(int.from_bytes(kept.digest[:8], "big"))
-                self._accepts.append(kept.accepted)
+                self._keys.append(int.from_bytes(document.digest[:8], "big"))
+                self._accepts.append(document.accepted)
 
     def finish(self, filters: tuple[str, ...]) -> None:
         np.save(self._folder / "starts.npy", np.array(self._starts, dtype=np.int64))

@@ -230,9 +230,9 @@ def _batch(
             tokens = 0
         groups[-1].append(chunk)
         tokens += len(chunk.ids)
-    hands = dealt([sum(len(c.ids) for c in group) for group in groups], size)
-    mine = hands[rank]
-    idle = max(map(len, hands)) - len(mine)
+    shares = dealt([sum(len(c.ids) for c in group) for group in groups], size)
+    mine = shares[rank]
+    idle = max(map(len, shares)) - len(mine)
     spare = (_packed(min(groups, key=len), first_position, global_ids),) * idle if idle else ()
     return Batch(
         tuple(_packed(groups[number], first_position, global_ids) for number in mine),
@@ -247,13 +247,13 @@ def _batch(
 
 def dealt(tokens: Sequence[int], size: int) -> list[list[int]]:
     """The forward passes, of so many tokens each, that each of `size` processes does; the longest are given first."""
-    hands: list[list[int]] = [[] for _ in range(size)]
+    shares: list[list[int]] = [[] for _ in range(size)]
     loads = [0] * size
     for number in sorted(range(len(tokens)), key=lambda n: -tokens[n]):
         least = loads.index(min(loads))
-        hands[least].append(number)
+        shares[least].append(number)
         loads[least] += tokens[number]
-    return [sorted(hand) for hand in hands]
+    return [sorted(share) for share in shares]
 
 
 def _packed(chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...]) -> Packed:

@@ -116,14 +116,14 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(like(weights[name].to(parameter.device), parameter))
-            kept = {
+            state_of = {
                 key: moments[f"{name}/{key}"]
                 for key in ("step", "exp_avg", "exp_avg_sq")
                 if f"{name}/{key}" in moments
             }
-            if kept:
+            if state_of:
                 on_device = {
-                    k: v if k == "step" else like(v.to(parameter.device), parameter) for k, v in kept.items()
+                    k: v if k == "step" else like(v.to(parameter.device), parameter) for k, v in state_of.items()
                 }
                 if parameter.device.type != "cpu":
                     on_device["step"] = on_device["step"].to(parameter.device)  # fused AdamW counts there

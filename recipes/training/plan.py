@@ -86,5 +86,5 @@ def _memory(encoder: Encoder, run: Run, parameters: int) -> int:
     width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     context = min(run.train.context or encoder.length, encoder.length)
     weights = heads * context if context <= DENSE_TOKENS else 0  # longer documents keep none
-    kept = run.train.micro_tokens * layers * (16 * width + weights) * 4
-    return int(peak_memory_bytes() + 16 * parameters + kept)
+    activations = run.train.micro_tokens * layers * (16 * width + weights) * 4
+    return int(peak_memory_bytes() + 16 * parameters + activations)

@@ -59,11 +59,11 @@ def relations_of(concepts: Sequence[Concept], hierarchy: Hierarchy, steps: int) 
 
 def encoded(tokenizer: Any, names: Sequence[str], context: int) -> list[np.ndarray]:
     """Ids of each name with special tokens, int64. InputError for one that the model cannot hold."""
-    found = [np.array(e.ids, dtype=np.int64) for e in tokenizer.backend_tokenizer.encode_batch_fast(list(names))]
-    for name, ids in zip(names, found, strict=True):
+    ids_of = [np.array(e.ids, dtype=np.int64) for e in tokenizer.backend_tokenizer.encode_batch_fast(list(names))]
+    for name, ids in zip(names, ids_of, strict=True):
         if len(ids) > context:
             raise InputError(f"the term {name[:60]!r} has {len(ids):,} tokens, the model reads {context:,}")
-    return found
+    return ids_of
 
 
 class TermStream:

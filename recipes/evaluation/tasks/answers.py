@@ -75,15 +75,15 @@ class Answers:
 
     def _scores(self, states: Tensor, examples: Sequence[Asked]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For each example: first (n,), last (n,) of its document's tokens, and no answer ()."""
-        found, begin = [], 0
+        scores, begin = [], 0
         for example in examples:
             asked, tokens = example.document.asked, example.document.tokens
             of = states[begin : begin + tokens]
             begin += tokens
             first, last, _ = self.head(of[asked:]).float().T
             question = mean_of(of[:asked], np.zeros(asked, dtype=np.int64), 1).to(of.dtype)
-            found.append((first, last, self.head(question)[0, 2].float()))
-        return found
+            scores.append((first, last, self.head(question)[0, 2].float()))
+        return scores
 
     def loss(self, states: Tensor, examples: Sequence[Asked]) -> tuple[Tensor, int]:
         losses = []
@@ -98,7 +98,7 @@ class Answers:
 
     def predict(self, states: Tensor, examples: Sequence[Asked]) -> list[list[tuple[float, int, int]]]:
         """Ranked (score over "no answer", first and last character) of each example; no answer is (0, 0, 0)."""
-        found = []
+        predictions = []
         for (first, last, none), example in zip(self._scores(states, examples), examples, strict=True):
             offsets = example.document.offsets[example.document.asked :]
             a, b = first.cpu().numpy(), last.cpu().numpy()
@@ -107,24 +107,24 @@ class Answers:
                 for j in np.argsort(-b)[:_CANDIDATES]:
                     if i <= j < i + _LONGEST:
                         ranked.append((float(a[i] + b[j] - 2 * none), int(offsets[i, 0]), int(offsets[j, 1])))
-            found.append(sorted(set(ranked), reverse=True)[: _RANKED + 1])
-        return found
+            predictions.append(sorted(set(ranked), reverse=True)[: _RANKED + 1])
+        return predictions
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
         """How much better than "no answer" an answer must be: the best F1 on dev; 0 where every question has one."""
         if all(spans_of(example) for example in self.task.dev):
             return {"margin": -np.inf}
         margins = sorted({0.0, *(ranked[0][0] for ranked in predicted)})
-        kept = margins[:: max(1, len(margins) // 50)]
-        values = [self.score("dev", [self.decide(p, {"margin": m}) for p in predicted])["F1"] for m in kept]
-        return {"margin": float(kept[int(np.argmax(values))])}
+        candidates = margins[:: max(1, len(margins) // 50)]
+        values = [self.score("dev", [self.decide(p, {"margin": m}) for p in predicted])["F1"] for m in candidates]
+        return {"margin": float(candidates[int(np.argmax(values))])}
 
     def decide(self, predicted: list[tuple[float, int, int]], chosen: dict[str, float]) -> list[Span]:
         """The ranked answers; none where "no answer" comes first."""
-        said = [entry for entry in predicted if entry[1] < entry[2]]
-        if not said or said[0][0] < chosen["margin"]:
+        spans = [entry for entry in predicted if entry[1] < entry[2]]
+        if not spans or spans[0][0] < chosen["margin"]:
             return []
-        return [Span.of(start, end, LABEL) for _, start, end in said[:_RANKED]]
+        return [Span.of(start, end, LABEL) for _, start, end in spans[:_RANKED]]
 
     def silent(self, part: str) -> dict[str, float]:
         """All metrics of "no answer" to every question."""
@@ -157,11 +157,11 @@ class Answers:
         for example, ranked in zip(examples, decided, strict=True):
             text = example.document.text
             gold = [span.surface(text) for span in spans_of(example)] or [""]
-            said = [span.surface(text).strip() for span in ranked] or [""]
-            right = [max(exact(g, s, language) for g in gold) for s in said]
+            answers = [span.surface(text).strip() for span in ranked] or [""]
+            right = [max(exact(g, s, language) for g in gold) for s in answers]
             place = right.index(True) if True in right else None
             rows.append(
-                (right[0], max(overlap(g, said[0], language) for g in gold), place is not None,
+                (right[0], max(overlap(g, answers[0], language) for g in gold), place is not None,
                  0.0 if place is None else 1 / (place + 1))
             )  # fmt: skip
         return np.array(rows, dtype=np.float64)
@@ -184,14 +184,14 @@ def normalised(text: str, language: str) -> list[str]:
     return [word for word in plain.split() if word not in ARTICLES.get(language, ())]
 
 
-def exact(gold: str, said: str, language: str) -> bool:
-    return normalised(gold, language) == normalised(said, language)
+def exact(gold: str, answer: str, language: str) -> bool:
+    return normalised(gold, language) == normalised(answer, language)
 
 
-def overlap(gold: str, said: str, language: str) -> float:
+def overlap(gold: str, answer: str, language: str) -> float:
     """Token F1; where one of them is empty, 1 if both are."""
-    true, found = normalised(gold, language), normalised(said, language)
-    if not true or not found:
-        return float(true == found)
-    shared = sum((Counter(true) & Counter(found)).values())
-    return 2 * shared / (len(true) + len(found))
+    true, predicted = normalised(gold, language), normalised(answer, language)
+    if not true or not predicted:
+        return float(true == predicted)
+    shared = sum((Counter(true) & Counter(predicted)).values())
+    return 2 * shared / (len(true) + len(predicted))

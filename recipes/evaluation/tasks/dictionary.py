@@ -28,9 +28,9 @@ def learn(examples: Sequence[Example], spacy: str) -> Dictionary:
     annotated: dict[Surface, Counter[str]] = defaultdict(Counter)
     texts = []
     for example in examples:
-        found, small = _read(example.document.text, spacy)
+        places, small = _read(example.document.text, spacy)
         texts.append(small)
-        starts, ends = {a: i for i, (a, _) in enumerate(found)}, {b: i + 1 for i, (_, b) in enumerate(found)}
+        starts, ends = {a: i for i, (a, _) in enumerate(places)}, {b: i + 1 for i, (_, b) in enumerate(places)}
         assert isinstance(example.gold, tuple)
         for span in example.gold:
             first, last = starts.get(span.start), ends.get(span.end)
@@ -44,11 +44,11 @@ def learn(examples: Sequence[Example], spacy: str) -> Dictionary:
 
 def find(dictionary: Dictionary, text: str, spacy: str) -> tuple[Span, ...]:
     """Mentions from left to right, the longest first, none inside another."""
-    found, small = _read(text, spacy)
+    places, small = _read(text, spacy)
     spans, free = [], 0
     for (first, last), part in _parts(small, dictionary.longest):
         if first >= free and part in dictionary.labels:
-            spans.append(Span.of(found[first][0], found[last - 1][1], dictionary.labels[part]))
+            spans.append(Span.of(places[first][0], places[last - 1][1], dictionary.labels[part]))
             free = last
     return tuple(spans)
 
@@ -65,8 +65,8 @@ def surface(text: str, spacy: str) -> Surface:
 
 
 def _read(text: str, spacy: str) -> tuple[list[tuple[int, int]], list[str]]:
-    found = words(text, spacy)
-    return found, [text[a:b].lower() for a, b in found]
+    places = words(text, spacy)
+    return places, [text[a:b].lower() for a, b in places]
 
 
 def _parts(small: Sequence[str], longest: int) -> Iterator[tuple[tuple[int, int], Surface]]:

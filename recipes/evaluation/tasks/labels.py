@@ -40,9 +40,9 @@ class Coded(frozenset[str]):
     ranking: tuple[str, ...]
 
     def __new__(cls, labels: Iterable[str], ranking: tuple[str, ...]) -> "Coded":
-        made = super().__new__(cls, labels)
-        made.ranking = ranking
-        return made
+        coded = super().__new__(cls, labels)
+        coded.ranking = ranking
+        return coded
 
 
 class Labels:
@@ -98,15 +98,15 @@ class Labels:
     def decide(self, predicted: np.ndarray, chosen: dict[str, float]) -> frozenset[str]:
         if not self.multi:
             return frozenset({self.labels[int(predicted.argmax())]})
-        said = (self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
-        return Coded(said, tuple(self.labels[i] for i in np.argsort(-predicted, kind="stable")))
+        predicted_labels = (self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
+        return Coded(predicted_labels, tuple(self.labels[i] for i in np.argsort(-predicted, kind="stable")))
 
     def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
         gold = [labels_of(e) for e in getattr(self.task, part)]
         if self.negative is not None:
             return relation_scores(gold, decided, self.negative)
         scores = label_scores(gold, decided, self.multi)
-        rankings = [said.ranking for said in decided if isinstance(said, Coded)]
+        rankings = [document.ranking for document in decided if isinstance(document, Coded)]
         if self.multi and len(rankings) == len(gold):
             scores["MAP"] = mean_average_precision(gold, rankings)
         return scores
@@ -165,12 +165,12 @@ def micro_f1(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) 
 def mean_average_precision(gold: Sequence[frozenset[str]], rankings: Sequence[Sequence[str]]) -> float:
     """Over documents with gold: precision at the rank of each gold label, summed, over their number; a gold label
     that is not ranked adds nothing."""
-    found = []
+    precisions = []
     for labels, ranking in zip(gold, rankings, strict=True):
         if labels:
             ranks = [rank for rank, label in enumerate(ranking, 1) if label in labels]
-            found.append(sum(right / rank for right, rank in enumerate(ranks, 1)) / len(labels))
-    return float(np.mean(found)) if found else 0.0
+            precisions.append(sum(right / rank for right, rank in enumerate(ranks, 1)) / len(labels))
+    return float(np.mean(precisions)) if precisions else 0.0
 
 
 def tallies_by_label(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) -> np.ndarray:
@@ -185,12 +185,12 @@ def relation_scores(
     gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], negative: str
 ) -> dict[str, float]:
     """Micro precision, recall and F1 over all labels but the one of no relation."""
-    true, said = ([labels - {negative} for labels in side] for side in (gold, decided))
-    right = sum(len(g & d) for g, d in zip(true, said, strict=True))
-    found, there = sum(map(len, said)), sum(map(len, true))
+    true, predicted = ([labels - {negative} for labels in side] for side in (gold, decided))
+    right = sum(len(g & d) for g, d in zip(true, predicted, strict=True))
+    positives, there = sum(map(len, predicted)), sum(map(len, true))
     return {
-        "micro-F1 of relations": micro_f1(true, said),
-        "precision of relations": right / found if found else 0.0,
+        "micro-F1 of relations": micro_f1(true, predicted),
+        "precision of relations": right / positives if positives else 0.0,
         "recall of relations": right / there if there else 0.0,
     }
 
@@ -198,9 +198,9 @@ def relation_scores(
 def label_scores(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], multi: bool) -> dict[str, float]:
     """Scores over all labels of gold, those that train lacks included."""
     names = sorted(set().union(*gold))
-    true, said = (np.array([[n in x for n in names] for x in side], dtype=int) for side in (gold, decided))
-    macro = float(f1_score(true, said, average="macro", zero_division=0))
-    weighted = float(f1_score(true, said, average="weighted", zero_division=0))
+    true, predicted = (np.array([[n in x for n in names] for x in side], dtype=int) for side in (gold, decided))
+    macro = float(f1_score(true, predicted, average="macro", zero_division=0))
+    weighted = float(f1_score(true, predicted, average="weighted", zero_division=0))
     if multi:
         return {"micro-F1": micro_f1(gold, decided), "macro-F1": macro, "weighted F1": weighted}
     accuracy = sum(g == d for g, d in zip(gold, decided, strict=True)) / max(1, len(gold))

@@ -80,5 +80,5 @@ def tag(wanted: Sequence[Sentence], known: Sequence[Sentence], tagged: Sequence[
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
-    found: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
-    return found
+    unit: np.ndarray = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+    return unit

@@ -61,16 +61,16 @@ class Ner:
 
     def _tagged(self, example: Example) -> Tagged:
         text = example.document.text
-        document, found = read_whole(self.encoder, text), words(text, self.spacy)
+        document, places = read_whole(self.encoder, text), words(text, self.spacy)
         # A piece may begin before its word (with the space) and one piece may hold several signs.
         ends = document.offsets[:, 1]
-        firsts = np.array([np.searchsorted(ends, start, "right") for start, _ in found], dtype=np.int64)
+        firsts = np.array([np.searchsorted(ends, start, "right") for start, _ in places], dtype=np.int64)
         has_piece = np.array(
-            [f < len(ends) and document.offsets[f, 0] < end for f, (_, end) in zip(firsts, found, strict=True)],
+            [f < len(ends) and document.offsets[f, 0] < end for f, (_, end) in zip(firsts, places, strict=True)],
             dtype=np.bool_,
         )
-        tags = np.array([self._ids.get(tag, 0) for tag in encode_tags(spans_of(example), found)], dtype=np.int64)
-        return Tagged(document, found, np.flatnonzero(has_piece), firsts[has_piece], tags)
+        tags = np.array([self._ids.get(tag, 0) for tag in encode_tags(spans_of(example), places)], dtype=np.int64)
+        return Tagged(document, places, np.flatnonzero(has_piece), firsts[has_piece], tags)
 
     def loss(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, int]:
         gold = torch.from_numpy(np.concatenate([e.tags[e.tagged] for e in examples])).to(states.device)
@@ -79,13 +79,13 @@ class Ner:
 
     def predict(self, states: Tensor, examples: Sequence[Tagged]) -> list[tuple[Span, ...]]:
         best = self.head(states[firsts_of(examples).to(states.device)]).argmax(dim=-1).cpu().numpy()
-        found, start = [], 0
+        predictions, start = [], 0
         for example in examples:
             tags = np.zeros(len(example.words), dtype=np.int64)
             tags[example.tagged] = best[start : start + len(example.tagged)]
             start += len(example.tagged)
-            found.append(decode_tags([self.tags[t] for t in tags], example.words))
-        return found
+            predictions.append(decode_tags([self.tags[t] for t in tags], example.words))
+        return predictions
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
         return {}
@@ -119,11 +119,11 @@ def spans_of(example: Example) -> tuple[Span, ...]:
     return example.gold
 
 
-def encode_tags(spans: Sequence[Span], found: Sequence[tuple[int, int]]) -> list[str]:
+def encode_tags(spans: Sequence[Span], places: Sequence[tuple[int, int]]) -> list[str]:
     """BIO tags on words. Longest spans first; one that touches a tagged word, or is discontinuous, is left out."""
-    tags = ["O"] * len(found)
-    ends = np.array([end for _, end in found], dtype=np.int64)
-    starts = np.array([start for start, _ in found], dtype=np.int64)
+    tags = ["O"] * len(places)
+    ends = np.array([end for _, end in places], dtype=np.int64)
+    starts = np.array([start for start, _ in places], dtype=np.int64)
     for span in sorted(spans, key=lambda s: (s.start - s.end, s.start, s.label)):
         first = int(np.searchsorted(ends, span.start, "right"))
         last = int(np.searchsorted(starts, span.end, "left"))
@@ -133,11 +133,11 @@ def encode_tags(spans: Sequence[Span], found: Sequence[tuple[int, int]]) -> list
     return tags
 
 
-def decode_tags(tags: Sequence[str], found: Sequence[tuple[int, int]]) -> tuple[Span, ...]:
+def decode_tags(tags: Sequence[str], places: Sequence[tuple[int, int]]) -> tuple[Span, ...]:
     """Spans of BIO tags. An I without its B begins an entity, as a trained tagger's slips are usually read."""
     spans: list[Span] = []
     open_label, begin, end = "", 0, 0
-    for tag, (start, finish) in zip(tags, found, strict=True):
+    for tag, (start, finish) in zip(tags, places, strict=True):
         prefix, _, label = tag.partition("-")
         if open_label and (prefix != "I" or label != open_label):
             spans.append(Span.of(begin, end, open_label))
@@ -152,16 +152,16 @@ def decode_tags(tags: Sequence[str], found: Sequence[tuple[int, int]]) -> tuple[
 
 
 def all_scores(
-    examples: Sequence[Example], decided: Sequence[Sequence[Span]], found: Sequence[Sequence[tuple[int, int]]]
+    examples: Sequence[Example], decided: Sequence[Sequence[Span]], places: Sequence[Sequence[tuple[int, int]]]
 ) -> dict[str, float]:
     """All metrics of the protocol. decided: spans an example. found: its words (`languages.words`)."""
     gold = [spans_of(example) for example in examples]
     precision, recall, f1 = strict_scores(gold, decided)
-    tags = [(encode_tags(g, of), encode_tags(d, of)) for g, d, of in zip(gold, decided, found, strict=True)]
-    true, said = ([t for pair in tags for t in pair[side]] for side in (0, 1))
+    tags = [(encode_tags(g, of), encode_tags(d, of)) for g, d, of in zip(gold, decided, places, strict=True)]
+    true, predicted_tags = ([t for pair in tags for t in pair[side]] for side in (0, 1))
     entity = sorted(set(true) - {"O"})
     # What seqeval reads in the tags: gold that flat tags cannot hold is gone, flattering nested sets (V4).
-    held = [[decode_tags(side, of) for side in pair] for pair, of in zip(tags, found, strict=True)]
+    held = [[decode_tags(side, of) for side in pair] for pair, of in zip(tags, places, strict=True)]
     return {
         "strict entity micro-F1": f1,
         "strict entity precision": precision,
@@ -169,8 +169,8 @@ def all_scores(
         # As some papers count; under their own names, never ranked with the strict score.
         "overlapping entity micro-F1": overlapping_f1(gold, decided),
         "word tags entity micro-F1": strict_scores([g for g, _ in held], [d for _, d in held])[2],
-        "token weighted F1 with O": _weighted(true, said, None),
-        "token weighted F1 without O": _weighted(true, said, entity) if entity else 0.0,
+        "token weighted F1 with O": _weighted(true, predicted_tags, None),
+        "token weighted F1 without O": _weighted(true, predicted_tags, entity) if entity else 0.0,
     }
 
 
@@ -183,8 +183,8 @@ def tallies_of(examples: Sequence[Example], decided: Sequence[Sequence[Span]]) -
 def strict_scores(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[Span]]) -> tuple[float, float, float]:
     """Precision, recall and F1 over documents; equal spans in one document count once."""
     right = sum(len(set(g) & set(p)) for g, p in zip(gold, predicted, strict=True))
-    said, true = (sum(len(set(x)) for x in side) for side in (predicted, gold))
-    precision, recall = right / said if said else 0.0, right / true if true else 0.0
+    predictions, true = (sum(len(set(x)) for x in side) for side in (predicted, gold))
+    precision, recall = right / predictions if predictions else 0.0, right / true if true else 0.0
     return precision, recall, 2 * precision * recall / (precision + recall) if right else 0.0
 
 
@@ -194,8 +194,8 @@ def overlapping_f1(gold: Sequence[Sequence[Span]], predicted: Sequence[Sequence[
     One to one, and as many as can be: a prediction over two gold entities finds one of them.
     """
     right = 0
-    for true, said in zip(gold, predicted, strict=True):
-        rows, columns = sorted(set(true)), sorted(set(said))
+    for true, spans in zip(gold, predicted, strict=True):
+        rows, columns = sorted(set(true)), sorted(set(spans))
         touching = np.array([[g.label == s.label and _touch(g, s) for s in columns] for g in rows], dtype=np.bool_)
         if touching.any():
             right += int((maximum_bipartite_matching(csr_matrix(touching)) >= 0).sum())
@@ -207,8 +207,8 @@ def _touch(left: Span, right: Span) -> bool:
     return any(a < d and c < b for a, b in left.fragments for c, d in right.fragments)
 
 
-def _weighted(true: list[str], said: list[str], labels: list[str] | None) -> float:
-    return float(f1_score(true, said, labels=labels, average="weighted", zero_division=0))
+def _weighted(true: list[str], spans: list[str], labels: list[str] | None) -> float:
+    return float(f1_score(true, spans, labels=labels, average="weighted", zero_division=0))
 
 
 def firsts_of(examples: Sequence[Tagged]) -> Tensor:

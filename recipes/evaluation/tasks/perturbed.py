@@ -37,10 +37,10 @@ class Perturbed(Pairs):
 def control_tallies(examples: Sequence[Example], decided: Sequence[frozenset[str]], positive: str) -> np.ndarray:
     """(documents, 3): right, said and gold positives of the control set; zeros of changed items."""
     rows = []
-    for example, said in zip(examples, decided, strict=True):
+    for example, predicted in zip(examples, decided, strict=True):
         control = "change" not in example.document.meta
-        found, there = control and positive in said, control and positive in labels_of(example)
-        rows.append((found and there, found, there))
+        positives, there = control and positive in predicted, control and positive in labels_of(example)
+        rows.append((positives and there, positives, there))
     return np.array(rows, dtype=np.int64)
 
 
@@ -79,5 +79,5 @@ def perturbed_scores(
     return scores
 
 
-def _share(found: Sequence[bool]) -> float:
-    return float(np.mean(found)) if found else 0.0
+def _share(count: Sequence[bool]) -> float:
+    return float(np.mean(count)) if count else 0.0

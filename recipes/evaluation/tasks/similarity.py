@@ -81,8 +81,8 @@ class Similarity:
     def tallies(self, part: str, decided: Sequence[Sequence[float]]) -> np.ndarray:
         """Ranks of gold and of predictions, and their products: Pearson's correlation of these is Spearman's."""
         gold = rankdata([value_of(e) for e in getattr(self.task, part)])
-        said = rankdata(np.array(decided)[:, 0])
-        return np.stack([gold, said, gold**2, said**2, gold * said], axis=1)
+        ranks = rankdata(np.array(decided)[:, 0])
+        return np.stack([gold, ranks, gold**2, ranks**2, gold * ranks], axis=1)
 
     def constant(self, part: str) -> dict[str, float]:
         """The scores of always saying the mean of train."""
@@ -95,12 +95,12 @@ def value_of(example: Example) -> float:
     return example.gold
 
 
-def similarity_scores(gold: np.ndarray, said: np.ndarray, scale: tuple[float, float]) -> dict[str, float]:
+def similarity_scores(gold: np.ndarray, predicted: np.ndarray, scale: tuple[float, float]) -> dict[str, float]:
     """gold, said: (n,) values on the scale. Spearman's correlation is 0 where one side says the same of all."""
     low, high = scale
-    constant = len({*gold.tolist()}) < 2 or len({*said.tolist()}) < 2
-    farthest = np.maximum(said - low, high - said)
+    constant = len({*gold.tolist()}) < 2 or len({*predicted.tolist()}) < 2
+    farthest = np.maximum(predicted - low, high - predicted)
     return {
-        "Spearman": 0.0 if constant else float(spearmanr(gold, said).statistic),
-        "EDRM": float(np.mean(1 - np.abs(gold - said) / farthest)),
+        "Spearman": 0.0 if constant else float(spearmanr(gold, predicted).statistic),
+        "EDRM": float(np.mean(1 - np.abs(gold - predicted) / farthest)),
     }

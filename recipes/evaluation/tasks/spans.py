@@ -66,22 +66,22 @@ class SpanNer(Ner):
         return total, len(examples) * len(self.labels)
 
     def predict(self, states: Tensor, examples: Sequence[Tagged]) -> list[tuple[Span, ...]]:
-        found = []
+        predictions = []
         for scores, example in zip(self._scores(states, examples), examples, strict=True):
             spans = set()
             for first, extra, label in (scores > 0).nonzero().tolist():
                 begin, end = example.tagged[first], example.tagged[first + extra]
                 spans.add(Span.of(example.words[begin][0], example.words[end][1], self.labels[label]))
-            found.append(tuple(sorted(spans)))
-        return found
+            predictions.append(tuple(sorted(spans)))
+        return predictions
 
     def upper_bound(self, part: str) -> float:
         """Strict micro-F1 of the gold that the head can say at all."""
         examples: tuple[Example, ...] = getattr(self.task, part)
         held = []
         for read in self.read(part):
-            said = [(read.tagged[a], read.tagged[b], k) for a, b, k in _ranges(read) if b - a < self.most]
-            held.append([Span.of(read.words[a][0], read.words[b][1], self.labels[k]) for a, b, k in said])
+            spans = [(read.tagged[a], read.tagged[b], k) for a, b, k in _ranges(read) if b - a < self.most]
+            held.append([Span.of(read.words[a][0], read.words[b][1], self.labels[k]) for a, b, k in spans])
         return strict_scores([spans_of(example) for example in examples], held)[2]
 
     def _scores(self, states: Tensor, examples: Sequence[Tagged]) -> list[Tensor]:
