@@ -1,6 +1,7 @@
 """Encoder: a model with its tokenizer, its family and its lineage. Load and save."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -162,6 +163,8 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
         tokenizer_config.pop(key, None)
     settings.write_text(json.dumps(tokenizer_config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     (folder / "lineage.json").write_text(encoder.lineage.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    for weights in folder.glob("*.safetensors"):  # safetensors keeps its files to their owner, whatever the umask
+        shutil.copymode(folder / "lineage.json", weights)
     reopened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if reopened.model_max_length != encoder.length:
         raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")

@@ -58,6 +58,8 @@ def save(
     digests = {name: digest(partial / name) for name in files} | {"state": _digest_of(asdict(state))}
     about = {"state": asdict(state), "digests": digests}
     (partial / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    for name in files:  # safetensors keeps its files to their owner, whatever the umask
+        shutil.copymode(partial / "state.json", partial / name)
     for path in (*partial.iterdir(), partial):
         _flush(path)
     shutil.rmtree(final, ignore_errors=True)

@@ -19,6 +19,7 @@ SETTINGS = {
     "train.micro_tokens": "256",
     "train.checkpoint_tokens": "1_000",
     "train.eval_tokens": "7_000",
+    "train.keep_checkpoints": "2",  # what is damaged later has one before it
     "train.lr": "1e-2",
     "train.precision": "'fp32'",
     "eval.tasks": "'none'",

@@ -16,6 +16,7 @@ from medlingua.recipes.bases import default_base, known_bases, located
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run, setting_names
 from medlingua.recipes.text.inputs import inputs_of
+from medlingua.recipes.walk import adapt
 
 from .conftest import call, cases, write_jsonl
 
@@ -194,6 +195,21 @@ def test_a_folder_named_synthetic_is_not_taken_for_the_generated_cases(
         inputs_of(make_run(data={"paths": ["synthetic"]}))
     (source,) = inputs_of(make_run(data={"paths": ["./synthetic"]})).selection.sources
     assert not source.synthetic
+
+
+def test_a_finished_run_keeps_one_checkpoint_and_files_that_the_umask_allows(
+    make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    sets = ("train.tokens=1_500", "train.batch_tokens=256", "train.checkpoint_tokens=500", "train.precision=fp32")
+    run = make_run(*sets, "eval.tasks=none")
+    before = os.umask(0o027)
+    try:
+        adapt(run, tmp_path / "run")
+    finally:
+        os.umask(before)
+    assert len(list((tmp_path / "run" / "checkpoints").glob("step-*"))) == 1
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
 
 
 def test_a_shell_completes_values() -> None:
