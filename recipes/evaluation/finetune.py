@@ -200,23 +200,14 @@ def fit(
     """
     frozen = settings.body == "frozen"
     states_of = states_of or partial(token_states, encoder)
-    body = [] if frozen else list(encoder.model.base_model.parameters())
     before = copy.deepcopy(encoder.model.state_dict())
     torch.manual_seed(seed)
-    for module in model.head.modules() if fresh_head else ():
-        if isinstance(module, nn.Linear):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(module.bias)
+    if fresh_head:
+        _initialize(model.head)
     model.head.to(encoder.device)
     set_dropout(encoder.model, DROPOUT)
     train = model.read("train")
-    parameters = [*body, *model.head.parameters()]
-    head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
-    learnt = [
-        {"params": body, "peak": settings.lr},
-        {"params": list(model.head.parameters()), "peak": head_lr},
-    ]
-    optimizer = torch.optim.AdamW([group for group in learnt if group["params"]], weight_decay=0.01, fused=True)
+    optimizer = _optimizer(encoder, model, settings)
     rng = np.random.default_rng(seed)
     steps_per_epoch = max(1, len(list(groups(train, np.arange(len(train)), settings))))
     epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
@@ -226,19 +217,12 @@ def fit(
     for epoch in range(epochs):
         encoder.model.train(not frozen)
         for group in groups(train, rng.permutation(len(train)), settings):
-            share = done / steps
-            factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
-            for options in optimizer.param_groups:
-                options["lr"] = options["peak"] * max(factor, 1e-3)
+            _set_lr(optimizer, done / steps)
             with autocast():
                 with torch.set_grad_enabled(not frozen):
                     states = states_of([e.document for e in group])
-                states = nn.functional.dropout(states, DROPOUT)
-                loss, items = model.loss(states, group)
-            torch.autograd.backward(loss / max(1, items))
-            nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
+                loss, items = model.loss(nn.functional.dropout(states, DROPOUT), group)
+            _step(optimizer, loss / max(1, items))
             done += 1
             update(min(1.0, done / steps))  # other orders make other groups, so a few steps more or fewer
         predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
@@ -261,6 +245,39 @@ def fit(
         encoder.model.load_state_dict(before)
     set_dropout(encoder.model, 0.0)
     return fitted
+
+
+def _initialize(head: nn.Module) -> None:
+    for module in head.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+
+def _optimizer(encoder: Encoder, model: TaskModel, settings: Eval) -> torch.optim.Optimizer:
+    """AdamW on the body, unless it is frozen, and on the head, each with its peak learning rate."""
+    frozen = settings.body == "frozen"
+    body = [] if frozen else list(encoder.model.base_model.parameters())
+    head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
+    parts = [
+        {"params": body, "peak": settings.lr},
+        {"params": list(model.head.parameters()), "peak": head_lr},
+    ]
+    return torch.optim.AdamW([part for part in parts if part["params"]], weight_decay=0.01, fused=True)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, share: float) -> None:
+    """Linear warm-up and decay. share: of the steps that are done."""
+    factor = share / _WARMUP if share < _WARMUP else (1 - share) / (1 - _WARMUP)
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * max(factor, 1e-3)
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    torch.autograd.backward(loss)
+    nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _copy(module: nn.Module) -> dict[str, Any]:
