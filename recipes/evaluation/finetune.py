@@ -190,8 +190,8 @@ def fit(
     restore: bool = True,
     states_of: States | None = None,
 ) -> Fitted:
-    """Fine-tune on train, choose the epoch (and thresholds) on dev, look at test once; never where the fit is not the
-    `last`, but a trial.
+    """Fine-tune on train, choose the epoch (and thresholds) on dev, predict test once: only in the
+    `last` fit, not in a trial.
 
     The encoder's weights are changed and put back, unless `restore` is False: then they are those of the
     best epoch, as are the head's. The seed draws the head, the order and the dropout. With a frozen

@@ -3,7 +3,7 @@
 trials = 20
 objective = "bits_per_byte"      # or a task's dev score: "synthetic_ner"; or a list of them
 sampler = "TPESampler"           # Optuna's names; { name = "TPESampler", n_startup_trials = 5 } with arguments
-pruner = "MedianPruner"          # at the looks at held-out text, by bits per byte, whatever the one objective
+pruner = "MedianPruner"          # at each evaluation during training, by bits per byte, whatever the objective
 earlier = ["runs/sweep"]         # folders of sweeps whose best settings are tried first, on this budget
 full_tokens = 5_000_000          # of the run that --best tells
 [settings]                       # of every trial, like a run's own file

@@ -43,7 +43,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _EARLIER = 3  # trials of each earlier sweep whose settings are tried first
-_LOOK_SECONDS = 2.0  # between two looks of a live table
+_REFRESH_SECONDS = 2.0  # of a live table
 _HOPELESS = 3  # trials refused in a row before any went well: what is wrong is not one value
 
 
@@ -116,7 +116,7 @@ def watch(plan: Sweep, study: optuna.Study, folder: Path) -> None:
             live.update(_shown(trials_table(rows(study, folder), plan.objective)), refresh=True)
             if len(states) >= plan.trials and all(state.is_finished() for state in states):
                 return
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_REFRESH_SECONDS)
 
 
 def _shown(table: DataFrame) -> Table:
@@ -197,7 +197,7 @@ def _next(study: optuna.Study, plan: Sweep, folder: Path) -> tuple[Trial, IO[byt
     """A trial and the lock on it: one that a dead worker left, or a new one; None where all are spent."""
     gate = lock(folder / "sweep.lock", wait=True)
     assert gate is not None
-    with gate:  # between a trial's birth and its lock nobody else may look
+    with gate:  # no other worker may see a trial before it is locked
         for left in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if (held := lock(_lock(folder, left.number))) is not None:
                 say(f"taking up trial {left.number}, which its worker left")
@@ -218,7 +218,7 @@ def _measured(study: optuna.Study, trial: Trial, plan: Sweep, folder: Path) -> l
     run = plan.run(plan.values(trial))
     sign = 1.0 if plan.directions[0] == "minimize" else -1.0
     every = run.train.eval_tokens
-    # A worker that died after a look and before a checkpoint has told it; the look comes again, with the same value.
+    # A worker that died between an evaluation and a checkpoint has reported it; it comes again, with the same value.
     known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def watch(row: EvalRow) -> None:
@@ -349,10 +349,10 @@ def _row(trial: FrozenTrial, folder: Path) -> TrialRow:
         record = read_run(folder)
         if record.training:
             tokens, seconds = record.training[-1].tokens, record.training[-1].seconds
-        for look in record.evaluations:
-            if look.model == "trained":
-                spent = next((row.seconds for row in record.training if row.tokens >= look.tokens), seconds)
-                evaluations.append((look.tokens, spent, look.bits_per_byte))
+        for evaluation in record.evaluations:
+            if evaluation.model == "trained":
+                spent = next((row.seconds for row in record.training if row.tokens >= evaluation.tokens), seconds)
+                evaluations.append((evaluation.tokens, spent, evaluation.bits_per_byte))
     return TrialRow(
         number=trial.number,
         state=state,

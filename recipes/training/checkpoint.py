@@ -43,7 +43,7 @@ def save(
 ) -> Path:
     """checkpoints/step-N with the weights, the optimizer's state and how far the run is, all whole.
 
-    is_main: whether this process writes it. Of a split model the others have to ask too.
+    is_main: whether this process writes it. Of a split model the others must call this too.
     """
     weights, moments = _tensors(model, optimizer, is_main)
     final = folder / f"step-{state.step:08d}"

@@ -1,10 +1,10 @@
-"""Many processes on one run: who is which, and what they tell each other.
+"""The processes of one run: which one this is, and what they exchange.
 
-torchrun and accelerate start the processes; this asks nothing of them but their environment. Rank 0 prepares, writes,
-looks and scores; all ranks compute gradients. Gradients are summed by hand, in one all-reduce of everything, and not
-by DistributedDataParallel: a rank may have no micro-batch of a step, parameters may have no gradient anywhere (TRAPS
-O14) and then have to keep none, or the optimizer would decay them, and rows of a table may be held. It costs one copy
-of the gradients and the overlap of computing with sending.
+torchrun or accelerate starts them; only their environment variables are read. The main process (rank 0) prepares,
+writes and evaluates; all processes compute gradients. Gradients are summed in one all-reduce of everything, not by
+DistributedDataParallel: a process may have no micro-batch of a step; parameters may have no gradient in any process
+(TRAPS O14) and must then keep none, or the optimizer would decay them; and gradients of some embeddings may be
+masked. The price is one copy of the gradients, and computing does not overlap with sending.
 """
 
 import os
@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, distributed
 from torch.distributed.tensor import DTensor
 
-# Rank 0 prepares, looks and scores alone while the others wait. A dead rank is not found by this limit, but by its
-# closed connections (gloo) and by the launcher (torchrun and accelerate end the others).
+# The main process prepares and evaluates alone while the others wait. A dead process is not detected by this limit,
+# but by its closed connections (gloo) and by the launcher, which ends the others.
 _PATIENCE = timedelta(days=7)
 
 
@@ -26,38 +26,38 @@ class ProcessLost(Exception):
 
 
 class Processes:
-    """This process among those of a run; the only one, unless said otherwise."""
+    """This process among those of a run; by default the only one."""
 
     def __init__(self, rank: int = 0, size: int = 1, device: torch.device | None = None) -> None:
         self.rank, self.size = rank, size
         self._device = device
-        self._waiting = size > 1  # the others, for rank 0's word that all is prepared
+        self._waiting = size > 1  # the others wait until the main process has prepared everything
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files, says lines and looks at held-out text."""
+        """Whether this process writes files, prints lines and evaluates."""
         return self.rank == 0
 
     def announce(self, prepared: bool = True) -> bool:
-        """Rank 0: all is prepared, or nothing will come. The others wait here for that word, and return it."""
+        """The main process: everything is prepared, or will not be. The others wait here, and return which."""
         self._waiting = False
         return self.any(prepared and self.is_main)
 
     @contextmanager
     def as_main(self) -> Iterator[None]:
-        """Around what rank 0 does: however it ends, the others are told."""
+        """Around the work of the main process: however it ends, the others stop waiting."""
         try:
             yield
         finally:
             if self._waiting:
-                with suppress(ProcessLost):  # what went wrong here is what a person needs to know
+                with suppress(ProcessLost):  # the error that ended the work matters more
                     self.announce(False)
 
-    def any(self, asked: bool) -> bool:
-        """Whether any process asks; all get the same answer, and wait for it."""
+    def any(self, condition: bool) -> bool:
+        """Whether the condition holds in any process; all wait for the answer and get the same."""
         if self.size == 1:
-            return asked
-        return bool(self._sum(torch.tensor([float(asked)], device=self._device)) > 0)
+            return condition
+        return bool(self._sum(torch.tensor([float(condition)], device=self._device)) > 0)
 
     def same(self, number: int) -> bool:
         """Whether all processes have this number."""
@@ -82,7 +82,7 @@ class Processes:
         return flat[0]
 
     def disconnect(self) -> None:
-        """No word is exchanged after this."""
+        """Nothing is exchanged after this."""
         if self.size > 1 and distributed.is_initialized():
             distributed.destroy_process_group()
 

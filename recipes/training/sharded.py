@@ -1,7 +1,7 @@
 """FSDP2: weights, gradients and the optimizer's state split over the processes of a run.
 
 Every process keeps its share of each tensor and gathers a layer's weights while it computes it (torch's fully_shard;
-Zhao et al., arXiv 2304.11277). The model that is looked at and saved stays whole on the first process; what trains is
+Zhao et al., arXiv 2304.11277). The model that is evaluated and saved stays whole on the main process; what trains is
 a copy of it. Checkpoints are those of a run that is not split, so either goes on from the other's.
 """
 
@@ -65,7 +65,7 @@ def split(trained: nn.Module, body: nn.Module) -> Split:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor, gathered where it is split: then all processes have to ask."""
+    """The tensor, gathered where it is split: then all processes must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -78,7 +78,7 @@ def like(tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def whole_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Names and whole weights, one at a time; all processes have to ask for all of them."""
+    """Names and whole weights, one at a time; all processes must iterate over all of them."""
     for name, parameter in model.named_parameters():
         yield name, whole(parameter.detach())
 
