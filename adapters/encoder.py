@@ -214,7 +214,8 @@ def _unreadable(base: str, error: Exception) -> InputError:
         return InputError(f"model folder {base} does not exist")
     return InputError(
         f"model '{base}' is neither a folder here nor reachable on the hub ({_first_line(error)}). Without a "
-        "network give a folder with --base, or fetch it first where there is one: adapt fetch --model " + base
+        "network give a folder with --base, or fetch it first where there is one: adapt fetch --data ROOT --model "
+        + base
     )
 
 

@@ -71,6 +71,8 @@ def adapt(
             )
         return
     if strategy is None and preset is None and config is None:
+        if sys.argv[1:]:
+            raise InputError("--strategy is needed: one of convert, continue, scratch (or --preset, or --config)")
         print(context.get_help())
         raise typer.Exit(0)
     text = {"root": data, "paths": corpus, "text_field": text_field}

@@ -21,10 +21,12 @@ _LOG_SECONDS = 30.0  # between two lines of a bar that nobody watches
 
 
 class Bar:
-    """One piece of work. `update(done, note)` moves it; done in the unit of `total`."""
+    """One piece of work. `update(done, note)` moves it; done in the unit of `total`, `before` of it done earlier."""
 
-    def __init__(self, what: str, total: float | None, show: Callable[[float, str], None] | None) -> None:
-        self._what, self._total, self._show = what, total, show
+    def __init__(
+        self, what: str, total: float | None, show: Callable[[float, str], None] | None, before: float = 0
+    ) -> None:
+        self._what, self._total, self._show, self._before = what, total, show, before
         self._began = self._told = time.monotonic()
 
     def update(self, done: float, note: str = "") -> None:
@@ -32,21 +34,22 @@ class Bar:
             self._show(done, note)
             return
         now = time.monotonic()
-        if now - self._told < _LOG_SECONDS or not done:
+        if now - self._told < _LOG_SECONDS or done <= self._before:
             return
         self._told = now
         if self._total is None:
             say(f"{self._what}: {note}")
             return
-        left = datetime.timedelta(seconds=round((now - self._began) * (self._total / done - 1)))
+        rate = (done - self._before) / (now - self._began)
+        left = datetime.timedelta(seconds=round((self._total - done) / rate))
         say(f"{self._what}: {done / self._total:.0%}, {left} left  {note}")
 
 
 @contextmanager
-def progress(what: str, total: float | None) -> Iterator[Bar]:
+def progress(what: str, total: float | None, before: float = 0) -> Iterator[Bar]:
     """A moving bar with time left on a terminal; in a log, a line every half minute."""
     if not console.is_terminal:
-        yield Bar(what, total, None)
+        yield Bar(what, total, None, before)
         return
     bar = Progress(
         TextColumn("{task.description}"),
@@ -59,5 +62,5 @@ def progress(what: str, total: float | None) -> Iterator[Bar]:
         refresh_per_second=2,
     )
     with bar:
-        task = bar.add_task(what, total=total, note="")
+        task = bar.add_task(what, total=total, completed=int(before), note="")
         yield Bar(what, total, lambda done, note: bar.update(task, completed=done, note=note))

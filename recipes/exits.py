@@ -40,7 +40,7 @@ def exits() -> Iterator[None]:
     except Exception as error:
         # click's usage errors and our request to stop, without importing either's module for --help
         if hasattr(error, "format_message"):
-            _fail(error.format_message() + _hint(getattr(error, "option_name", None)))
+            _fail(f"{error.format_message().removesuffix('.')}{_hint(getattr(error, 'option_name', None))}")
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
             _no_space("the run")
         if type(error).__name__ == "ProcessLost":
@@ -60,7 +60,7 @@ def _hint(option: str | None) -> str:
     from medlingua.recipes.resolve import familiar
 
     name = familiar(option)
-    return f" Here it is {name if name.startswith('--') else f'--set {name}'}." if name else ""
+    return f". Here it is {name if name.startswith('--') else f'--set {name}'}" if name else ""
 
 
 def leave(code: int = 0) -> None:

@@ -77,6 +77,16 @@ def release(folder: Path) -> None:
         folder.rmdir()
 
 
+def model_of(model: str) -> str:
+    """The model of a run, for a run's folder; anything else as it is. InputError for a run that has none yet."""
+    folder = Path(model)
+    if not (folder / "run.toml").is_file():
+        return model
+    if not (folder / "model").is_dir():
+        raise InputError(f"{folder}: the run has no model yet; finish it with the command that began it")
+    return str(folder / "model")
+
+
 def digest(path: Path) -> str:
     """Thirty-two hex digits of a file's bytes."""
     with path.open("rb") as file:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import known_languages, load_pack, read_toml
 from medlingua.recipes.bases import default_base, hub_id
-from medlingua.recipes.settings import STRATEGIES, Adapt, Eval, Run, Settings
+from medlingua.recipes.settings import STRATEGIES, Adapt, Eval, Run, Settings, setting_names
 from pydantic import ValidationError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -22,8 +22,8 @@ _USED_BY = {
 }
 # What other tools call a setting of ours.
 _FAMILIAR = {
-    "learning_rate": "train.lr",
-    "epochs": "train.tokens (training is measured in tokens; eval.epochs is of fine-tuning on tasks)",
+    "learning_rate": "train.lr, or --lr",
+    "epochs": "train.tokens (training is measured in tokens), or eval.epochs for fine-tuning on tasks",
     "num_train_epochs": "train.tokens (training is measured in tokens)",
     "max_steps": "train.tokens (training is measured in tokens)",
     "steps": "train.tokens (training is measured in tokens)",
@@ -251,6 +251,8 @@ def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix:
         if field is None:
             if hint := _FAMILIAR.get(key):
                 raise InputError(f"{where}: unknown setting '{prefix}{key}'; here it is {hint}")
+            if not prefix and (full := [name for name in setting_names() if name.endswith(f".{key}")]):
+                raise InputError(f"{where}: unknown setting '{key}'; give its group too: {' or '.join(full)}")
             known = [prefix + name for name in model.model_fields]
             raise InputError(f"{where}: unknown setting '{prefix}{key}' ({nearest(prefix + key, known)})")
         inner = _model_of(field.annotation)

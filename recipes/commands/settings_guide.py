@@ -61,6 +61,7 @@ def write_starter(strategy: str, lang: str, base: str | None, out: Path) -> Path
         "[data]",
         "# Your own text:",
         '# paths = ["notes/"]',
+        '# text_field = "text"  # its column, in tables and JSONL',
         "# or the pack's corpora and tasks, under a data root:",
         '# root = "ROOT"',
     ]

@@ -28,6 +28,7 @@ from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.results import score_spans
 from medlingua.recipes.evaluation.tasks import dictionary, nearest
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
+from medlingua.recipes.folder import model_of
 from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.compare import write_comparison
 from medlingua.reports.read import read_scores, write_whole
@@ -41,7 +42,7 @@ def write_prompts(
 ) -> Path:
     """The prompts for every test sentence of a NER task, as JSONL."""
     pack, ner_task = _ner_task(lang, task, data, allow)
-    encoder = encoders.load(model, head="fresh", allow=allow)  # its hidden states alone are read
+    encoder = encoders.load(model_of(model), head="fresh", allow=allow)  # its hidden states alone are read
     encoder.model.to(machine.device())
     root = Path(data) if data else None
     listed = root is not None and any((root / terms.path).exists() for terms in pack.terms)

@@ -51,7 +51,7 @@ def train(encoder: Encoder, training: Training) -> Checkpoint:
     if run.train.dropout and not any(isinstance(m, torch.nn.Dropout) for m in model.modules()):
         say("train.dropout changes nothing: this family has it on attention weights alone, which packing excludes")
     model.train()
-    with stop_requests() as requested, progress("training", run.tokens) as bar:
+    with stop_requests() as requested, progress("training", run.tokens, state.tokens) as bar:
         for number in range(state.phase, len(run.phases)):
             if state.phase != number:
                 state = replace(state, phase=number, phase_tokens=0, place=Place())

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -66,6 +67,25 @@ def test_evaluate_scores_any_models_by_one_protocol_and_does_nothing_twice(
     assert "synthetic" in Path(done.stdout.strip()).read_text(encoding="utf-8")
     assert adapt(*words).returncode == 0
     assert rows(tmp_path / "scores" / "results.jsonl") == found
+
+
+def test_scores_of_a_folder_are_not_taken_for_those_of_other_settings_or_of_another_model(
+    base: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = ["--lang", "fr", *SMALL[:3], "1", *SMALL[4:], "--out", tmp_path / "scores"]
+    done = adapt("evaluate", finished, *out)  # a run's folder: its model, by the run's name
+    assert done.returncode == 0, done.stderr
+    before = rows(tmp_path / "scores" / "results.jsonl")
+    assert finished.name in {row["model"] for row in before}
+    done = adapt("evaluate", finished, *out, "--set", "eval.lr=1e-3")
+    assert done.returncode == 2
+    assert "differ in eval.lr: give another --out" in done.stderr
+    other = tmp_path / "other" / finished.name
+    shutil.copytree(base, other)
+    done = adapt("evaluate", other, *out)
+    assert done.returncode == 2
+    assert f"differ in the model {finished.name}" in done.stderr
+    assert rows(tmp_path / "scores" / "results.jsonl") == before
 
 
 @pytest.mark.parametrize(

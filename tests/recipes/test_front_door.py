@@ -71,7 +71,9 @@ def test_init_writes_a_file_that_a_run_takes(
     # Every value that is shown in a comment is the default.
     shown = [line.removeprefix("# ") for line in file.read_text().splitlines() if " = " in line]
     values = [
-        tomllib.loads(line) for line in shown if not line.startswith(("paths", "root", "base", "strategy", "lang"))
+        tomllib.loads(line)
+        for line in shown
+        if not line.startswith(("paths", "text_field", "root", "base", "strategy", "lang"))
     ]
     defaults = {
         key: value
@@ -124,7 +126,8 @@ def test_a_base_by_its_name_and_one_that_was_fetched(tmp_path: Path) -> None:
     [
         (["--learning-rate", "1e-4"], "--set train.lr"),
         (["--epochs", "3"], "train.tokens"),
-        (["--output-dir", "x"], "Here it is --out"),
+        (["--output-dir", "x"], "No such option: --output-dir. Here it is --out"),
+        (["--set", "lr=1e-4"], "give its group too: train.lr or eval.lr"),
         (["--set", "train.learning_rate=1e-4"], "here it is train.lr"),
         (["--set", "train.batch_size=32"], "train.batch_tokens"),
     ],
