@@ -152,7 +152,7 @@ def test_what_the_container_copies_installs_and_answers(tmp_path: Path) -> None:
                 shutil.copy(ROOT / source, image / words[-1])
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
     subprocess.run([*pip, "--target", str(tmp_path / "site"), str(image)], check=True, timeout=300)
-    asking = "import medlingua.recipes.settings as s; print(s.__file__, len(s.presets()))"
+    asking = "import medlingua.recipes.resolve as s; print(s.__file__, len(s.presets()))"
     done = subprocess.run(
         [sys.executable, "-c", asking], capture_output=True, text=True, check=True, cwd=tmp_path,
         env={**ENVIRONMENT, "PYTHONPATH": str(tmp_path / "site")},

@@ -70,7 +70,7 @@ eval = {tasks = "none"}
     page = run("-m", "medlingua.recipes.command", "--config", "settings.toml", "--out", "run").strip()
     assert (elsewhere / page).read_text(encoding="utf-8").startswith("<!")
     assert (elsewhere / "run" / "model" / "model.safetensors").exists()
-    assert "demo" in run("-c", "from medlingua.recipes.settings import presets; print(presets())")
+    assert "demo" in run("-c", "from medlingua.recipes.resolve import presets; print(presets())")
 
 
 def test_the_checkout_runs_without_an_installation() -> None:

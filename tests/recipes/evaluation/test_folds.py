@@ -73,7 +73,7 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
 
     monkeypatch.setattr(evaluate, "fit", watched)
     settings = Eval(epochs=1, min_steps=0, seeds=1)
-    options: Any = {"precision": Precision("fp32", ""), "cells": tmp_path / "cells"}
+    options: Any = {"precision": Precision("fp32", ""), "cache": tmp_path / "cells"}
     score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, **options))
     assert len(trained) == 4
     scored = [row for row in read_scores(tmp_path / "results.jsonl") if row.seed == 0]

@@ -66,13 +66,13 @@ def test_what_was_learnt_before_is_there_and_the_encoder_is_put_back(encoder: En
 def test_a_warm_start_is_scored_under_its_own_protocol_and_cell(base: Path, tmp_path: Path) -> None:
     task, first = labelled("second", 4), labelled("first", 60)
     settings = Eval(epochs=10, min_steps=0, seeds=1, lr=3e-3, batch_documents=8)
-    options = {"settings": settings, "cells": tmp_path / "cells"}
+    options = {"settings": settings, "cache": tmp_path / "cells"}
     (plain,) = set(scores(tmp_path / "plain", base, task, None, **options))
     (after,) = set(scores(tmp_path / "after", base, task, first, **options))
     assert (plain, after) == ("labels-single/1", "labels-single/1, after first")
     record = protocol_of(after)
     assert record is not None
-    assert "after the train set of first" in record.training
+    assert "first trained on the train set of first" in record.training
     assert len(list((tmp_path / "cells").iterdir())) == 2
     other = replace(first, train=first.train[:-2])
     scores(tmp_path / "other", base, task, other, **options)
