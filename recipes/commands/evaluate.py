@@ -81,7 +81,7 @@ def _digest_of_files(place: str) -> str:
 def _checked(folder: Path, about: dict[str, Any]) -> dict[str, Any]:
     """`about` with what the folder has already; InputError where the two do not go together."""
     file = folder / _ABOUT
-    if not file.is_file():
+    if not file.is_file() or not (folder / "results.jsonl").is_file():  # an evaluation that failed has no scores
         return about
     earlier = json.loads(file.read_text(encoding="utf-8"))
     changed = [f"eval.{key}" for key, value in about["settings"].items() if earlier["settings"].get(key) != value]
