@@ -326,7 +326,7 @@ def test_a_hub_name_without_a_network_says_what_would_help(base: str) -> None:
     message = refusal(base)
     assert base in message
     assert "--base" in message
-    assert f"adapt fetch --model {base}" in message
+    assert f"adapt fetch --data ROOT --model {base}" in message
 
 
 # What is saved

@@ -20,7 +20,7 @@ SETTINGS = {
     "train.checkpoint_tokens": "1_000",
     "train.eval_tokens": "7_000",
     "train.keep_checkpoints": "2",  # what is damaged later has one before it
-    "train.lr": "1e-2",
+    "train.lr": "3e-3",
     "train.precision": "'fp32'",
     "eval.tasks": "'none'",
     "data.held_out": "0.2",
