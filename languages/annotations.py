@@ -147,10 +147,10 @@ def read_archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
         else:
             with tarfile.open(path, "r:gz") as tar:
                 for member in tar:
-                    wanted = member.name.endswith(suffixes)
-                    if wanted and member.size > files.LARGEST:
+                    matches = member.name.endswith(suffixes)
+                    if matches and member.size > files.LARGEST:
                         raise too_large(f"{path}: {member.name}")
-                    handle = tar.extractfile(member) if wanted else None
+                    handle = tar.extractfile(member) if matches else None
                     if handle is not None:
                         yield member.name, handle.read()
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:

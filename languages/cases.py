@@ -105,10 +105,10 @@ class _Story:
             text += self.grammar.article(form, noun) if form else ""
             if name in LABELS:
                 noun, inner = self._fill(noun)  # a noun of the lexicon may hold a number
-                start, end = len(text), len(text) + len(self.grammar.bare(noun))
+                start, end = len(text), len(text) + len(self.grammar.without_tag(noun))
                 spans.append(Span.of(start, end, LABELS[name]))
             spans += [_moved(span, len(text)) for span in inner]
-            text += self.grammar.bare(noun)
+            text += self.grammar.without_tag(noun)
         return text + template[position:], tuple(spans)
 
     def _draw(self, name: str) -> Sentence:

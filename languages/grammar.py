@@ -76,7 +76,7 @@ class Grammar(Record):
             raise ValueError("no section has repeat = true, so no report can be long; set it in one")
         return sections
 
-    def bare(self, noun: str) -> str:
+    def without_tag(self, noun: str) -> str:
         """The noun without its tag."""
         return noun.split(":", 1)[1] if _TAG.match(noun) else noun
 
@@ -84,7 +84,7 @@ class Grammar(Record):
         """What stands before a tagged noun: looked up as tag + "v" (before a vowel), tag, "v", "any"."""
         tag = noun.split(":", 1)[0] if _TAG.match(noun) else ""
         table = self.forms[form]
-        vowel = re.match(self.vowels, self.bare(noun), re.IGNORECASE) is not None
+        vowel = re.match(self.vowels, self.without_tag(noun), re.IGNORECASE) is not None
         for key in (f"{tag}v" if vowel else tag, tag, "v" if vowel else "any", "any"):
             if key in table:
                 return table[key]

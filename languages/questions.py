@@ -130,13 +130,13 @@ def read_squad(path: Path, *, source: str) -> Iterator[Example]:
         raise InputError(f"{path}: no list 'data' in it; a SQuAD file has data, paragraphs and qas")
     for article in value["data"]:
         for paragraph in article["paragraphs"]:
-            for asked in paragraph["qas"]:
-                name, text = str(asked["id"]), str(paragraph["context"])
+            for question in paragraph["qas"]:
+                name, text = str(question["id"]), str(paragraph["context"])
                 place = f"{path}, question {name}"
-                if "answers" not in asked:
+                if "answers" not in question:
                     raise InputError(f"{place}: no 'answers'; this split has no gold, take the labelled one")
-                spans = [_answer(entry, text, place) for entry in asked["answers"]]
-                yield Example(name, Document(name, text, source), in_order(spans), question=str(asked["question"]))
+                spans = [_answer(entry, text, place) for entry in question["answers"]]
+                yield Example(name, Document(name, text, source), in_order(spans), question=str(question["question"]))
 
 
 def _answer(entry: dict[str, Any], text: str, place: str) -> Span:
