@@ -41,8 +41,8 @@ def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device)
 def cpu_bf16_units() -> str | None:
     # torch has no public question for this; the private ones are missing on some builds.
     for units, question in (("AMX", "_is_amx_tile_supported"), ("AVX512-BF16", "_is_avx512_bf16_supported")):
-        ask = getattr(torch.cpu, question, None)
-        if ask is not None and ask():
+        supports = getattr(torch.cpu, question, None)
+        if supports is not None and supports():
             return units
     return None
 

@@ -12,7 +12,7 @@ import torch
 from medlingua.languages.errors import InputError
 from medlingua.recipes.folder import digest
 from medlingua.recipes.training.batches import Place
-from medlingua.recipes.training.sharded import like, whole, whole_weights
+from medlingua.recipes.training.sharded import full_tensor, full_weights, like
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -79,11 +79,11 @@ def _tensors(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, is_main: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights, and the optimizer's state, by name; nothing where they are not wanted."""
-    weights = {name: weight.contiguous() for name, weight in whole_weights(model) if is_main}
+    weights = {name: weight.contiguous() for name, weight in full_weights(model) if is_main}
     moments = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
-            full = whole(value)
+            full = full_tensor(value)
             if is_main:
                 moments[f"{name}/{key}"] = full.contiguous()
     return weights, moments
