@@ -179,7 +179,7 @@ def _write(story: _Story, target: int) -> Sentence:
     left = target - len(ending.split())
     chapters = [_Chapter("", {})]
     for index, section in enumerate(grammar.sections):
-        # A label must be true in the text: the diagnosis and every other disease are told.
+        # A label must be true in the text: the text names the diagnosis and every other disease.
         for disease in story.comorbidities if section.history else ():
             story.comorbidity = disease
             left -= chapters[0].add(index, story.sentence(rng.choice(grammar.history)))

@@ -1,4 +1,4 @@
-"""The lexicon and grammar of a language's synthetic cases, read from cases.toml beside its pack."""
+"""The lexicon and grammar of a language's synthetic cases, read from cases.toml next to its pack."""
 
 import re
 from functools import cache
@@ -95,7 +95,7 @@ _TAG = re.compile(r"[a-z]{1,3}:\S")
 
 
 def load_grammar(pack: Pack) -> Grammar:
-    """The grammar beside a pack, every template checked. InputError names the key or the template."""
+    """The grammar next to a pack, every template checked. InputError names the key or the template."""
     file = pack.folder / "cases.toml"
     if not file.is_file():
         raise InputError(f"{file}: not there, so there are no synthetic cases in '{pack.code}'; write one")

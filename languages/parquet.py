@@ -42,7 +42,7 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
                     yield number, row
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{file}, after row {number}: not UTF-8; write the file anew with its text as UTF-8"
+            f"{file}, after row {number}: not UTF-8; write the file again with its text as UTF-8"
         ) from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(
@@ -84,7 +84,7 @@ def _check(metadata: pq.FileMetaData, file: Path) -> None:
         if unpacked > LARGEST_GROUP:
             raise InputError(
                 f"{file}: row group {group + 1} has {unpacked:,} bytes unpacked, more than {LARGEST_GROUP:,}; write "
-                "the file anew with smaller row groups"
+                "the file again with smaller row groups"
             )
 
 

@@ -44,12 +44,12 @@ def exits() -> Iterator[None]:
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
             _no_space("the run")
         if type(error).__name__ == "ProcessLost":
-            print(f"adapt: {error}. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True)
+            print(f"adapt: {error}. The same command resumes from the last checkpoint.", file=sys.stderr, flush=True)
             os._exit(1)  # without the group's farewell, which would wait for the lost one
         if type(error).__name__ != "Interrupted":
             raise
         if not _process():
-            print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
+            print(f"adapt: {error}. The same command resumes from there.", file=sys.stderr)
         exit_at_once(STOPPED)
 
 

@@ -70,7 +70,7 @@ def draw(frame: str, count: int, repeats: int, candidates: int, seed: int) -> Ca
 
 
 def plant(lang: str, count: int, repeats: int, candidates: int, seed: int, folder: Path) -> Path:
-    """Write canaries.json and, to train on beside the real text, canaries.jsonl: returns the path of the latter.
+    """Write canaries.json and, to add to the real text, canaries.jsonl: returns the path of the latter.
 
     Each planting is a synthetic case of its own with the sentence at its end: the same document twice would be left
     out as a duplicate. InputError for a language without a sentence or cases.

@@ -57,7 +57,7 @@ def write_prompts(
 def score_answers(
     file: Path, lang: str, task: str, data: str | None, name: str, allow: tuple[Permission, ...], folder: Path
 ) -> Path:
-    """Score a language model's answers beside whatever results.jsonl of `folder` holds. Returns the comparison."""
+    """Score a language model's answers and add them to results.jsonl of `folder`. Returns the comparison."""
     pack, ner_task = _ner_task(lang, task, data, allow)
     answered = read_answers(file, ner_task, pack.spacy)
     counts = f"{answered.parsed:,} parsed, {answered.repaired:,} repaired, {answered.wrong:,} wrong"

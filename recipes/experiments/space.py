@@ -311,7 +311,7 @@ def _conditions(sweep: Sweep, name: str) -> dict[str, Any]:
 
 
 def _first(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
-    """These values, and the first of each other setting that exists beside them."""
+    """These values, and the first of each other setting that exists with them."""
     drawn: dict[str, Any] = {}
     for name, parameter in sweep.space.items():
         if name in values or all(o in drawn and drawn[o] in _listed(v) for o, v in parameter.when.items()):

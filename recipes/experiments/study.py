@@ -14,7 +14,7 @@
 
 Models may be named in a table [bases] and called "base:NAME", for --base to change them.
 
-Every arm is a run of its own below arms/, every score a cell below cells/: the same command goes on, and a second
+Every arm is a run of its own below arms/, every score a cell below cells/: the same command resumes, and a second
 one trains nothing.
 """
 

@@ -90,7 +90,7 @@ def sweep(
             say(f"{plan.sampler.name} has nothing left to try")
             break
     if others := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        say(f"{len(others)} trials are at work elsewhere; if one stops, the same command goes on with it")
+        say(f"{len(others)} trials are at work elsewhere; if one stops, the same command resumes it")
     write_sweep(folder, study, plan.objective, rows(study, folder))
     return study
 

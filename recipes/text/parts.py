@@ -55,7 +55,9 @@ def prepare_part(run: Run, part: Part, out: Path) -> Path:
     with held:
         if folder.exists() and (folder / _DESCRIPTION).exists():
             if (earlier := _description(folder)) != about:
-                raise InputError(f"{folder} was prepared otherwise ({_changed(earlier, about)}): give another --out")
+                raise InputError(
+                    f"{folder} was prepared with other settings ({_changed(earlier, about)}): give another --out"
+                )
             say(f"this part is prepared: {folder}")
             return folder
         for line in (*selection.left_out, *tasks.left_out):
@@ -88,7 +90,8 @@ def merge_parts(run: Run, tokenizer: Any, tested: dict[str, list[str]], check: b
             )
         expected["tested"] = {**first["tested"], **expected["tested"]}
         if (about := _description(folder)) != expected:
-            raise InputError(f"{folder} was prepared otherwise ({_changed(about, expected)}): prepare it anew")
+            changed = _changed(about, expected)
+            raise InputError(f"{folder} was prepared with other settings ({changed}): prepare it again")
     parts = [open_prepared(folder, tokenizer, check) for folder in folders]
     shards = tuple(end_to_end(of_corpus) for of_corpus in zip(*(p.shards for p in parts), strict=True))
     return Prepared(shards, tuple(h for p in parts for h in p.held_out), _summed([p.row for p in parts]))
@@ -146,7 +149,7 @@ def _description(folder: Path) -> dict[str, Any]:
     try:
         return json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     except ValueError as error:
-        raise InputError(f"{folder}: {_DESCRIPTION} is damaged; remove the folder and prepare it anew") from error
+        raise InputError(f"{folder}: {_DESCRIPTION} is damaged; remove the folder and prepare it again") from error
 
 
 def _changed(earlier: dict[str, Any], expected: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written beside, flushed to disk, renamed. Safetensors and JSON only."""
+"""Checkpoints that are complete or absent: written elsewhere, flushed, renamed. Safetensors and JSON only."""
 
 import hashlib
 import json
@@ -92,7 +92,7 @@ def _tensors(
 def restore(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Checkpoint | None, list[str]]:
-    """Load the newest whole checkpoint into model and optimizer: (how far it is or None, what was damaged)."""
+    """Load the newest complete checkpoint into model and optimizer: (how far it is or None, what was damaged)."""
     damaged = []
     for path in reversed(_finished(folder)):
         try:
@@ -103,7 +103,7 @@ def restore(
         return state, damaged
     if damaged:
         raise InputError(
-            f"no whole checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start anew"
+            f"no complete checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start again"
         )
     return None, []
 

@@ -2,7 +2,7 @@
 
 Every process keeps its share of each tensor and gathers a layer's weights while it computes it (torch's fully_shard;
 Zhao et al., arXiv 2304.11277). The model that is evaluated and saved stays whole on the main process; what trains is
-a copy of it. Checkpoints are those of a run that is not split, so either goes on from the other's.
+a copy of it. Checkpoints are those of a run that is not split, so either kind of run resumes from the other's.
 """
 
 import copy

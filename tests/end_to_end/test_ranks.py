@@ -127,7 +127,7 @@ def stop_two(line: list[str], out: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
-    assert "same command goes on" in said
+    assert "same command resumes" in said
 
 
 def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:

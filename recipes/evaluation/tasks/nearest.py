@@ -1,7 +1,7 @@
 """NER by neighbours, without training: sentences of train that the encoder finds alike, and the tags of their words.
 
 The encoder's half of what retrieval-augmented NER with language models does (as kNN-NER, arXiv 2203.17103, but over
-the words of the retrieved sentences alone, and without a trained tagger beside it).
+the words of the retrieved sentences alone, and without a trained tagger).
 """
 
 from collections.abc import Iterator, Sequence
