@@ -107,10 +107,10 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 def architecture_of(config: Any, where: str) -> Architecture:
     """The record of a config's family; InputError for decoders and for families we do not know."""
-    given = getattr(config, "architectures", None) or ()
-    if not isinstance(given, list | tuple):
-        raise InputError(f"{where}: config.json: architectures = {given!r} is no list of class names")
-    names = [str(name) for name in given]
+    declared = getattr(config, "architectures", None) or ()
+    if not isinstance(declared, list | tuple):
+        raise InputError(f"{where}: config.json: architectures = {declared!r} is no list of class names")
+    names = [str(name) for name in declared]
     decoder = any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in names)
     if decoder or getattr(config, "is_decoder", False) or getattr(config, "is_encoder_decoder", False):
         raise InputError(

@@ -308,7 +308,7 @@ def _attention(
         return out.transpose(1, 2), None
     if cu_seq_lens_q is None:
         cu_seq_lens_q = torch.arange(0, (batch + 1) * length, length, dtype=torch.int32, device=query.device)
-    # Rotations in fp32 leave fp32 queries and keys under autocast, beside bf16 values.
+    # Rotations in fp32 leave fp32 queries and keys under autocast, with bf16 values.
     q, k, v = (x.to(value.dtype).transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     if query_positions is None or reach is not None:
         out = attend(q, k, v, cu_seq_lens_q, reach=reach, scale=scaling)

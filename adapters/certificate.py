@@ -189,8 +189,8 @@ def _longest_documents(source: Encoder, texts: Sequence[str]) -> list[np.ndarray
 
 @torch.no_grad()
 def _logits(model: Any, ids: np.ndarray, **inputs: Tensor) -> Tensor:
-    given = {name: tensor.to(model.device) for name, tensor in inputs.items()}
-    return model(input_ids=torch.tensor(ids, device=model.device)[None], **given).logits[0].cpu()  # type: ignore[no-any-return]
+    inputs_on_device = {name: tensor.to(model.device) for name, tensor in inputs.items()}
+    return model(input_ids=torch.tensor(ids, device=model.device)[None], **inputs_on_device).logits[0].cpu()  # type: ignore[no-any-return]
 
 
 def _packed_logits(encoder: Encoder, ids: np.ndarray) -> Tensor:

@@ -120,8 +120,8 @@ class Source(NamedTuple):
 def _focused(sources: list[Source], vectors: np.ndarray | None, false_friends: Collection[int]) -> list[Source]:
     if vectors is None:
         raise ValueError("initialization 'focus' needs vectors of the new pieces")
-    alike = [source.exact and id not in false_friends for id, source in enumerate(sources)]
-    shared, others = np.flatnonzero(alike), np.flatnonzero(np.logical_not(alike))
+    is_shared = [source.exact and id not in false_friends for id, source in enumerate(sources)]
+    shared, others = np.flatnonzero(is_shared), np.flatnonzero(np.logical_not(is_shared))
     mixed = list(sources)
     for id, (ids, weights) in zip(others, focus.mixtures(vectors, others, shared), strict=True):
         mixed[id] = Source([sources[i].ids[0] for i in ids], False, torch.from_numpy(weights))
@@ -143,9 +143,9 @@ def _source(old: Any, old_vocabulary: dict[str, int], added: dict[str, int], new
     for role in ("pad", "unk", "cls", "sep", "mask", "bos", "eos"):
         if piece == getattr(new, f"{role}_token") and getattr(old, f"{role}_token_id") is not None:
             return Source([getattr(old, f"{role}_token_id")], True)
-    same = old_vocabulary.get(piece)
-    if same is not None:
-        return Source([same], True)
+    old_id = old_vocabulary.get(piece)
+    if old_id is not None:
+        return Source([old_id], True)
     text, inside = surface(new, piece)
     if not inside and text in added:
         return Source([added[text]], True)

@@ -93,13 +93,13 @@ def extend(
     joins = learn(words, first, notation.join, rules.judge, refused)
     accepted: list[Join] = []
     chosen: tuple[str, ...] = ()
-    wanted = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
+    needed = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
     while len(chosen) < new_pieces:
-        more = _take(joins, wanted)
+        more = _take(joins, needed)
         if not more:
             raise _too_few(len(chosen), new_pieces, min_documents, refused)
         accepted += more
-        wanted = new_pieces
+        needed = new_pieces
         if kind == "BPE":
             chosen = tuple(dict.fromkeys(join.piece for join in accepted))
             build = partial(_with_merges, tokenizer, accepted, priority)
@@ -216,11 +216,12 @@ class _Rules:
         return None if len(documents) >= self._least * _NAME_FACTOR else NAME
 
 
-def _too_few(found: int, wanted: int, least: int, refused: Counter[str]) -> InputError:
+def _too_few(available: int, requested: int, min_documents: int, refused: Counter[str]) -> InputError:
     why = ", ".join(f"{count:,} refused: {reason}" for reason, count in refused.most_common())
     return InputError(
-        f"the texts yield {found:,} new pieces of the {wanted:,} wanted ({why or 'no pair is left'}; a "
-        f"piece needs {least} documents): lower adapt.new_pieces, lower adapt.piece_documents, or bring more text"
+        f"the texts yield {available:,} new pieces of the {requested:,} requested ({why or 'no pair is left'}; "
+        f"a piece needs {min_documents} documents): lower adapt.new_pieces, lower adapt.piece_documents, "
+        "or bring more text"
     )
 
 

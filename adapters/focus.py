@@ -25,11 +25,11 @@ def piece_vectors(tokenizer: Any, texts: Iterable[str]) -> np.ndarray:
     not occur. Reads at most about four million pieces of the texts."""
     size = len(tokenizer)
     counts = csr_matrix((size, size), dtype=np.float64)
-    remaining, read = iter(texts), 0
-    while read < _MOST_TOKENS and (slab := list(islice(remaining, _SLAB))):
+    remaining, tokens_seen = iter(texts), 0
+    while tokens_seen < _MOST_TOKENS and (slab := list(islice(remaining, _SLAB))):
         encodings = tokenizer.backend_tokenizer.encode_batch_fast(slab, add_special_tokens=False)
         ids = np.concatenate([[*encoding.ids, *[-1] * _WINDOW] for encoding in encodings]).astype(np.int64)
-        read += len(ids)
+        tokens_seen += len(ids)
         for distance in range(1, _WINDOW + 1):
             left, right = ids[:-distance], ids[distance:]
             inside = (left >= 0) & (right >= 0)
@@ -73,21 +73,21 @@ def _ppmi(counts: csr_matrix) -> csr_matrix:
     return coo_matrix((information[positive], where), counts.shape).tocsr()
 
 
-def mixtures(vectors: np.ndarray, wanted: np.ndarray, shared: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def mixtures(vectors: np.ndarray, new_ids: np.ndarray, shared: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each new piece, the shared pieces that it is mixed from, and their weights, which sum to one.
 
-    vectors: unit rows (V, D). wanted, shared: ids. Empty for a piece that does not occur in the texts.
+    vectors: unit vectors (V, D). new_ids, shared: ids of pieces. Empty for a piece that does not occur in the texts.
     """
     mixed = []
     occurring = shared[np.abs(vectors[shared]).sum(axis=1) > 0]
-    for start in range(0, len(wanted), 1_000):
-        likeness = vectors[wanted[start : start + 1_000]] @ vectors[occurring].T
-        for row, id in zip(likeness, wanted[start : start + 1_000], strict=True):
+    for start in range(0, len(new_ids), 1_000):
+        likeness = vectors[new_ids[start : start + 1_000]] @ vectors[occurring].T
+        for likenesses, id in zip(likeness, new_ids[start : start + 1_000], strict=True):
             if not vectors[id].any() or not len(occurring):
                 mixed.append((np.empty(0, dtype=np.int64), np.empty(0)))
                 continue
-            nearest = np.argsort(-row, kind="stable")[:_NEAREST]
-            weights = sparsemax(row[nearest])
+            nearest = np.argsort(-likenesses, kind="stable")[:_NEAREST]
+            weights = sparsemax(likenesses[nearest])
             mixed.append((occurring[nearest[weights > 0]], weights[weights > 0]))
     return mixed
 

@@ -73,7 +73,7 @@ def hidden_states(encoder: Encoder, packed: Packed, selected: Tensor | None = No
         return packed_states(body, packed.ids, packed.positions, row, selected)
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
-    with _only(selected, body, architecture) as narrowed:
+    with _last_layer_narrowed(selected, body, architecture) as narrowed:
         states = body(**_inputs(encoder, packed)).last_hidden_state[0]
     return states if selected is None or narrowed else states[selected]  # type: ignore[no-any-return]
 
@@ -85,18 +85,18 @@ def layer_states(encoder: Encoder, packed: Packed) -> tuple[Tensor, ...]:
 
 
 def _inputs(encoder: Encoder, packed: Packed) -> dict[str, Tensor]:
-    given = {
+    inputs = {
         "input_ids": packed.ids[None],
         "position_ids": packed.positions[None],
         "cu_seq_lens_q": packed.cu_seqlens,
     }
     if encoder.architecture.token_types:
-        given["token_type_ids"] = torch.zeros_like(packed.ids)[None]
-    return given
+        inputs["token_type_ids"] = torch.zeros_like(packed.ids)[None]
+    return inputs
 
 
 @contextmanager
-def _only(selected: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
+def _last_layer_narrowed(selected: Tensor | None, body: nn.Module, architecture: Architecture) -> Iterator[bool]:
     """Within, the last layer computes the queries of these tokens alone; yields False where it cannot."""
     if selected is None or architecture.last_layer is None:
         yield False

@@ -96,13 +96,13 @@ _BYTES = frozenset(pre_tokenizers.ByteLevel.alphabet())
 
 def _with_parts(remaining_pieces: set[str], merges: list[tuple[str, ...]]) -> set[str]:
     """These pieces and, recursively, the parts of every merge that leads to one."""
-    made_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+    merges_of: dict[str, list[tuple[str, ...]]] = defaultdict(list)
     for merge in merges:
-        made_of["".join(merge)].append(merge)
+        merges_of["".join(merge)].append(merge)
     closure = set(remaining_pieces)
     pending = list(remaining_pieces)
     while pending:
-        for merge in made_of[pending.pop()]:
+        for merge in merges_of[pending.pop()]:
             pending += [part for part in merge if part not in closure]
             closure |= set(merge)
     return closure

@@ -38,7 +38,7 @@ def tile_weights(small: Encoder, large: Encoder, seed: int) -> None:
     sources = dict(small.model.named_modules())
     table = large.model.get_input_embeddings()
     for name, module in large.model.named_modules():
-        source: Any = sources.get(_LAYER.sub(lambda found: str(int(int(found[0]) * ratio)), name))
+        source: Any = sources.get(_LAYER.sub(lambda match: str(int(int(match[0]) * ratio)), name))
         if not isinstance(getattr(source, "weight", None), Tensor):  # also ModernBERT's first layer, without a norm
             continue
         if module is table or (isinstance(module, nn.Linear) and module.weight is table.weight):

@@ -74,7 +74,7 @@ def learn_tokenizer(
         letters = _alphabet(texts())
         trainer: Any = trainers.WordPieceTrainer(
             vocab_size=size,
-            special_tokens=[*specials, *(f"##{c}" for c in letters if not _stands_alone(c))],
+            special_tokens=[*specials, *(f"##{c}" for c in letters if not _is_own_word(c))],
             initial_alphabet=letters,
             show_progress=False,
         )
@@ -231,7 +231,7 @@ def _word_piece(vocabulary: dict[str, int], like: PreTrainedTokenizerFast) -> mo
     return models.WordPiece(vocab=vocabulary, unk_token=str(like.unk_token), max_input_chars_per_word=200)
 
 
-def _stands_alone(character: str) -> bool:
+def _is_own_word(character: str) -> bool:
     """Whether the pre-tokenizer splits around a character, so that it never continues a word."""
     return character.isnumeric() or character in string.punctuation or unicodedata.category(character)[0] == "P"
 

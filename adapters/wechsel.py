@@ -35,9 +35,9 @@ def mixtures(
     rotated = align(old_vectors, new_vectors, old_words, new_words)
     occurring = np.flatnonzero(old_vectors.any(axis=1))
     mixed: Mixtures = {}
-    wanted = np.flatnonzero(new_vectors.any(axis=1))
-    for start in range(0, len(wanted), _SLAB):
-        ids = wanted[start : start + _SLAB]
+    new_ids = np.flatnonzero(new_vectors.any(axis=1))
+    for start in range(0, len(new_ids), _SLAB):
+        ids = new_ids[start : start + _SLAB]
         likeness = rotated[ids] @ old_vectors[occurring].T
         nearest = np.argsort(-likeness, axis=1, kind="stable")[:, :_NEAREST]
         scores = np.take_along_axis(likeness, nearest, axis=1) / _TEMPERATURE

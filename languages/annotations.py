@@ -109,11 +109,11 @@ def read_brat(path: Path, *, source: str, label_from: str = "type", skip: tuple[
         raise InputError(f"{path}: no .txt with .ann in it; give the folder or archive of a brat task")
     for name in files:
         if name.endswith(".ann") and f"{name[:-4]}.txt" not in files:
-            raise InputError(f"{path}: {name} has no .txt beside it; add its text or take it out")
+            raise InputError(f"{path}: {name} has no .txt next to it; add its text or take it out")
     for name in texts:
         annotations = f"{name[:-4]}.ann"
         if annotations not in files:
-            raise InputError(f"{path}: {name} has no .ann beside it; add one (empty if nothing is annotated)")
+            raise InputError(f"{path}: {name} has no .ann next to it; add one (empty if nothing is annotated)")
         document = Document(name[:-4], decode(files[name], f"{path}: {name}"), source)
         lines = decode(files[annotations], f"{path}: {annotations}").split("\n")
         spans = _brat_spans(lines, document.text, f"{path}: {annotations}", label_from)
@@ -147,10 +147,10 @@ def read_archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
         else:
             with tarfile.open(path, "r:gz") as tar:
                 for member in tar:
-                    wanted = member.name.endswith(suffixes)
-                    if wanted and member.size > files.LARGEST:
+                    matches = member.name.endswith(suffixes)
+                    if matches and member.size > files.LARGEST:
                         raise too_large(f"{path}: {member.name}")
-                    handle = tar.extractfile(member) if wanted else None
+                    handle = tar.extractfile(member) if matches else None
                     if handle is not None:
                         yield member.name, handle.read()
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:

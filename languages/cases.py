@@ -105,10 +105,10 @@ class _Story:
             text += self.grammar.article(form, noun) if form else ""
             if name in LABELS:
                 noun, inner = self._fill(noun)  # a noun of the lexicon may hold a number
-                start, end = len(text), len(text) + len(self.grammar.bare(noun))
+                start, end = len(text), len(text) + len(self.grammar.without_tag(noun))
                 spans.append(Span.of(start, end, LABELS[name]))
             spans += [_moved(span, len(text)) for span in inner]
-            text += self.grammar.bare(noun)
+            text += self.grammar.without_tag(noun)
         return text + template[position:], tuple(spans)
 
     def _draw(self, name: str) -> Sentence:
@@ -179,7 +179,7 @@ def _write(story: _Story, target: int) -> Sentence:
     left = target - len(ending.split())
     chapters = [_Chapter("", {})]
     for index, section in enumerate(grammar.sections):
-        # A label must be true in the text: the diagnosis and every other disease are told.
+        # A label must be true in the text: the text names the diagnosis and every other disease.
         for disease in story.comorbidities if section.history else ():
             story.comorbidity = disease
             left -= chapters[0].add(index, story.sentence(rng.choice(grammar.history)))

@@ -59,8 +59,8 @@ def count_words(texts: Iterable[str], code: str) -> Counter[str]:
 
 def in_parts(text: str, ranges: Sequence[tuple[int, int]], compounds: Compounds) -> list[tuple[int, int]]:
     """Ranges of words with those of compounds cut at their parts."""
-    made = []
+    parts = []
     for start, end in ranges:
         begins = [start + place for place in compounds.parts(text[start:end])]
-        made += list(zip(begins, [*begins[1:], end], strict=True))
-    return made
+        parts += list(zip(begins, [*begins[1:], end], strict=True))
+    return parts

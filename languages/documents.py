@@ -65,7 +65,7 @@ def _state(file: Path) -> tuple[int, int, int]:
 
 
 def _files(path: str | Path) -> tuple[list[Path], Path]:
-    """The files that `path` means, and the folder from which their names are told."""
+    """The files that `path` means, and the folder that their names are relative to."""
     readable = "readable are " + ", ".join(f".{name}" for name in FORMATS) + ", plain, .gz or .zst"
     place = Path(path)
     if place.is_file():

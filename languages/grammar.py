@@ -1,4 +1,4 @@
-"""The lexicon and grammar of a language's synthetic cases, read from cases.toml beside its pack."""
+"""The lexicon and grammar of a language's synthetic cases, read from cases.toml next to its pack."""
 
 import re
 from functools import cache
@@ -76,7 +76,7 @@ class Grammar(Record):
             raise ValueError("no section has repeat = true, so no report can be long; set it in one")
         return sections
 
-    def bare(self, noun: str) -> str:
+    def without_tag(self, noun: str) -> str:
         """The noun without its tag."""
         return noun.split(":", 1)[1] if _TAG.match(noun) else noun
 
@@ -84,7 +84,7 @@ class Grammar(Record):
         """What stands before a tagged noun: looked up as tag + "v" (before a vowel), tag, "v", "any"."""
         tag = noun.split(":", 1)[0] if _TAG.match(noun) else ""
         table = self.forms[form]
-        vowel = re.match(self.vowels, self.bare(noun), re.IGNORECASE) is not None
+        vowel = re.match(self.vowels, self.without_tag(noun), re.IGNORECASE) is not None
         for key in (f"{tag}v" if vowel else tag, tag, "v" if vowel else "any", "any"):
             if key in table:
                 return table[key]
@@ -95,7 +95,7 @@ _TAG = re.compile(r"[a-z]{1,3}:\S")
 
 
 def load_grammar(pack: Pack) -> Grammar:
-    """The grammar beside a pack, every template checked. InputError names the key or the template."""
+    """The grammar next to a pack, every template checked. InputError names the key or the template."""
     file = pack.folder / "cases.toml"
     if not file.is_file():
         raise InputError(f"{file}: not there, so there are no synthetic cases in '{pack.code}'; write one")

@@ -19,11 +19,11 @@ class Hierarchy:
 
     @cached_property
     def children(self) -> Mapping[str, frozenset[str]]:
-        found: dict[str, set[str]] = defaultdict(set)
+        children: dict[str, set[str]] = defaultdict(set)
         for child, above in self.parents.items():
             for parent in above:
-                found[parent].add(child)
-        return {parent: frozenset(below) for parent, below in found.items()}
+                children[parent].add(child)
+        return {parent: frozenset(below) for parent, below in children.items()}
 
     def within(self, name: str, steps: int) -> dict[str, int]:
         """Everything at most so many steps up or down from `name`, with its distance; itself at 0."""

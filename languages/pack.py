@@ -14,7 +14,7 @@ Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answer
 Reader = Literal[
     "brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations"
 ]
-_HERE = Path(__file__).parent
+_ROOM = Path(__file__).parent
 
 
 def _inside(path: str) -> str:
@@ -201,7 +201,7 @@ _ENTRIES: dict[str, type[Record]] = {
 
 def known_languages() -> tuple[str, ...]:
     """The codes of the packs that come with the package."""
-    return tuple(sorted(file.parent.name for file in _HERE.glob("*/pack.toml")))
+    return tuple(sorted(file.parent.name for file in _ROOM.glob("*/pack.toml")))
 
 
 def load_pack(name_or_path: str | Path) -> Pack:
@@ -214,7 +214,7 @@ def load_pack(name_or_path: str | Path) -> Pack:
     if name.lower() in known_languages() and not Path(name).exists():
         name = name.lower()
     if name in known_languages():
-        file = _HERE / name / "pack.toml"
+        file = _ROOM / name / "pack.toml"
     elif Path(name).is_dir():
         file = Path(name) / "pack.toml"
     elif name.endswith(".toml"):

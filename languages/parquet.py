@@ -16,7 +16,7 @@ from .files import missing_column, too_large
 _TERMS = b"medlingua.terms"  # key of the schema's metadata
 LARGEST_GROUP = 2**31  # bytes of one row group, unpacked: what is larger is taken for a bomb
 _ROWS_A_BYTE = 1_000  # of a file: more are one row, written down once
-_READ, _GIVEN = 1_024, 64  # rows that are read, and made Python's, at once
+_ROWS_PER_READ, _ROWS_PER_BATCH = 1_024, 64  # rows that are read, and made Python's, at once
 
 
 def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -36,13 +36,13 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
         texts = [field.name for field in schema if _is_text(field.type)]
         with pq.ParquetFile(file, read_dictionary=texts) as table:
             _check(table.metadata, file)
-            for batch in table.iter_batches(batch_size=_READ, columns=columns):
+            for batch in table.iter_batches(batch_size=_ROWS_PER_READ, columns=columns):
                 for row in _rows(batch, f"{file}, after row {number}"):
                     number += 1
                     yield number, row
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{file}, after row {number}: not UTF-8; write the file anew with its text as UTF-8"
+            f"{file}, after row {number}: not UTF-8; write the file again with its text as UTF-8"
         ) from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(
@@ -84,7 +84,7 @@ def _check(metadata: pq.FileMetaData, file: Path) -> None:
         if unpacked > LARGEST_GROUP:
             raise InputError(
                 f"{file}: row group {group + 1} has {unpacked:,} bytes unpacked, more than {LARGEST_GROUP:,}; write "
-                "the file anew with smaller row groups"
+                "the file again with smaller row groups"
             )
 
 
@@ -93,9 +93,9 @@ def _rows(batch: pa.RecordBatch, place: str) -> Iterator[dict[str, Any]]:
     longest = max((_longest(column) for column in batch.columns), default=0)
     if longest > files.LARGEST:
         raise too_large(place)
-    given = _GIVEN if longest * _GIVEN <= files.LARGEST else 1
-    for start in range(0, batch.num_rows, given):
-        for row in batch.slice(start, given).to_pylist():
+    batch_size = _ROWS_PER_BATCH if longest * _ROWS_PER_BATCH <= files.LARGEST else 1
+    for start in range(0, batch.num_rows, batch_size):
+        for row in batch.slice(start, batch_size).to_pylist():
             yield {key: value.isoformat() if hasattr(value, "isoformat") else value for key, value in row.items()}
 
 

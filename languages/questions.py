@@ -14,7 +14,7 @@ from .files import decode, read_text
 def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
     """NLI4CT (Jullien et al. 2023): statements about one section of one or two trial records.
 
-    `path` is a split; the records lie beside it in CT_json/ or CT_json.zip, or, as SemEval-2024 Task 2 has them
+    `path` is a split; the records lie next to it in CT_json/ or CT_json.zip, or, as SemEval-2024 Task 2 has them
     (NLI4CT-P), in "training_data/CT json". The question is the statement, the document the section of each trial, one
     after the other. A statement that was changed on purpose says so in its meta: change (what was done), effect
     (Preserving or Altering the label), changed_from (the id of its source). InputError for a trial that is not there,
@@ -62,7 +62,7 @@ def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
     elif (folder / "CT_json.zip").is_file():
         files_read = read_archive(folder / "CT_json.zip", (".json",))
     else:
-        raise InputError(f"{folder}: neither CT_json/ nor CT_json.zip, the trial records, beside the statements")
+        raise InputError(f"{folder}: neither CT_json/ nor CT_json.zip, the trial records, next to the statements")
     for name, raw in files_read:
         if "__MACOSX" not in name:
             record = json.loads(decode(raw, f"{folder}: {name}"))
@@ -72,13 +72,13 @@ def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
 def read_pubmedqa(path: Path, *, source: str) -> Iterator[Example]:
     """PubMedQA (Jin et al. 2019): yes, no or maybe by an abstract without its conclusion.
 
-    `path` is ori_pqal.json (packed or not): all questions but those of test_ground_truth.json beside it; or
+    `path` is ori_pqal.json (packed or not): all questions but those of test_ground_truth.json next to it; or
     test_ground_truth.json itself: its questions, with the texts of the other file.
     """
     folder, tested = path.parent, path.name.startswith("test_ground_truth")
     listed = [file for file in (folder / "ori_pqal.json", folder / "ori_pqal.json.gz") if file.is_file()]
     if not listed:
-        raise InputError(f"{folder}: no ori_pqal.json, the questions and abstracts, beside {path.name}")
+        raise InputError(f"{folder}: no ori_pqal.json, the questions and abstracts, next to {path.name}")
     gold = dict(_entries(folder / "test_ground_truth.json"))
     questions = dict(_entries(listed[0]))
     if absent := [name for name in gold if name not in questions]:
@@ -130,13 +130,13 @@ def read_squad(path: Path, *, source: str) -> Iterator[Example]:
         raise InputError(f"{path}: no list 'data' in it; a SQuAD file has data, paragraphs and qas")
     for article in value["data"]:
         for paragraph in article["paragraphs"]:
-            for asked in paragraph["qas"]:
-                name, text = str(asked["id"]), str(paragraph["context"])
+            for question in paragraph["qas"]:
+                name, text = str(question["id"]), str(paragraph["context"])
                 place = f"{path}, question {name}"
-                if "answers" not in asked:
+                if "answers" not in question:
                     raise InputError(f"{place}: no 'answers'; this split has no gold, take the labelled one")
-                spans = [_answer(entry, text, place) for entry in asked["answers"]]
-                yield Example(name, Document(name, text, source), in_order(spans), question=str(asked["question"]))
+                spans = [_answer(entry, text, place) for entry in question["answers"]]
+                yield Example(name, Document(name, text, source), in_order(spans), question=str(question["question"]))
 
 
 def _answer(entry: dict[str, Any], text: str, place: str) -> Span:

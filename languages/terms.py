@@ -82,18 +82,18 @@ def read_dictionary(file: Path, code: str) -> list[tuple[str, str]]:
 def _pairs(listed: Terms, file: Path, code: str) -> Iterator[tuple[str, str]]:
     for line, row in read_rows(file, delimiter="\t"):
         if {"en", "lang", "translation"} <= row.keys():
-            wanted, text, english = row["lang"] == code, row["translation"], row["en"]
+            matches, text, english = row["lang"] == code, row["translation"], row["en"]
         elif {"translation_language", "predicate_id", "source_value", "translation_value"} <= row.keys():  # babelon
-            wanted = row["predicate_id"] == "rdfs:label" and row["translation_language"] == code
+            matches = row["predicate_id"] == "rdfs:label" and row["translation_language"] == code
             text, english = row["translation_value"], row["source_value"]
         elif {"translation_lang", "source_text", "translation_text"} <= row.keys():  # Disease Ontology
-            wanted, text, english = row["translation_lang"] == code, row["translation_text"], row["source_text"]
+            matches, text, english = row["translation_lang"] == code, row["translation_text"], row["source_text"]
         else:
             raise InputError(
                 f"terms {listed.name}, {file}, line {line}: the columns are {', '.join(row)}; a dictionary has en, "
                 "lang and translation"
             )
-        if wanted and text.strip():
+        if matches and text.strip():
             yield text.strip(), english.strip()
 
 

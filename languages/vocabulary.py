@@ -20,7 +20,7 @@ from medlingua.languages.terms import Term
 from medlingua.languages.words import nfc, words
 from tokenizers import Tokenizer
 
-LENGTHS = (512, 4096, 8192)  # pieces whose reach in words is told
+LENGTHS = (512, 4096, 8192)  # pieces whose reach in words is reported
 _SPECIAL = 2  # pieces that frame a text
 
 # Written as medicine writes it, and what a reader would make of the text if the mark were lost.

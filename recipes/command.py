@@ -28,7 +28,7 @@ from medlingua.recipes.commands.options import (
     given,
     resolved,
 )
-from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exits, leave
+from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exit_at_once, exits
 
 app = typer.Typer(
     help="Adapt encoder language models to biomedical and clinical text in French, Spanish and German.",
@@ -160,7 +160,7 @@ def main() -> None:
         # typer makes an exit code of Ctrl-C and only gives it back: unheard, a broken run would count as done.
         if app([word for word in sys.argv[1:] if word != SHOW_TEXT], standalone_mode=False) == STOPPED:
             raise KeyboardInterrupt
-    leave()
+    exit_at_once()
 
 
 if __name__ == "__main__":  # torchrun -m medlingua.recipes.command

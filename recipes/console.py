@@ -24,32 +24,32 @@ class Bar:
     """One piece of work. `update(done, note)` moves it; done in the unit of `total`, `before` of it done earlier."""
 
     def __init__(
-        self, what: str, total: float | None, show: Callable[[float, str], None] | None, before: float = 0
+        self, label: str, total: float | None, show: Callable[[float, str], None] | None, before: float = 0
     ) -> None:
-        self._what, self._total, self._show, self._before = what, total, show, before
-        self._began = self._told = time.monotonic()
+        self._label, self._total, self._show, self._before = label, total, show, before
+        self._started = self._last_logged = time.monotonic()
 
     def update(self, done: float, note: str = "") -> None:
         if self._show is not None:
             self._show(done, note)
             return
         now = time.monotonic()
-        if now - self._told < _LOG_SECONDS or done <= self._before:
+        if now - self._last_logged < _LOG_SECONDS or done <= self._before:
             return
-        self._told = now
+        self._last_logged = now
         if self._total is None:
-            say(f"{self._what}: {note}")
+            say(f"{self._label}: {note}")
             return
-        rate = (done - self._before) / (now - self._began)
+        rate = (done - self._before) / (now - self._started)
         left = datetime.timedelta(seconds=round((self._total - done) / rate))
-        say(f"{self._what}: {done / self._total:.0%}, {left} left  {note}")
+        say(f"{self._label}: {done / self._total:.0%}, {left} left  {note}")
 
 
 @contextmanager
-def progress(what: str, total: float | None, before: float = 0) -> Iterator[Bar]:
+def progress(label: str, total: float | None, before: float = 0) -> Iterator[Bar]:
     """A moving bar with time left on a terminal; in a log, a line every half minute."""
     if not console.is_terminal:
-        yield Bar(what, total, None, before)
+        yield Bar(label, total, None, before)
         return
     bar = Progress(
         TextColumn("{task.description}"),
@@ -62,5 +62,5 @@ def progress(what: str, total: float | None, before: float = 0) -> Iterator[Bar]
         refresh_per_second=2,
     )
     with bar:
-        task = bar.add_task(what, total=total, completed=int(before), note="")
-        yield Bar(what, total, lambda done, note: bar.update(task, completed=done, note=note))
+        task = bar.add_task(label, total=total, completed=int(before), note="")
+        yield Bar(label, total, lambda done, note: bar.update(task, completed=done, note=note))

@@ -28,7 +28,7 @@ def exits() -> Iterator[None]:
     except InputError as error:
         _fail(f"{error}{_text_of(error)}")
     except (typer.Abort, KeyboardInterrupt):
-        leave(STOPPED)
+        exit_at_once(STOPPED)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             _fail(
@@ -44,13 +44,13 @@ def exits() -> Iterator[None]:
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
             _no_space("the run")
         if type(error).__name__ == "ProcessLost":
-            print(f"adapt: {error}. The same command goes on from the last checkpoint.", file=sys.stderr, flush=True)
+            print(f"adapt: {error}. The same command resumes from the last checkpoint.", file=sys.stderr, flush=True)
             os._exit(1)  # without the group's farewell, which would wait for the lost one
         if type(error).__name__ != "Interrupted":
             raise
         if not _process():
-            print(f"adapt: {error}. The same command goes on from there.", file=sys.stderr)
-        leave(STOPPED)
+            print(f"adapt: {error}. The same command resumes from there.", file=sys.stderr)
+        exit_at_once(STOPPED)
 
 
 def _hint(option: str | None) -> str:
@@ -63,7 +63,7 @@ def _hint(option: str | None) -> str:
     return f". Here it is {name if name.startswith('--') else f'--set {name}'}" if name else ""
 
 
-def leave(code: int = 0) -> None:
+def exit_at_once(code: int = 0) -> None:
     """The end of a command. One process of several ends here: threads of gloo may still hold Python's objects, and
     let go of while Python goes down, they abort it (pytorch/pytorch pull request 179291); the launcher would then end
     the first process too, at work or not."""
@@ -125,7 +125,7 @@ def _no_space(where: str) -> None:
 
 def _fail(message: str) -> None:
     print(f"adapt{_process()}: {message}", file=sys.stderr)
-    leave(2)
+    exit_at_once(2)
 
 
 def _process() -> str:

@@ -106,7 +106,7 @@ def check_seal(folder: Path) -> None:
     try:
         known = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{folder}: {_SEAL} is no JSON, so it is damaged; {_anew(folder)}") from error
+        raise InputError(f"{folder}: {_SEAL} is no JSON, so it is damaged; {_removal_advice(folder)}") from error
     check_digests(folder, known, str(folder), folder)
 
 
@@ -114,12 +114,12 @@ def check_digests(folder: Path, known: Mapping[str, str], what: str, remove: Pat
     """InputError for the first file whose digest differs. what: whose it is; remove: what is then made anew."""
     for name, expected in known.items():
         if not (folder / name).is_file():
-            raise InputError(f"{what}: {name} is gone; {_anew(remove)}")
+            raise InputError(f"{what}: {name} is gone; {_removal_advice(remove)}")
         if digest(folder / name) != expected:
-            raise InputError(f"{what}: {name} does not match its digest, so it is damaged; {_anew(remove)}")
+            raise InputError(f"{what}: {name} does not match its digest, so it is damaged; {_removal_advice(remove)}")
 
 
-def _anew(folder: Path) -> str:
+def _removal_advice(folder: Path) -> str:
     return f"remove the folder {folder} to make it anew"
 
 

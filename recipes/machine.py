@@ -22,7 +22,7 @@ class Precision(NamedTuple):
 def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
     """bf16 autocast where the machine has units for it, fp32 elsewhere. Master weights are fp32 either way.
 
-    By what the machine is, never by a timing: a run that goes on on a loaded machine must not change it (O16).
+    It follows the hardware, never a timing: a run that resumes on a loaded machine must not change it (O16).
     """
     if setting != "auto":
         return Precision(setting, "train.precision says so")
@@ -41,14 +41,14 @@ def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device)
 def cpu_bf16_units() -> str | None:
     # torch has no public question for this; the private ones are missing on some builds.
     for units, question in (("AMX", "_is_amx_tile_supported"), ("AVX512-BF16", "_is_avx512_bf16_supported")):
-        ask = getattr(torch.cpu, question, None)
-        if ask is not None and ask():
+        supports = getattr(torch.cpu, question, None)
+        if supports is not None and supports():
             return units
     return None
 
 
 def keep_pages() -> bool:
-    """Ask glibc to keep freed memory: a training step's large tensors otherwise fault in anew every step.
+    """Ask glibc to keep freed memory: a training step's large tensors otherwise fault in again at every step.
 
     Measured in reports/notes: 250,000 page faults a step become 1,000. False where there is no glibc.
     """

@@ -285,7 +285,7 @@ class Run(Settings):
 
     @property
     def learns_from_source(self) -> bool:
-        """Whether training needs the model before conversion beside it."""
+        """Whether training also needs the model before conversion."""
         distils = any(phase.kind == "distil" for phase in self.phases)
         return self.tokens > 0 and (distils or (self.new_rotations and self.adapt.start == "gradual"))
 

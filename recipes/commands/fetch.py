@@ -33,7 +33,7 @@ def fetch_model(model: str, revision: str | None, root: Path, lang: str | None =
 
 
 def fetch_corpora(lang: str, names: Sequence[str], root: Path, allow: Sequence[str]) -> list[Path]:
-    """The named corpora of a pack, or all that are open; says the licence of each. Interrupted ones go on."""
+    """The named corpora of a pack, or all that are open; says the licence of each. Interrupted ones resume."""
     pack = load_pack(lang)
     known = {corpus.name: corpus for corpus in pack.corpora}
     for name in names:
@@ -92,7 +92,7 @@ def download(address: str, target: Path) -> Path:
             return download(address, target)
         raise InputError(_unreachable(address, error)) from error
     if size and partial.stat().st_size != size:
-        raise InputError(f"{address}: {partial.stat().st_size:,} of {size:,} bytes came; the same command goes on")
+        raise InputError(f"{address}: {partial.stat().st_size:,} of {size:,} bytes came; the same command resumes")
     partial.rename(target)
     return target
 

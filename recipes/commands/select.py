@@ -31,7 +31,7 @@ from medlingua.languages.terms import read_terms
 from medlingua.languages.words import nfc, sentences, words
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.evaluation.finetune import mean_of, read_whole, token_states
+from medlingua.recipes.evaluation.finetune import encode_document, mean_of, token_states
 from medlingua.recipes.evaluation.tasks import dictionary
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.text.near_duplicates import NearDuplicates
@@ -188,7 +188,7 @@ def states_of(encoder: Encoder, texts: Sequence[str], what: str) -> np.ndarray:
     states = []
     with progress(what, len(texts)) as bar:
         for start in range(0, len(texts), _BATCH):
-            reads = [read_whole(encoder, text) for text in texts[start : start + _BATCH]]
+            reads = [encode_document(encoder, text) for text in texts[start : start + _BATCH]]
             owner = np.repeat(np.arange(len(reads)), [r.tokens for r in reads])
             states.append(mean_of(token_states(encoder, reads), owner, len(reads)).cpu().numpy())
             bar.update(start + len(reads))

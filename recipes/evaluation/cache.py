@@ -54,8 +54,8 @@ def digest_of_task(task: Task) -> str:
 
 def name_of(model: str, task: str, protocol: str, settings: Eval, seed: int, precision: str) -> str:
     """The cell's name. model, task: digests."""
-    how = settings.model_dump(exclude={"tasks", "seeds"})
-    parts = json.dumps([model, task, protocol, how, seed, precision], sort_keys=True)
+    settings_record = settings.model_dump(exclude={"tasks", "seeds"})
+    parts = json.dumps([model, task, protocol, settings_record, seed, precision], sort_keys=True)
     return hashlib.blake2b(parts.encode(), digest_size=16).hexdigest()
 
 

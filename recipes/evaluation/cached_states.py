@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.recipes.console import progress
-from medlingua.recipes.evaluation.finetune import Read, TaskModel, groups, token_states
+from medlingua.recipes.evaluation.finetune import EncodedDocument, TaskModel, groups, token_states
 from medlingua.recipes.settings import Eval
 from torch import Tensor
 
@@ -22,9 +22,11 @@ class CachedStates:
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (as long as this object)
-        self._places: dict[int, tuple[Read, int]] = {}  # with the document, so that no other one gets its id
+        self._places: dict[
+            int, tuple[EncodedDocument, int]
+        ] = {}  # with the document, so that no other one gets its id
 
-    def __call__(self, documents: Sequence[Read]) -> Tensor:
+    def __call__(self, documents: Sequence[EncodedDocument]) -> Tensor:
         """Hidden states of all tokens of the documents, in reading order: (sum of N, width)."""
         if new := [document for document in documents if id(document) not in self._places]:
             self._keep(new)
@@ -49,7 +51,7 @@ class CachedStates:
                 done += len(group)
                 bar.update(done, f"{done:,} of {len(new):,} documents")
 
-    def _keep(self, documents: Sequence[Read]) -> None:
+    def _keep(self, documents: Sequence[EncodedDocument]) -> None:
         states = token_states(self._encoder, documents).detach().cpu()
         self._dtype, self._row = states.dtype, states.shape[1] * states.element_size()
         start = self._file.seek(0, 2)
@@ -58,7 +60,7 @@ class CachedStates:
             self._places[id(document)] = (document, start)
             start += document.tokens * self._row
 
-    def _read(self, document: Read) -> np.ndarray:
+    def _read(self, document: EncodedDocument) -> np.ndarray:
         self._file.seek(self._places[id(document)][1])
         raw = self._file.read(document.tokens * self._row)
         return np.frombuffer(bytearray(raw), dtype=np.uint8).reshape(document.tokens, self._row)

@@ -1,4 +1,4 @@
-"""Scores: every model, every task, every seed, by the same code, score by score, so that a stopped run goes on."""
+"""Scores: every model, every task, every seed, by the same code, score by score, so that a stopped run can resume."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ class Evaluation:
     """How models are scored, and where their scores go.
 
     spacy: code of the language for words. folder: of results.jsonl and predictions/. cache: a folder of scores by
-    content; with one, results.jsonl is written anew from it, and what it lacks is computed. warm_start: the task of
+    content; with one, results.jsonl is written again from it, and what it lacks is computed. warm_start: the task of
     settings.warm_start, learnt before each other one.
     """
 

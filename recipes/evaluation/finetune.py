@@ -27,19 +27,19 @@ _PROBE_LR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
+class EncodedDocument:
     """A document as the model reads it. N tokens, W windows.
 
     windows: id arrays with special tokens. window, place: (N,) int64, the window that owns each token and the
-    token's place in it. offsets: (N, 2) int64, characters of the text. asked: the first so many of the N are the
-    question's, once a window; they have no offsets.
+    token's place in it. offsets: (N, 2) int64, characters of the text. question_tokens: how many of the N, from the
+    first on, are the question's, repeated for each window; they have no offsets.
     """
 
     windows: tuple[np.ndarray, ...]
     window: np.ndarray
     place: np.ndarray
     offsets: np.ndarray
-    asked: int = 0
+    question_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -50,7 +50,7 @@ class Read:
         return sum(len(w) for w in self.windows)
 
 
-def read_whole(encoder: Encoder, text: str, question: str = "") -> Read:
+def encode_document(encoder: Encoder, text: str, question: str = "") -> EncodedDocument:
     """Tokenize a document and lay windows over it that the model can hold.
 
     As few as leave neighbours a quarter of the model's length in common, and all of one size: a document a
@@ -61,7 +61,7 @@ def read_whole(encoder: Encoder, text: str, question: str = "") -> Read:
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     ids = np.array(encoding.ids, dtype=np.int64)
     offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    head, asked = _head(tokenizer, question)
+    head, question_tokens = _head(tokenizer, question)
     room = encoder.length - len(head) - 1
     if room < encoder.length // 4:
         raise InputError(
@@ -83,12 +83,12 @@ def read_whole(encoder: Encoder, text: str, question: str = "") -> Read:
     last = [tokenizer.sep_token_id]
     framed = tuple(np.concatenate([head, ids[a:b], last]) for a, b in zip(starts, ends, strict=True))
     place = np.arange(len(ids)) - starts[window] + len(head)
-    return Read(
+    return EncodedDocument(
         framed,
-        np.concatenate([np.repeat(np.arange(count), len(asked)), window]),
-        np.concatenate([np.tile(asked, count), place]),
-        np.concatenate([np.zeros((count * len(asked), 2), dtype=np.int64), offsets]),
-        count * len(asked),
+        np.concatenate([np.repeat(np.arange(count), len(question_tokens)), window]),
+        np.concatenate([np.tile(question_tokens, count), place]),
+        np.concatenate([np.zeros((count * len(question_tokens), 2), dtype=np.int64), offsets]),
+        count * len(question_tokens),
     )
 
 
@@ -99,14 +99,14 @@ def _head(tokenizer: Any, question: str) -> tuple[np.ndarray, np.ndarray]:
         return np.array([tokenizer.cls_token_id], dtype=np.int64), np.empty(0, dtype=np.int64)
     pair = tokenizer.backend_tokenizer.encode(question, "a")  # an empty second text would make no pair
     end = pair.sequence_ids.index(1)
-    asked = [place for place, side in enumerate(pair.sequence_ids[:end]) if side == 0]
-    return np.array(pair.ids[:end], dtype=np.int64), np.array(asked, dtype=np.int64)
+    question_tokens = [place for place, side in enumerate(pair.sequence_ids[:end]) if side == 0]
+    return np.array(pair.ids[:end], dtype=np.int64), np.array(question_tokens, dtype=np.int64)
 
 
-def joined(reads: Sequence[Read]) -> Read:
+def joined(reads: Sequence[EncodedDocument]) -> EncodedDocument:
     """Several readings as one: all windows, all tokens in their order."""
     firsts = np.cumsum([0, *(len(r.windows) for r in reads)])
-    return Read(
+    return EncodedDocument(
         tuple(window for r in reads for window in r.windows),
         np.concatenate([r.window + first for r, first in zip(reads, firsts, strict=False)]),
         np.concatenate([r.place for r in reads]),
@@ -121,7 +121,7 @@ def mean_of(states: Tensor, owner: np.ndarray, owners: int) -> Tensor:
     return total / torch.bincount(of, minlength=owners).clamp(min=1)[:, None]
 
 
-def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:
+def token_states(encoder: Encoder, documents: Sequence[EncodedDocument]) -> Tensor:
     """Hidden states of all tokens of the documents, in reading order: (sum of N, width)."""
     windows = [w for document in documents for w in document.windows]
     starts = np.concatenate([[0], np.cumsum([len(w) for w in windows])])
@@ -133,7 +133,7 @@ def token_states(encoder: Encoder, documents: Sequence[Read]) -> Tensor:
     return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
 
 
-States = Callable[[Sequence[Read]], Tensor]  # of documents, as token_states gives them
+States = Callable[[Sequence[EncodedDocument]], Tensor]  # of documents, as token_states gives them
 
 
 class TaskModel(Protocol):

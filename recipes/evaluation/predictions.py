@@ -21,7 +21,7 @@ from medlingua.reports.read import read_scores
 def score_predictions(
     file: Path, lang: str, name: str, data: str | None, called: str, allow: tuple[Permission, ...], folder: Path
 ) -> Path:
-    """Score a file of predictions beside what `folder` holds. name: of the task. Returns the report's path."""
+    """Score a file of predictions and add it to `folder`. name: of the task. Returns the report's path."""
     pack = load_pack(lang)
     (task,) = find_tasks(pack, Path(data) if data else None, (name,), allow).tasks
     if task.spec.kind != "ner":

@@ -70,7 +70,7 @@ def draw(frame: str, count: int, repeats: int, candidates: int, seed: int) -> Ca
 
 
 def plant(lang: str, count: int, repeats: int, candidates: int, seed: int, folder: Path) -> Path:
-    """Write canaries.json and, to train on beside the real text, canaries.jsonl: returns the path of the latter.
+    """Write canaries.json and, to add to the real text, canaries.jsonl: returns the path of the latter.
 
     Each planting is a synthetic case of its own with the sentence at its end: the same document twice would be left
     out as a duplicate. InputError for a language without a sentence or cases.
@@ -132,12 +132,12 @@ def nats(encoder: Encoder, frame: str, numbers: Sequence[str]) -> Tensor:
                 owners.append(owner)
     parts = []
     transform, decoder = encoder.architecture.head(encoder.model)
-    at_once = max(1, _ROW_TOKENS // max(len(row) for row in rows))
-    for begin in range(0, len(rows), at_once):
-        some = rows[begin : begin + at_once]
+    batch = max(1, _ROW_TOKENS // max(len(row) for row in rows))
+    for begin in range(0, len(rows), batch):
+        some = rows[begin : begin + batch]
         packed = pack(some, encoder.first_position, encoder.global_ids)
-        where = packed.cu_seqlens[:-1].numpy() + np.array(places[begin : begin + at_once])
-        packed = packed.with_labels(np.array(labels[begin : begin + at_once]), where).to(encoder.device)
+        where = packed.cu_seqlens[:-1].numpy() + np.array(places[begin : begin + batch])
+        packed = packed.with_labels(np.array(labels[begin : begin + batch]), where).to(encoder.device)
         states = hidden_states(encoder, packed, packed.label_positions)
         logits = decoder(transform(states))[:, : len(tokenizer)].float()
         parts.append(functional.cross_entropy(logits, packed.labels, reduction="none"))
@@ -186,7 +186,7 @@ def audit(models: Sequence[str], file: Path | None, allow: tuple[Permission, ...
         for model in models:
             bits = exposures(encoders.load(model, allow=allow), canaries)
             exposed += exposure_rows(model, bits, canaries)
-    found = PrivacyRow(
+    row = PrivacyRow(
         models=tuple(models),
         identifiers=tuple(
             IdentifiersRow(model=row.tokenizer, kind=row.kind, pieces=row.pieces) for row in shown.itertuples()
@@ -197,7 +197,7 @@ def audit(models: Sequence[str], file: Path | None, allow: tuple[Permission, ...
     )
     for run in dict.fromkeys(Path(model).resolve().parent for model in models):
         if (run / "run.toml").is_file():
-            write_whole(run / "privacy.json", found.model_dump_json(indent=2) + "\n")
+            write_whole(run / "privacy.json", row.model_dump_json(indent=2) + "\n")
             say(f"the findings are in {write_report(run)}")
     parts = ["pieces that look like identifiers\n" + _shown(shown)]
     if canaries is not None:

@@ -43,24 +43,24 @@ def probe(
 
     update: told the share that is done, by words read.
     """
-    found = []
-    whole, done = cases * sum(distances), 0
+    results = []
+    total, done = cases * sum(distances), 0
     for words in distances:
         gains, tokens = [], []
         for number in range(cases):
             case = recall_case(language, seed + number, words)
-            given = _masked(encoder, case.document.text, case.answer)
-            missing = _masked(encoder, case.without_fact.text, case.answer_without_fact)
-            if max(len(given.ids), len(missing.ids)) > encoder.length:
+            with_fact = _masked(encoder, case.document.text, case.answer)
+            without_fact = _masked(encoder, case.without_fact.text, case.answer_without_fact)
+            if max(len(with_fact.ids), len(without_fact.ids)) > encoder.length:
                 break
-            gains.append(_loss(encoder, missing) - _loss(encoder, given))
-            tokens.append(int(given.places[0]) - _first_token(encoder, case.document.text, case.fact))
+            gains.append(_loss(encoder, without_fact) - _loss(encoder, with_fact))
+            tokens.append(int(with_fact.places[0]) - _first_token(encoder, case.document.text, case.fact))
             done += words
-            update(done / whole)
+            update(done / total)
         if len(gains) < cases:
             break
-        found.append(Gains(words, float(np.mean(tokens)), np.array(gains)))
-    return tuple(found)
+        results.append(Gains(words, float(np.mean(tokens)), np.array(gains)))
+    return tuple(results)
 
 
 def rows(name: str, gains: Sequence[Gains]) -> tuple[ProbeRow, ...]:

@@ -57,7 +57,7 @@ def write_prompts(
 def score_answers(
     file: Path, lang: str, task: str, data: str | None, name: str, allow: tuple[Permission, ...], folder: Path
 ) -> Path:
-    """Score a language model's answers beside whatever results.jsonl of `folder` holds. Returns the comparison."""
+    """Score a language model's answers and add them to results.jsonl of `folder`. Returns the comparison."""
     pack, ner_task = _ner_task(lang, task, data, allow)
     answered = read_answers(file, ner_task, pack.spacy)
     counts = f"{answered.parsed:,} parsed, {answered.repaired:,} repaired, {answered.wrong:,} wrong"
@@ -96,10 +96,10 @@ def prompts(encoder: Encoder, task: Task, spacy: str, terms: Sequence[Term], cou
     known = nearest.read(encoder, task.train, model.read("train"), spacy)
     english = {dictionary.surface(term.text, spacy): term.english for term in terms}
     listed = dictionary.Dictionary(english, max(map(len, english), default=0))
-    wanted = nearest.read(encoder, task.test, model.read("test"), spacy)
-    alike = zip(wanted, nearest.alike(wanted, known, count), strict=True)
-    near = {(sentence.example, sentence.start): numbers for sentence, numbers in alike}
-    for id, (number, start, end) in _asked(task, spacy).items():
+    queries = nearest.read(encoder, task.test, model.read("test"), spacy)
+    neighbours = zip(queries, nearest.nearest_sentences(queries, known, count), strict=True)
+    near = {(sentence.example, sentence.start): numbers for sentence, numbers in neighbours}
+    for id, (number, start, end) in _sentences(task, spacy).items():
         text = task.test[number].document.text[start:end]
         like = [known[i] for i in reversed(near.get((number, start), []))]
         meant = {span.surface(text): span.label for span in dictionary.find(listed, text, spacy)}
@@ -126,26 +126,26 @@ def read_answers(path: Path, task: Task, spacy: str) -> Answered:
     that is not there so often. InputError for a line that is no such record, and for ids that are not those of the
     task's sentences, each once.
     """
-    asked = _asked(task, spacy)
+    sentence_ids = _sentences(task, spacy)
     spans: list[set[Span]] = [set() for _ in task.test]
-    how: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
     seen: set[str] = set()
     for line, (id, answer) in _lines(path):
-        if id not in asked:
+        if id not in sentence_ids:
             raise InputError(f"{path}, line {line}: id '{id}' is no sentence of task {task.spec.name}'s test part")
         if id in seen:
             raise InputError(f"{path}, line {line}: id '{id}' is answered twice; keep one")
         seen.add(id)
-        number, start, end = asked[id]
-        found, kind = _spans(answer, task.test[number].document.text, start, end, task.labels)
-        spans[number] |= found
-        how[kind] += 1
-    if absent := [id for id in asked if id not in seen]:
+        number, start, end = sentence_ids[id]
+        parsed, kind = _spans(answer, task.test[number].document.text, start, end, task.labels)
+        spans[number] |= parsed
+        outcomes[kind] += 1
+    if absent := [id for id in sentence_ids if id not in seen]:
         raise InputError(
-            f"{path}: {len(absent):,} of {len(asked):,} sentences have no line, the first is '{absent[0]}'; give "
-            'each one, with "answer": [] where there is nothing'
+            f"{path}: {len(absent):,} of {len(sentence_ids):,} sentences have no line, the first is '{absent[0]}'; "
+            'give each one, with "answer": [] where there is nothing'
         )
-    return Answered([tuple(sorted(of)) for of in spans], how["parsed"], how["repaired"], how["wrong"])
+    return Answered([tuple(sorted(of)) for of in spans], outcomes["parsed"], outcomes["repaired"], outcomes["wrong"])
 
 
 def _lines(path: Path) -> Iterator[tuple[int, tuple[str, Any]]]:
@@ -171,33 +171,33 @@ def _spans(answer: Any, text: str, start: int, end: int, labels: Sequence[str]) 
     if not isinstance(answer, list):
         return set(), "wrong"
     exact = {label.lower(): label for label in labels}
-    taken: Counter[str] = Counter()
+    used: Counter[str] = Counter()
     spans = set()
     for entity in answer:
         if not isinstance(entity, dict) or not all(isinstance(entity.get(key), str) for key in ("text", "label")):
             return set(), "wrong"
         label = exact.get(entity["label"].lower())
-        at = _place(text[start:end], entity["text"], taken[entity["text"]])
+        at = _place(text[start:end], entity["text"], used[entity["text"]])
         if label is None or at is None:
             return set(), "wrong"
         if label != entity["label"]:
             kind = "repaired"
-        taken[entity["text"]] += 1
+        used[entity["text"]] += 1
         spans.add(Span.of(start + at, start + at + len(entity["text"]), label))
     return spans, kind
 
 
-def _place(text: str, wanted: str, skip: int) -> int | None:
+def _place(text: str, queries: str, skip: int) -> int | None:
     """Where `wanted` stands for the time after `skip` times."""
     at = -1
     for _ in range(skip + 1):
-        at = text.find(wanted, at + 1)
-        if not wanted or at < 0:
+        at = text.find(queries, at + 1)
+        if not queries or at < 0:
             return None
     return at
 
 
-def _asked(task: Task, spacy: str) -> dict[str, tuple[int, int, int]]:
+def _sentences(task: Task, spacy: str) -> dict[str, tuple[int, int, int]]:
     """The sentences of the test part by id: number of the document, start, end."""
     return {
         f"{example.id}:{start}-{end}": (number, start, end)

@@ -63,10 +63,10 @@ def retrieval(
 ) -> dict[str, float]:
     """accuracy@1, accuracy@5 and MRR of the right English name, a name in the language at a time."""
     english = _vectors(encoder, [c.english for c in (*held_out, *learnt)], f"English names, {name}")
-    asked = [(text, number) for number, concept in enumerate(held_out) for text in concept.names[1:]]
-    queries = _vectors(encoder, [text for text, _ in asked], f"names, {name}")
-    right = torch.tensor([number for _, number in asked], device=queries.device)
-    likeness = queries @ english.T
+    queries = [(text, number) for number, concept in enumerate(held_out) for text in concept.names[1:]]
+    vectors = _vectors(encoder, [text for text, _ in queries], f"names, {name}")
+    right = torch.tensor([number for _, number in queries], device=vectors.device)
+    likeness = vectors @ english.T
     # Names that are just as like count before the right one: a model that gives all the same finds nothing.
     ranks = (likeness >= likeness.gather(1, right[:, None])).sum(dim=1).double()
     return {
@@ -89,15 +89,15 @@ def hierarchy_scores(
     known = [c for c in (*held_out, *learnt) if c.english.lower() in hierarchy.parents]
     names = [c.english.lower() for c in known]
     place = {text: number for number, text in enumerate(names)}
-    asked = [c.english.lower() for c in held_out if c.english.lower() in place]
-    parents = {text: [place[p] for p in hierarchy.parents[text] if p in place] for text in asked}
-    asked = [text for text in asked if parents[text]]
-    if not asked:
+    queries = [c.english.lower() for c in held_out if c.english.lower() in place]
+    parents = {text: [place[p] for p in hierarchy.parents[text] if p in place] for text in queries}
+    queries = [text for text in queries if parents[text]]
+    if not queries:
         return {}, 0
     vectors = _vectors(encoder, [c.english for c in known], f"hierarchy, {name}").cpu()
     draw = np.random.default_rng(0)
     ranks, cosines, likeness = [], [], []
-    for text in asked:
+    for text in queries:
         similarities = vectors @ vectors[place[text]]
         similarities[place[text]] = -torch.inf
         best = similarities[parents[text]].max()
@@ -108,20 +108,20 @@ def hierarchy_scores(
                 cosines.append(float(similarities[other]))
                 likeness.append(hierarchy.likeness(text, names[other]))
     correlation = float(spearmanr(cosines, likeness).statistic)
-    return {"parent MRR": float(np.mean([1 / r for r in ranks])), "relatedness Spearman": correlation}, len(asked)
+    return {"parent MRR": float(np.mean([1 / r for r in ranks])), "relatedness Spearman": correlation}, len(queries)
 
 
-def _vectors(encoder: Encoder, texts: Sequence[str], what: str) -> Tensor:
+def _vectors(encoder: Encoder, texts: Sequence[str], label: str) -> Tensor:
     ids = encoded(encoder.tokenizer, texts, encoder.length)
     order = np.argsort([len(i) for i in ids], kind="stable")
     vectors = []
-    with progress(what, len(ids)) as bar:
+    with progress(label, len(ids)) as bar:
         for group in _groups(ids, order):
             packed = packed_row([ids[i] for i in group], encoder.first_position, encoder.global_ids)
             vectors.append(embedded(encoder, packed.to(encoder.device)))
             bar.update(sum(map(len, vectors)))
-    back = torch.from_numpy(np.argsort(order, kind="stable")).to(encoder.device)
-    return torch.cat(vectors)[back]
+    inverse = torch.from_numpy(np.argsort(order, kind="stable")).to(encoder.device)
+    return torch.cat(vectors)[inverse]
 
 
 def _groups(ids: Sequence[np.ndarray], order: np.ndarray) -> Iterator[list[int]]:

@@ -61,7 +61,7 @@ class Parameter(Settings):
     when: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _whole(self) -> "Parameter":
+    def _complete(self) -> "Parameter":
         for name, value in self.when.items():
             if value == []:
                 raise ValueError(f"'when' lists no value of {name}: this setting would never be drawn")
@@ -83,19 +83,19 @@ class Parameter(Settings):
     def extremes(self) -> tuple[Any, ...]:
         return self.choices or (self.low, self.high)
 
-    def suggest(self, trial: optuna.trial.BaseTrial, name: str, whole: bool) -> Any:
+    def suggest(self, trial: optuna.trial.BaseTrial, name: str, integer: bool) -> Any:
         if self.choices:
-            by_name = {_kept(choice): choice for choice in self.choices}
+            by_name = {_storable(choice): choice for choice in self.choices}
             return by_name[trial.suggest_categorical(name, list(by_name))]
         assert self.low is not None
         assert self.high is not None
-        if whole:
+        if integer:
             step = {} if self.step is None else {"step": int(self.step)}
             return trial.suggest_int(name, int(self.low), int(self.high), log=self.log, **step)
         return trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
 
 
-def _kept(choice: Any) -> Any:
+def _storable(choice: Any) -> Any:
     """Optuna keeps scalars alone; lists and tables go by what they are called in JSON."""
     return choice if isinstance(choice, str | int | float | bool) else json.dumps(choice)
 
@@ -108,14 +108,14 @@ class Named(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _short(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            return {"name": given}
-        if isinstance(given, dict) and "arguments" not in given:
-            return {"name": given.get("name"), "arguments": {k: v for k, v in given.items() if k != "name"}}
-        return given
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "arguments" not in value:
+            return {"name": value.get("name"), "arguments": {k: v for k, v in value.items() if k != "name"}}
+        return value
 
-    def made(self, of: ModuleType, suffix: str, **more: Any) -> Any:
+    def build(self, of: ModuleType, suffix: str, **more: Any) -> Any:
         """The object; `more` are arguments that it gets where it takes them. InputError for an unknown name."""
         kind = getattr(of, self.name, None)
         if not isinstance(kind, type) or not self.name.endswith(suffix):
@@ -143,10 +143,10 @@ class Sweep(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _flat(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        settings = {**given}
+    def _flat(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        settings = {**value}
         if isinstance(settings.get("objective"), str):
             settings["objective"] = (settings["objective"],)
         if isinstance(settings.get("space"), dict):
@@ -168,12 +168,12 @@ class Sweep(Settings):
     def sampler_for(self, number: int) -> optuna.samplers.BaseSampler:
         """Of one trial: its draws depend on the seed, the trial's number and what is known, not on who draws."""
         seed = self.seed if self.sampler.name in _ONE_SEED else self.seed * 1_000_003 + number
-        sampler: optuna.samplers.BaseSampler = self.sampler.made(optuna.samplers, "Sampler", seed=seed)
+        sampler: optuna.samplers.BaseSampler = self.sampler.build(optuna.samplers, "Sampler", seed=seed)
         return sampler
 
     def pruner_of(self) -> optuna.pruners.BasePruner:
         default = Named(name="MedianPruner" if len(self.objective) == 1 else "NopPruner")
-        pruner: optuna.pruners.BasePruner = (self.pruner or default).made(optuna.pruners, "Pruner")
+        pruner: optuna.pruners.BasePruner = (self.pruner or default).build(optuna.pruners, "Pruner")
         if len(self.objective) > 1 and not isinstance(pruner, optuna.pruners.NopPruner):
             raise InputError("pruner: Optuna prunes trials of one objective; with several, leave it out")
         return pruner
@@ -183,7 +183,7 @@ class Sweep(Settings):
         drawn: dict[str, Any] = {}
         for name, parameter in self.space.items():
             if all(other in drawn and drawn[other] in _listed(v) for other, v in parameter.when.items()):
-                drawn[name] = parameter.suggest(trial, name, _whole(name, parameter))
+                drawn[name] = parameter.suggest(trial, name, _is_integer(name, parameter))
         return drawn
 
     def holds(self, name: str, value: Any) -> bool:
@@ -192,7 +192,7 @@ class Sweep(Settings):
         if parameter is None:
             return False
         if parameter.choices:
-            return value in [_kept(choice) for choice in parameter.choices]
+            return value in [_storable(choice) for choice in parameter.choices]
         assert parameter.low is not None
         assert parameter.high is not None
         return isinstance(value, int | float) and parameter.low <= value <= parameter.high
@@ -222,15 +222,15 @@ class Sweep(Settings):
         return merged
 
 
-def read_sweep(given: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Sweep:
+def read_sweep(source: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Sweep:
     """A sweep from its file, or from the same as a mapping; flags: settings that the command line adds.
 
     InputError for what is no sweep, for a test score as objective, and for a value of the space that a run refuses.
     """
-    where = str(given) if isinstance(given, Path) else "sweep"
-    if isinstance(given, Path) and not given.is_file():
-        raise InputError(f"sweep file {given} does not exist")
-    content = read_toml(given) if isinstance(given, Path) else json.loads(json.dumps(dict(given)))
+    where = str(source) if isinstance(source, Path) else "sweep"
+    if isinstance(source, Path) and not source.is_file():
+        raise InputError(f"sweep file {source} does not exist")
+    content = read_toml(source) if isinstance(source, Path) else json.loads(json.dumps(dict(source)))
     if unknown := [key for key in content if key not in Sweep.model_fields]:
         raise InputError(f"{where}: unknown key '{unknown[0]}' ({nearest(unknown[0], Sweep.model_fields)})")
     if not content.get("space"):
@@ -311,7 +311,7 @@ def _conditions(sweep: Sweep, name: str) -> dict[str, Any]:
 
 
 def _first(sweep: Sweep, values: Mapping[str, Any]) -> dict[str, Any]:
-    """These values, and the first of each other setting that exists beside them."""
+    """These values, and the first of each other setting that exists with them."""
     drawn: dict[str, Any] = {}
     for name, parameter in sweep.space.items():
         if name in values or all(o in drawn and drawn[o] in _listed(v) for o, v in parameter.when.items()):
@@ -323,7 +323,7 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _whole(name: str, parameter: Parameter) -> bool:
+def _is_integer(name: str, parameter: Parameter) -> bool:
     """Whether a setting takes whole numbers alone: both bounds are, and so is its kind."""
     kind: Any = Run
     for part in name.split("."):

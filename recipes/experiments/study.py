@@ -14,7 +14,7 @@
 
 Models may be named in a table [bases] and called "base:NAME", for --base to change them.
 
-Every arm is a run of its own below arms/, every score a cell below cells/: the same command goes on, and a second
+Every arm is a run of its own below arms/, every score a cell below cells/: the same command resumes, and a second
 one trains nothing.
 """
 
@@ -66,15 +66,15 @@ class Study(Settings):
     arms: tuple[Arm, ...] = Field(min_length=2)
 
 
-def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
+def study(study_plan: Study, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
     """Train what is not trained, score what is not scored. Returns the path of report.html."""
     pack = load_pack(lang)
-    arms = [fit for arm in given.arms if (fit := fitting(arm, pack.code, allow)) is not None]
-    given = given.model_copy(update={"arms": tuple(arms), "settings": with_tasks(given, pack.code)})
-    runs = {arm.name: _run(given, arm, lang, data, allow, folder) for arm in arms if not arm.model}
-    settings = next(iter(runs.values())).eval if runs else Eval.model_validate(given.settings.get("eval", {}))
+    arms = [fit for arm in study_plan.arms if (fit := fitting(arm, pack.code, allow)) is not None]
+    study_plan = study_plan.model_copy(update={"arms": tuple(arms), "settings": with_tasks(study_plan, pack.code)})
+    runs = {arm.name: _run(study_plan, arm, lang, data, allow, folder) for arm in arms if not arm.model}
+    settings = next(iter(runs.values())).eval if runs else Eval.model_validate(study_plan.settings.get("eval", {}))
     task_set = find_tasks(
-        pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start, _is_synthetic(given)
+        pack, Path(data) if data else None, settings.tasks, allow, settings.warm_start, _is_synthetic(study_plan)
     )
     for line in task_set.left_out:
         say(line)
@@ -90,7 +90,7 @@ def study(given: Study, lang: str, data: str | None, allow: tuple[Any, ...], fol
             rows.append(ArmRow(name=arm.name, strategy="as it is", base=arm.model))
             continue
         run, place = runs[arm.name], folder / "arms" / _slug(arm.name)
-        say(f"arm {arm.name}: {arm.strategy}, {given.tokens:,} tokens")
+        say(f"arm {arm.name}: {arm.strategy}, {study_plan.tokens:,} tokens")
         # Scored below, side by side: how they are scored is no part of an arm.
         adapt(run.model_copy(update={"eval": Eval(tasks="none")}), place)
         models[arm.name] = str(place / "model")
@@ -123,7 +123,7 @@ def read_study(
     try:
         content = Study.model_validate(value)
     except ValidationError as error:
-        raise InputError(f"{path}: {_told(error)}") from error
+        raise InputError(f"{path}: {_message(error)}") from error
     settings = copy.deepcopy(content.settings)
     check_keys(settings, Run, f"{path}, settings")
     for item in sets:
@@ -149,11 +149,11 @@ def read_study(
     return content.model_copy(update={"settings": settings, "arms": tuple(arms), "tokens": tokens or content.tokens})
 
 
-def _bases(given: tuple[str, ...], known: dict[str, str], where: str) -> dict[str, str]:
+def _bases(listed: tuple[str, ...], known: dict[str, str], where: str) -> dict[str, str]:
     models: dict[str, str] = {}
-    if given and not known:
+    if listed and not known:
         raise InputError(f"{where}: the study names no bases for --base to change; write them into its arms")
-    for item in given:
+    for item in listed:
         name, separator, model = item.partition("=")
         if not separator:
             models |= dict.fromkeys(known, item)
@@ -171,7 +171,7 @@ def _named(base: str, known: dict[str, str], where: str) -> str:
     return known[name] if base.startswith("base:") else base
 
 
-def _told(error: ValidationError) -> str:
+def _message(error: ValidationError) -> str:
     """The first thing that is wrong, with the nearest known name."""
     first = error.errors(include_url=False)[0]
     place = [*first["loc"]]
@@ -185,20 +185,20 @@ def _told(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def with_tasks(given: Study, code: str) -> dict[str, Any]:
+def with_tasks(study_plan: Study, code: str) -> dict[str, Any]:
     """The study's settings, with its tasks of the language; where it names others' alone, that is said."""
-    wanted = "synthetic" if _is_synthetic(given) else code
-    tasks = given.tasks.get(wanted)
-    own = given.settings.get("eval", {})
-    if tasks is None and given.tasks and "tasks" not in own:
-        say(f"the study names tasks for {', '.join(given.tasks)} and none for {wanted}: all at hand are scored")
+    wanted = "synthetic" if _is_synthetic(study_plan) else code
+    tasks = study_plan.tasks.get(wanted)
+    own = study_plan.settings.get("eval", {})
+    if tasks is None and study_plan.tasks and "tasks" not in own:
+        say(f"the study names tasks for {', '.join(study_plan.tasks)} and none for {wanted}: all at hand are scored")
     if tasks is None or "tasks" in own:
-        return given.settings
-    return {**given.settings, "eval": {**own, "tasks": list(tasks)}}
+        return study_plan.settings
+    return {**study_plan.settings, "eval": {**own, "tasks": list(tasks)}}
 
 
-def _is_synthetic(given: Study) -> bool:
-    return SYNTHETIC in given.settings.get("data", {}).get("paths", ())
+def _is_synthetic(study_plan: Study) -> bool:
+    return SYNTHETIC in study_plan.settings.get("data", {}).get("paths", ())
 
 
 def fitting(arm: Arm, code: str, allow: tuple[Any, ...]) -> Arm | None:
@@ -216,9 +216,9 @@ def fitting(arm: Arm, code: str, allow: tuple[Any, ...]) -> Arm | None:
     return arm.model_copy(update={"settings": _merged(arm.settings, {"adapt": {"vocabulary": "replace"}})})
 
 
-def _run(given: Study, arm: Arm, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Run:
-    merged = _merged(given.settings, arm.settings)
-    merged["train"] = {**merged.get("train", {}), "tokens": given.tokens}
+def _run(study_plan: Study, arm: Arm, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Run:
+    merged = _merged(study_plan.settings, arm.settings)
+    merged["train"] = {**merged.get("train", {}), "tokens": study_plan.tokens}
     base = arm.base
     if base.startswith("arm:"):
         base = str(folder / "arms" / _slug(base.removeprefix("arm:")) / "model")

@@ -48,15 +48,15 @@ _HOPELESS = 3  # trials refused in a row before any went well: what is wrong is 
 
 
 def sweep(
-    given: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any] | None = None, resume: bool = False
+    source: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any] | None = None, resume: bool = False
 ) -> optuna.Study:
     """Work on a sweep until its trials are done or others do the rest; writes its report. For notebooks too.
 
-    given: SWEEP.toml, or the same as a mapping (see `experiments.space`). flags: settings over those of the file.
+    source: SWEEP.toml, or the same as a mapping (see `experiments.space`). flags: settings over those of the file.
     resume: only where it was begun before; a folder mistyped is an error, not another sweep.
     InputError for what cannot be used, before any trial starts; Interrupted when asked to stop.
     """
-    plan = opened(given, folder, flags or {})[0] if resume else read_sweep(given, flags or {})
+    plan = opened(source, folder, flags or {})[0] if resume else read_sweep(source, flags or {})
     first = plan.first_run()
     find_tasks(load_pack(first.lang), _root(first), plan.tasks or "none", first.allow)
     begun = (folder / "sweep.json").is_file() and bool(_study(folder, plan).get_trials(deepcopy=False))
@@ -90,16 +90,16 @@ def sweep(
             say(f"{plan.sampler.name} has nothing left to try")
             break
     if others := study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        say(f"{len(others)} trials are at work elsewhere; if one stops, the same command goes on with it")
+        say(f"{len(others)} trials are at work elsewhere; if one stops, the same command resumes it")
     write_sweep(folder, study, plan.objective, rows(study, folder))
     return study
 
 
-def opened(given: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any]) -> tuple[Sweep, optuna.Study]:
+def opened(source: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any]) -> tuple[Sweep, optuna.Study]:
     """A sweep that exists, to look at. InputError where there is none."""
-    plan = read_sweep(given, flags)
+    plan = read_sweep(source, flags)
     if not (folder / "sweep.json").is_file():
-        raise InputError(f"{folder} holds no sweep yet: start it with adapt sweep {given} --out {folder}")
+        raise InputError(f"{folder} holds no sweep yet: start it with adapt sweep {source} --out {folder}")
     _compare(folder, plan)
     return plan, _study(folder, plan)
 
@@ -157,7 +157,7 @@ def _best_of(folder: Path, plan: Sweep) -> list[dict[str, Any]]:
     """What this one's space holds of an earlier sweep's best settings. InputError where there is none."""
     if not (folder / "sweep.json").is_file():
         raise InputError(f"earlier: {folder} holds no sweep")
-    theirs = Sweep.model_validate(_kept(folder)["sweep"])
+    theirs = Sweep.model_validate(_stored(folder)["sweep"])
     if theirs.objective != plan.objective:
         raise InputError(
             f"earlier: {folder} sought {', '.join(theirs.objective)} and this one seeks {', '.join(plan.objective)}: "
@@ -298,7 +298,7 @@ def _study(folder: Path, plan: Sweep) -> optuna.Study:
             backend = JournalFileBackend(str(folder / "journal.log"))
             storage = optuna.storages.JournalStorage(backend)
         return optuna.create_study(
-            study_name=_kept(folder)["study"], storage=storage, load_if_exists=True,
+            study_name=_stored(folder)["study"], storage=storage, load_if_exists=True,
             directions=plan.directions, pruner=plan.pruner_of(),
         )  # fmt: skip
 
@@ -314,21 +314,21 @@ def _claim(folder: Path, plan: Sweep) -> None:
     with gate:
         if (folder / "sweep.json").exists():
             _compare(folder, plan)
-            name = _kept(folder)["study"]
+            name = _stored(folder)["study"]
         else:
             name = f"{folder.resolve().name}-{uuid.uuid4().hex[:8]}"  # a server keeps the studies of many
         record = {"study": name, "sweep": plan.model_dump(mode="json")}
         write_whole(folder / "sweep.json", json.dumps(record, indent=2) + "\n")
 
 
-def _kept(folder: Path) -> dict[str, Any]:
+def _stored(folder: Path) -> dict[str, Any]:
     """sweep.json: the study's name in its storage, and the sweep."""
     return json.loads((folder / "sweep.json").read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
 
 def _compare(folder: Path, plan: Sweep) -> None:
     """More trials and another full budget are the same sweep; all else is another."""
-    theirs = _kept(folder)["sweep"]
+    theirs = _stored(folder)["sweep"]
     ours = plan.model_dump(mode="json")
     changed = [key for key in ours if ours[key] != theirs[key] and key not in ("trials", "full_tokens")]
     if changed:

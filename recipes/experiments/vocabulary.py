@@ -59,11 +59,11 @@ def by_name(folders: Sequence[str]) -> dict[str, str]:
     return {folder if last.count(name) > 1 else name: folder for name, folder in zip(last, folders, strict=True)}
 
 
-def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, given: Texts) -> Iterator[tuple[str, pd.DataFrame]]:
-    root = given.root
-    texts = _own(given) if given.paths else corpora(pack, root, _CASES if root is None else _DOCUMENTS)
+def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, source: Texts) -> Iterator[tuple[str, pd.DataFrame]]:
+    root = source.root
+    texts = _own_texts(source) if source.paths else corpora(pack, root, _CASES if root is None else _DOCUMENTS)
     for name, documents in texts.items():
-        real = root is not None or given.paths
+        real = root is not None or source.paths
         say(
             f"{name}: its first {len(documents)} documents"
             if real
@@ -88,11 +88,11 @@ def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, given: Texts) -> It
     yield "pieces that may be somebody's number", numbers(tokenizers)
 
 
-def _own(given: Texts) -> dict[str, list[str]]:
+def _own_texts(source: Texts) -> dict[str, list[str]]:
     """The first documents of each of one's own files or folders."""
     texts = {}
-    for path in given.paths:
-        read = read_documents(path, source=path, text_field=given.text_field)
+    for path in source.paths:
+        read = read_documents(path, source=path, text_field=source.text_field)
         texts[path] = [document.text for document in islice(read, _DOCUMENTS)]
     return texts
 

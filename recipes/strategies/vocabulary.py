@@ -12,7 +12,7 @@ from medlingua.adapters.pruning import prune
 from medlingua.adapters.repair import repair
 from medlingua.adapters.tokenizer import added_words, check_fit, kind_of, learn_tokenizer, surface
 from medlingua.adapters.wechsel import Mixtures
-from medlingua.adapters.wechsel import mixtures as across
+from medlingua.adapters.wechsel import mixtures as wechsel_mixtures
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, load_pack
@@ -43,8 +43,8 @@ def change(
     new, row = changed_tokenizer(run, old, pack, texts)
     new.model_max_length = base.length
     start = run.adapt.rows or ("focus" if run.adapt.vocabulary == "replace" else "mean")
-    vectors = piece_vectors(new, _told(texts(), "likeness of pieces")) if start == "focus" else None
-    mixtures = _across(run, old, new, pack, texts()) if start == "wechsel" else None
+    vectors = piece_vectors(new, _with_progress(texts(), "likeness of pieces")) if start == "focus" else None
+    mixtures = _wechsel_mixtures(run, old, new, pack, texts()) if start == "wechsel" else None
     friends = _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else {}
     encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends)
     counts = {
@@ -70,7 +70,7 @@ def changed_tokenizer(
     else:
         check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away
         if adapt.vocabulary == "prune":
-            action, new = "prune", prune(old, _told(texts(), "pieces that the texts use"))
+            action, new = "prune", prune(old, _with_progress(texts(), "pieces that the texts use"))
             say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")
         elif adapt.vocabulary == "repair":
             action, (new, left) = "repair", repair(old)
@@ -80,7 +80,7 @@ def changed_tokenizer(
         else:
             extension = extend(
                 old,
-                _told(texts(), "words for new pieces"),
+                _with_progress(texts(), "words for new pieces"),
                 adapt.new_pieces,
                 min_documents=adapt.piece_documents,
                 priority=adapt.priority,
@@ -107,7 +107,7 @@ def changed_tokenizer(
     return new, row
 
 
-def _across(
+def _wechsel_mixtures(
     run: Run, old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack, texts: Iterator[str]
 ) -> Mixtures:
     """New pieces as mixtures of old ones, through a dictionary and English text from where the run's text comes."""
@@ -129,12 +129,12 @@ def _across(
     source = run.model_copy(update={"lang": "en", "data": Data(root=run.data.root, paths=paths)})
     selection = select(source, english)
     say(f"dictionary: {len(terms):,} terms; English text: {', '.join(s.name for s in selection.sources)}")
-    read_all = (document.text for part in selection.sources for document in read(part, english, source))
+    english_texts = (document.text for part in selection.sources for document in read(part, english, source))
     pairs = sorted({(e.lower(), t.lower()) for t, e in terms if len(e.split()) == len(t.split()) == 1})
-    return across(old, new, _told(read_all, "English text"), texts, pairs)
+    return wechsel_mixtures(old, new, _with_progress(english_texts, "English text"), texts, pairs)
 
 
-def _told(texts: Iterator[str], what: str) -> Iterator[str]:
+def _with_progress(texts: Iterator[str], what: str) -> Iterator[str]:
     with progress(what, None) as bar:
         for number, text in enumerate(texts, 1):
             yield text
@@ -143,10 +143,10 @@ def _told(texts: Iterator[str], what: str) -> Iterator[str]:
 
 def _false_friends(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast, pack: Pack) -> dict[int, str]:
     """Whole words of the pack's list whose piece both tokenizers have, by their new ids (T19)."""
-    known, wanted, friends = old.get_vocab(), {*pack.false_friends}, {}
+    known, listed, friends = old.get_vocab(), {*pack.false_friends}, {}
     for piece, id in new.get_vocab().items():
         text, inside = surface(new, piece)
-        if piece in known and not inside and text.lower() in wanted:
+        if piece in known and not inside and text.lower() in listed:
             friends[id] = text.lower()
     return friends
 

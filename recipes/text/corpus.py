@@ -56,14 +56,14 @@ class Part(NamedTuple):
     number: int
     of: int
 
-    def holds(self, digest: bytes) -> bool:
+    def includes(self, digest: bytes) -> bool:
         return int.from_bytes(digest[12:], "big") % self.of == self.number - 1
 
 
-WHOLE = Part(1, 1)
+ALL_TEXT = Part(1, 1)
 
 
-def prepare(inputs: Inputs, tokenizer: Any, folder: Path, part: Part = WHOLE) -> Prepared:
+def prepare(inputs: Inputs, tokenizer: Any, folder: Path, part: Part = ALL_TEXT) -> Prepared:
     """Shards of the run's corpora in `folder`, or those that a finished earlier call left there.
 
     tokenizer: a fast transformers tokenizer. A document that shares `data.overlap_words` words in a row with a test
@@ -92,7 +92,7 @@ class Cleaner:
     held-out documents: bits per byte on the first corpus alone would not speak for the others.
     """
 
-    def __init__(self, inputs: Inputs, part: Part = WHOLE) -> None:
+    def __init__(self, inputs: Inputs, part: Part = ALL_TEXT) -> None:
         run, corpora = inputs.run, len(inputs.selection.sources)
         self._run, self._pack, self._part = run, inputs.pack, part
         self._held_out_each = max(1, run.data.held_out_documents // corpora // part.of)
@@ -109,7 +109,7 @@ class Cleaner:
         for document in read(source, self._pack, self._run):
             text = nfc(document.text).strip()
             digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
-            if not self._part.holds(digest):
+            if not self._part.includes(digest):
                 elsewhere += 1
                 continue
             counts["read"] += 1

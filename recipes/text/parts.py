@@ -25,7 +25,7 @@ from medlingua.recipes.text.shards import end_to_end
 from medlingua.reports.read import write_whole
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
-_ABOUT = "part.json"
+_DESCRIPTION = "part.json"
 _COUNTS = ("documents_read", "filtered", "duplicates", "overlapping", "held_out", "documents", "tokens")
 
 
@@ -43,21 +43,27 @@ def prepare_part(run: Run, part: Part, out: Path) -> Path:
     selection, tasks = inputs.selection, inputs.tasks
     tokenizer = read_tokenizer(located(run.base, run.data.root), run.revision, run.allow)
     folder = out / f"part-{part.number:04d}-of-{part.of:04d}"
-    about = {"part": part.number, "of": part.of, **_how(run, [s.name for s in selection.sources], tasks.test_texts)}
+    about = {
+        "part": part.number,
+        "of": part.of,
+        **_settings_of(run, [s.name for s in selection.sources], tasks.test_texts),
+    }
     out.mkdir(parents=True, exist_ok=True)
     held = lock(out / f"{folder.name}.lock")
     if held is None:
         raise InputError(f"another process prepares {folder}: wait for it, or give another --part or --out")
     with held:
-        if folder.exists() and (folder / _ABOUT).exists():
-            if (earlier := _about(folder)) != about:
-                raise InputError(f"{folder} was prepared otherwise ({_changed(earlier, about)}): give another --out")
+        if folder.exists() and (folder / _DESCRIPTION).exists():
+            if (earlier := _description(folder)) != about:
+                raise InputError(
+                    f"{folder} was prepared with other settings ({_changed(earlier, about)}): give another --out"
+                )
             say(f"this part is prepared: {folder}")
             return folder
         for line in (*selection.left_out, *tasks.left_out):
             say(line)
         prepared = prepare(inputs, tokenizer, folder, part)
-        write_whole(folder / _ABOUT, json.dumps(about, indent=2) + "\n")
+        write_whole(folder / _DESCRIPTION, json.dumps(about, indent=2) + "\n")
     say(f"part {part.number} of {part.of}: {sum(len(s.keys) for s in prepared.shards):,} documents to train on")
     return folder
 
@@ -68,19 +74,24 @@ def merge_parts(run: Run, tokenizer: Any, tested: dict[str, list[str]], check: b
     InputError where a part is missing, damaged, of another tokenizer, or prepared otherwise than this run asks for.
     """
     assert run.data.prepared is not None
-    folders = _whole(Path(run.data.prepared))
-    first = _about(folders[0])
+    folders = _complete_parts(Path(run.data.prepared))
+    first = _description(folders[0])
     for folder in folders:
-        wanted = {**first, **_how(run, list(first["filters"]), tested), "part": _about(folder)["part"]}
-        unchecked = set(wanted["tested"]) - set(first["tested"])
+        expected = {
+            **first,
+            **_settings_of(run, list(first["filters"]), tested),
+            "part": _description(folder)["part"],
+        }
+        unchecked = set(expected["tested"]) - set(first["tested"])
         if unchecked:
             raise InputError(
                 f"{folder} was not checked against {', '.join(sorted(unchecked))}, which this run scores or has at "
                 "hand: prepare it with the same --data and eval.tasks"
             )
-        wanted["tested"] = {**first["tested"], **wanted["tested"]}
-        if (about := _about(folder)) != wanted:
-            raise InputError(f"{folder} was prepared otherwise ({_changed(about, wanted)}): prepare it anew")
+        expected["tested"] = {**first["tested"], **expected["tested"]}
+        if (about := _description(folder)) != expected:
+            changed = _changed(about, expected)
+            raise InputError(f"{folder} was prepared with other settings ({changed}): prepare it again")
     parts = [open_prepared(folder, tokenizer, check) for folder in folders]
     shards = tuple(end_to_end(of_corpus) for of_corpus in zip(*(p.shards for p in parts), strict=True))
     return Prepared(shards, tuple(h for p in parts for h in p.held_out), _summed([p.row for p in parts]))
@@ -97,12 +108,12 @@ def check(run: Run) -> None:
         )
     if run.data.paths or run.data.corpora:
         raise InputError("data.prepared says which text is read: leave out --corpus and data.corpora")
-    _whole(Path(run.data.prepared))
+    _complete_parts(Path(run.data.prepared))
 
 
-def _whole(root: Path) -> list[Path]:
+def _complete_parts(root: Path) -> list[Path]:
     """The folders of all parts in their order."""
-    folders = sorted(path.parent for path in root.glob(f"part-*/{_ABOUT}"))
+    folders = sorted(path.parent for path in root.glob(f"part-*/{_DESCRIPTION}"))
     if not folders:
         raise InputError(f"data.prepared: {root} holds no prepared part; adapt prepare writes them")
     counts = sorted({int(folder.name.rpartition("-")[2]) for folder in folders})
@@ -117,7 +128,7 @@ def _whole(root: Path) -> list[Path]:
     return folders
 
 
-def _how(run: Run, corpora: Sequence[str], tested: dict[str, list[str]]) -> dict[str, Any]:
+def _settings_of(run: Run, corpora: Sequence[str], tested: dict[str, list[str]]) -> dict[str, Any]:
     """What decides what is in a part, as JSON gives it back."""
     return {
         "lang": run.lang,
@@ -134,15 +145,15 @@ def _digest(texts: list[str]) -> str:
     return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
 
 
-def _about(folder: Path) -> dict[str, Any]:
+def _description(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / _ABOUT).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+        return json.loads((folder / _DESCRIPTION).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
     except ValueError as error:
-        raise InputError(f"{folder}: {_ABOUT} is damaged; remove the folder and prepare it anew") from error
+        raise InputError(f"{folder}: {_DESCRIPTION} is damaged; remove the folder and prepare it again") from error
 
 
-def _changed(earlier: dict[str, Any], wanted: dict[str, Any]) -> str:
-    return ", ".join(key for key in wanted if earlier.get(key) != wanted[key])
+def _changed(earlier: dict[str, Any], expected: dict[str, Any]) -> str:
+    return ", ".join(key for key in expected if earlier.get(key) != expected[key])
 
 
 def _summed(rows: Sequence[CorporaRow]) -> CorporaRow:

@@ -86,7 +86,7 @@ class ShardWriter:
             pieces += [document.text[start:end] for start, end in ranges]
             owners += [number] * len(ranges)
         backend = self._tokenizer.backend_tokenizer
-        # The fast form makes no offsets; words are told by them.
+        # The fast form makes no offsets; they mark the words.
         encode = backend.encode_batch if self._word_starts else backend.encode_batch_fast
         lengths = np.zeros(len(batch), dtype=np.int64)
         encodings = encode(pieces, add_special_tokens=False)
@@ -155,7 +155,7 @@ def open_shard(folder: Path, tokenizer: Any, check: bool = False) -> Shard:
     if about["tokenizer"] != tokenizer_digest(tokenizer):
         raise InputError(
             f"shard {folder} was made with another tokenizer ({about['vocabulary_size']} pieces; the model has "
-            f"{len(tokenizer)}); remove the folder to make it anew"
+            f"{len(tokenizer)}); remove the folder to build it again"
         )
     if check:
         check_digests(folder, about["digests"], f"shard {folder}", folder.parent)

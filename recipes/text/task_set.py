@@ -33,14 +33,14 @@ class TaskSet(NamedTuple):
 def find_tasks(
     pack: Pack,
     root: Path | None,
-    wanted: str | tuple[str, ...],
+    requested: str | tuple[str, ...],
     allow: tuple[str, ...],
     warm_start: str = "",
     synthetic_text: bool = False,
 ) -> TaskSet:
     """wanted: "all", "none" or names. synthetic_text: whether a run trains on synthetic cases; "all" then means
     synthetic tasks where the data root has none. InputError for an unknown name and for missing files."""
-    names = wanted if isinstance(wanted, tuple) else ()
+    names = requested if isinstance(requested, tuple) else ()
     synthetic = _synthetic(pack)
     long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
     known = [*synthetic, *long, *(spec.name for spec in pack.tasks)]
@@ -54,11 +54,11 @@ def find_tasks(
     # A task that is learnt in another language tests on the same documents: read where it is named.
     listed = [spec for spec in pack.tasks if spec.learn_from is None or spec.name in names]
     available_specs = {s.name: s for s in listed if root is not None and available(s, root)}
-    read = {name: read_task(spec, root, pack.code) for name, spec in available_specs.items() if root is not None}
+    tasks = {name: read_task(spec, root, pack.code) for name, spec in available_specs.items() if root is not None}
     left_out = []
     chosen: list[Task] = []
-    if wanted == "all":
-        for name, task in read.items():
+    if requested == "all":
+        for name, task in tasks.items():
             if reason := _restriction(task.spec, allow):
                 left_out.append(
                     f"task {name} is left out ({reason}): --allow non-commercial, or name it in eval.tasks"
@@ -72,12 +72,12 @@ def find_tasks(
     for name in names:
         if name in synthetic or name in long:
             chosen.append({**synthetic, **long}[name])
-        elif name in read:
-            chosen.append(read[name])
+        elif name in tasks:
+            chosen.append(tasks[name])
         elif root is not None:
             chosen.append(read_task(specs[name], root, pack.code))  # says which files are missing
     # Synthetic tasks are other cases of the corpus's own grammar: they share sentences by design.
-    checked = {**read, **{task.spec.name: task for task in chosen if not task.synthetic}}
+    checked = {**tasks, **{task.spec.name: task for task in chosen if not task.synthetic}}
     return TaskSet(
         tuple(chosen),
         {name: [example.document.text for example in task.test] for name, task in checked.items()},

@@ -80,9 +80,9 @@ def stretch_of(ids: np.ndarray, number: int, frame: Frame) -> tuple[int, int]:
     ends = []
     for k in (number, number + 1):
         even = len(ids) * k // count
-        look = (frame.context - 2) // 3 if 0 < k < count else 0
-        sentence = np.flatnonzero(frame.sentence_ends[ids[even - look : even]])
-        ends.append(even - look + int(sentence[-1]) + 1 if len(sentence) else even)
+        window = (frame.context - 2) // 3 if 0 < k < count else 0
+        sentence = np.flatnonzero(frame.sentence_ends[ids[even - window : even]])
+        ends.append(even - window + int(sentence[-1]) + 1 if len(sentence) else even)
     return ends[0], ends[1]
 
 

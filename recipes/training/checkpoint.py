@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent: written beside, flushed to disk, renamed. Safetensors and JSON only."""
+"""Checkpoints that are complete or absent: written elsewhere, flushed, renamed. Safetensors and JSON only."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ import torch
 from medlingua.languages.errors import InputError
 from medlingua.recipes.folder import digest
 from medlingua.recipes.training.batches import Place
-from medlingua.recipes.training.sharded import like, whole, whole_weights
+from medlingua.recipes.training.sharded import full_tensor, full_weights, like
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -79,11 +79,11 @@ def _tensors(
     model: torch.nn.Module, optimizer: torch.optim.Optimizer, is_main: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Weights, and the optimizer's state, by name; nothing where they are not wanted."""
-    weights = {name: weight.contiguous() for name, weight in whole_weights(model) if is_main}
+    weights = {name: weight.contiguous() for name, weight in full_weights(model) if is_main}
     moments = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
-            full = whole(value)
+            full = full_tensor(value)
             if is_main:
                 moments[f"{name}/{key}"] = full.contiguous()
     return weights, moments
@@ -92,7 +92,7 @@ def _tensors(
 def restore(
     folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
 ) -> tuple[Checkpoint | None, list[str]]:
-    """Load the newest whole checkpoint into model and optimizer: (how far it is or None, what was damaged)."""
+    """Load the newest complete checkpoint into model and optimizer: (how far it is or None, what was damaged)."""
     damaged = []
     for path in reversed(_finished(folder)):
         try:
@@ -103,7 +103,7 @@ def restore(
         return state, damaged
     if damaged:
         raise InputError(
-            f"no whole checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start anew"
+            f"no complete checkpoint is left in {folder}: {'; '.join(damaged)}. Remove the folder to start again"
         )
     return None, []
 

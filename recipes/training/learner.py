@@ -31,7 +31,7 @@ GradientMasks = Sequence[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """What a run trains on and with, beside the model.
+    """What a run trains on and with, except the model.
 
     evaluate: measures the model on held-out text during training. on_evaluation: receives each such row once it is
     written; what it raises ends the training. source: the model before a conversion, for phases that learn from it

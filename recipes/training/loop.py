@@ -167,7 +167,7 @@ def step(
     for parameter, factor in masks:
         if parameter.grad is not None:
             parameter.grad.mul_(factor)
-    norm = sharded.whole(torch.nn.utils.clip_grad_norm_(learner.module.parameters(), learner.clip))
+    norm = sharded.full_tensor(torch.nn.utils.clip_grad_norm_(learner.module.parameters(), learner.clip))
     for group in optimizer.param_groups:
         group["lr"] = lr
     if torch.isfinite(total):
@@ -195,7 +195,7 @@ def _restore(learner: Learner, training: Training) -> Checkpoint:
     if not fresh:
         state = replace(state, resumed=state.resumed + 1)
         say(f"resuming at step {state.step:,}, {state.tokens:,} of {training.run.tokens:,} tokens")
-    if not processes.same(state.step):
+    if not processes.all_equal(state.step):
         raise InputError(
             f"the processes do not see the same checkpoint in {folder}: it must lie where all can read it"
         )

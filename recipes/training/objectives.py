@@ -39,9 +39,9 @@ class Masker:
         maskable = np.flatnonzero(~self.special[ids])
         if not len(maskable):
             return ids, maskable
-        wanted = max(1, round(self.rate * len(maskable)))
+        budget = max(1, round(self.rate * len(maskable)))
         if self.unit == "piece":
-            chosen = maskable[np.sort(rng.random(len(maskable)).argsort()[:wanted])]
+            chosen = maskable[np.sort(rng.random(len(maskable)).argsort()[:budget])]
         else:
             if word_starts is None:
                 raise ValueError("whole-word masking needs word_starts")
@@ -49,8 +49,8 @@ class Masker:
             names, sizes = np.unique(word, return_counts=True)
             order = rng.permutation(len(names)) if self.unit == "word" else _spans(len(names), rng)
             total = np.cumsum(sizes[order])
-            taken = int(np.argmin(np.abs(total - wanted))) + 1
-            chosen = maskable[np.isin(word, names[order[:taken]])]
+            count = int(np.argmin(np.abs(total - budget))) + 1
+            chosen = maskable[np.isin(word, names[order[:count]])]
         draw, piece = rng.random((2, len(chosen)))
         pieces = self.replacements[(piece * len(self.replacements)).astype(np.int64)]
         shown = ids.copy()

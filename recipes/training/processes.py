@@ -59,7 +59,7 @@ class Processes:
             return condition
         return bool(self._sum(torch.tensor([float(condition)], device=self._device)) > 0)
 
-    def same(self, number: int) -> bool:
+    def all_equal(self, number: int) -> bool:
         """Whether all processes have this number."""
         if self.size == 1:
             return True
@@ -76,8 +76,8 @@ class Processes:
         parts = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learnt]
         flat = self._sum(torch.cat([loss.detach().reshape(1), has, *parts]))
         at = 1 + len(learnt)
-        for p, given in zip(learnt, flat[1:at].tolist(), strict=True):
-            p.grad = flat[at : at + p.numel()].view_as(p) if given else None
+        for p, has_gradient in zip(learnt, flat[1:at].tolist(), strict=True):
+            p.grad = flat[at : at + p.numel()].view_as(p) if has_gradient else None
             at += p.numel()
         return flat[0]
 

@@ -2,7 +2,7 @@
 
 Every process keeps its share of each tensor and gathers a layer's weights while it computes it (torch's fully_shard;
 Zhao et al., arXiv 2304.11277). The model that is evaluated and saved stays whole on the main process; what trains is
-a copy of it. Checkpoints are those of a run that is not split, so either goes on from the other's.
+a copy of it. Checkpoints are those of a run that is not split, so either kind of run resumes from the other's.
 """
 
 import copy
@@ -64,7 +64,7 @@ def split(trained: nn.Module, body: nn.Module) -> Split:
     return split_module
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The tensor, gathered where it is split: then all processes must call this."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
@@ -77,16 +77,16 @@ def like(tensor: Tensor, parameter: Tensor) -> Tensor:
     return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
-def whole_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def full_weights(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Names and whole weights, one at a time; all processes must iterate over all of them."""
     for name, parameter in model.named_parameters():
-        yield name, whole(parameter.detach())
+        yield name, full_tensor(parameter.detach())
 
 
 @torch.no_grad()
 def gather(trained: Encoder, encoder: Encoder, is_main: bool) -> None:
     """Copy the weights of the split model into the whole one, of the main process."""
     weights = dict(encoder.model.named_parameters())
-    for name, weight in whole_weights(trained.model):
+    for name, weight in full_weights(trained.model):
         if is_main:
             weights[name].copy_(weight)

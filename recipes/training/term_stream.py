@@ -94,15 +94,15 @@ class TermStream:
             for at in range(place.document, len(order)):
                 concept = int(order[at])
                 names = self._names[concept]
-                given = [(concept, names[i]) for i in pairs[at].tolist() if i < len(names)][:2]
+                drawn = [(concept, names[i]) for i in pairs[at].tolist() if i < len(names)][:2]
                 if self._relations and self._relations[concept]:
                     related = sorted(self._relations[concept])
                     other = related[int(relatives[at] * len(related))]
-                    given.append((other, self._names[other][int(forms[at] * len(self._names[other]))]))
-                for number, (label, ids) in enumerate(given):
+                    drawn.append((other, self._names[other][int(forms[at] * len(self._names[other]))]))
+                for number, (label, ids) in enumerate(drawn):
                     if at == place.document and number < place.chunk:
                         continue
-                    last = number == len(given) - 1
+                    last = number == len(drawn) - 1
                     after = Place(place.passed, at + 1) if last else Place(place.passed, at, number + 1)
                     if last and at == len(order) - 1:
                         after = Place(place.passed + 1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 _ALPHA, _BETA, _BASE, _MARGIN = 1.0, 60.0, 0.5, 0.2  # SapBERT's
 _STEP = 0.1  # of the base, a step in the hierarchy
-_FAR = 99
+_UNRELATED = 99
 
 
 class Terms(nn.Module):
@@ -29,19 +29,19 @@ class Terms(nn.Module):
         self._encoder, self._relations, self._steps = encoder, relations, steps
 
     def forward(self, packed: Packed) -> Tensor:
-        vectors, apart = embedded(self._encoder, packed), distances(packed.labels, self._relations)
-        levels = [multi_similarity(vectors, apart <= n, _BASE - _STEP * n) for n in range(self._steps + 1)]
+        vectors, steps = embedded(self._encoder, packed), distances(packed.labels, self._relations)
+        levels = [multi_similarity(vectors, steps <= n, _BASE - _STEP * n) for n in range(self._steps + 1)]
         return torch.stack(levels).mean() * len(packed.labels)
 
 
 def distances(labels: Tensor, relations: Relations) -> Tensor:
     """(N, N) steps between the concepts of N names: 0 for one concept, 99 for what is not related."""
-    apart = torch.where(labels[:, None] == labels, 0, _FAR)
+    steps = torch.where(labels[:, None] == labels, 0, _UNRELATED)
     if relations:
         numbers = labels.tolist()
-        near = [[of.get(other, _FAR) for other in numbers] for of in (relations[number] for number in numbers)]
-        apart = torch.minimum(apart, torch.tensor(near, device=labels.device))
-    return apart
+        near = [[of.get(other, _UNRELATED) for other in numbers] for of in (relations[number] for number in numbers)]
+        steps = torch.minimum(steps, torch.tensor(near, device=labels.device))
+    return steps
 
 
 def embedded(encoder: Encoder, packed: Packed) -> Tensor:
@@ -53,18 +53,18 @@ def embedded(encoder: Encoder, packed: Packed) -> Tensor:
     return nn.functional.normalize(means, dim=-1)
 
 
-def multi_similarity(vectors: Tensor, same: Tensor, base: float = _BASE) -> Tensor:
+def multi_similarity(vectors: Tensor, same_concept: Tensor, base: float = _BASE) -> Tensor:
     """Mean loss a name: vectors (N, width) of length one, same (N, N) bool, which pairs belong together. base: the
     likeness that those are drawn above, and the others below.
 
     Easy pairs count nothing: those on the good side of the hardest of the other kind, by a margin and more.
     """
     likeness = vectors @ vectors.T
-    positive = same & ~torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
+    positive = same_concept & ~torch.eye(len(vectors), dtype=torch.bool, device=vectors.device)
     far = likeness.detach().masked_fill(~positive, torch.inf).amin(dim=1, keepdim=True)
-    near = likeness.detach().masked_fill(same, -torch.inf).amax(dim=1, keepdim=True)
+    near = likeness.detach().masked_fill(same_concept, -torch.inf).amax(dim=1, keepdim=True)
     pull = positive & (likeness.detach() - _MARGIN < near)
-    push = ~same & (likeness.detach() + _MARGIN > far)
+    push = ~same_concept & (likeness.detach() + _MARGIN > far)
     pulled = (-_ALPHA * (likeness - base)).exp().masked_fill(~pull, 0).sum(dim=1).log1p() / _ALPHA
     pushed = (_BETA * (likeness - base)).exp().masked_fill(~push, 0).sum(dim=1).log1p() / _BETA
     return (pulled + pushed).mean()

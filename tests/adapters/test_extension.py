@@ -267,7 +267,7 @@ def test_a_corpus_with_too_few_candidates_says_how_many_and_why(kind: str) -> No
     with pytest.raises(InputError) as caught:
         extend(old(kind), medical(6), 4_000)
     message = str(caught.value)
-    assert "the 4,000 wanted" in message
+    assert "the 4,000 requested" in message
     assert "in too few documents" in message
     assert "adapt.new_pieces" in message
 

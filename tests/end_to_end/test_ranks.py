@@ -109,8 +109,10 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
 @pytest.mark.parametrize(("processes", "told"), [(1, "work, then Python's last work"), (2, "work")])
 def test_a_process_of_several_does_not_wait_for_pythons_last_work(processes: int, told: str, code: int) -> None:
     """gloo's threads may abort it there, and the launcher would end the first process with it."""
-    program = "import atexit; from medlingua.recipes.exits import leave; "
-    program += f"atexit.register(print, \", then Python's last work\", end=''); print('work', end=''); leave({code})"
+    program = "import atexit; from medlingua.recipes.exits import exit_at_once; "
+    program += (
+        f"atexit.register(print, \", then Python's last work\", end=''); print('work', end=''); exit_at_once({code})"
+    )
     environment = {**ENVIRONMENT, "WORLD_SIZE": str(processes)}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
@@ -125,7 +127,7 @@ def stop_two(line: list[str], out: Path) -> None:
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
-    assert "same command goes on" in said
+    assert "same command resumes" in said
 
 
 def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_O16_a_job_that_is_pushed_aside_saves_and_goes_on(
     process.send_signal(sent)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130, said
-    assert "same command goes on" in said
+    assert "same command resumes" in said
     assert asked(tmp_path) == queued
     again = job(command, out, cluster)
     told, said = again.communicate(timeout=200)
@@ -91,7 +91,7 @@ def test_a_job_of_two_processes_saves_and_goes_on(
     process.send_signal(signal.SIGUSR1)
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
-    assert "same command goes on" in said
+    assert "same command resumes" in said
     assert asked(tmp_path) == ["requeue 4711"]
     again = job(line, out, environment)
     _, said = again.communicate(timeout=200)

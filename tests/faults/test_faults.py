@@ -95,7 +95,7 @@ def test_damaged_descriptions_of_the_text_are_named(
 def test_where_no_checkpoint_is_whole_the_run_stops_and_says_so(tmp_path: Path) -> None:
     for folder in three_checkpoints(tmp_path).glob("step-*"):
         damage(folder / "weights.safetensors", "flip", random.Random())
-    with pytest.raises(InputError, match=r"no whole checkpoint is left in .*Remove the folder to start anew"):
+    with pytest.raises(InputError, match=r"no complete checkpoint is left in .*Remove the folder to start again"):
         restored(tmp_path)
 
 

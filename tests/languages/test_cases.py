@@ -82,7 +82,7 @@ def test_every_noun_fits_every_form(code: str) -> None:
     for specialty in grammar.specialties.values():
         nouns += [*specialty.diagnoses, *specialty.symptoms, *specialty.procedures]
     for noun in nouns:
-        assert grammar.bare(noun) != noun, noun
+        assert grammar.without_tag(noun) != noun, noun
         for form in grammar.forms:
             grammar.article(form, noun)
 
@@ -150,7 +150,7 @@ def test_synthetic_tasks_can_be_learned_and_share_nothing_with_the_corpus(code: 
 def test_the_gold_specialties_are_told_by_the_diagnoses(code: str) -> None:
     grammar = load_grammar(load_pack(code))
     place = {
-        grammar.bare(noun).lower(): name
+        grammar.without_tag(noun).lower(): name
         for name, specialty in grammar.specialties.items()
         for noun in specialty.diagnoses
     }

@@ -18,7 +18,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import sentences
-from medlingua.recipes.evaluation.finetune import Read, mean_of, read_whole
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
@@ -37,10 +37,10 @@ ARTICLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EncodedQuestion:
     """bounds: (gold answers, 2) first and last token of each among the N of the reading; empty for no answer."""
 
-    document: Read
+    document: EncodedDocument
     bounds: np.ndarray
 
 
@@ -56,51 +56,51 @@ class Answers:
         width = encoder.model.config.hidden_size
         # Rows: first token, last token; and, of the question's mean, that there is no answer.
         self.head = nn.Linear(width, 3)
-        self._parts: dict[str, list[Asked]] = {}
+        self._parts: dict[str, list[EncodedQuestion]] = {}
 
-    def read(self, part: str) -> list[Asked]:
+    def read(self, part: str) -> list[EncodedQuestion]:
         if part not in self._parts:
-            self._parts[part] = [self._asked(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self._encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _asked(self, example: Example) -> Asked:
-        document = read_whole(self._encoder, example.document.text, example.question)
-        starts, ends = document.offsets[document.asked :].T
+    def _encode(self, example: Example) -> EncodedQuestion:
+        document = encode_document(self._encoder, example.document.text, example.question)
+        starts, ends = document.offsets[document.question_tokens :].T
         bounds = []
         for span in spans_of(example):
             touched = np.flatnonzero((starts < span.end) & (ends > span.start))
             if len(touched):  # a tokenizer may drop what the answer is made of
-                bounds.append((document.asked + touched[0], document.asked + touched[-1]))
-        return Asked(document, np.array(bounds, dtype=np.int64).reshape(-1, 2))
+                bounds.append((document.question_tokens + touched[0], document.question_tokens + touched[-1]))
+        return EncodedQuestion(document, np.array(bounds, dtype=np.int64).reshape(-1, 2))
 
-    def _scores(self, states: Tensor, examples: Sequence[Asked]) -> list[tuple[Tensor, Tensor, Tensor]]:
+    def _scores(self, states: Tensor, examples: Sequence[EncodedQuestion]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """For each example: first (n,), last (n,) of its document's tokens, and no answer ()."""
         scores, begin = [], 0
         for example in examples:
-            asked, tokens = example.document.asked, example.document.tokens
+            question_tokens, tokens = example.document.question_tokens, example.document.tokens
             of = states[begin : begin + tokens]
             begin += tokens
-            first, last, _ = self.head(of[asked:]).float().T
-            question = mean_of(of[:asked], np.zeros(asked, dtype=np.int64), 1).to(of.dtype)
+            first, last, _ = self.head(of[question_tokens:]).float().T
+            question = mean_of(of[:question_tokens], np.zeros(question_tokens, dtype=np.int64), 1).to(of.dtype)
             scores.append((first, last, self.head(question)[0, 2].float()))
         return scores
 
-    def loss(self, states: Tensor, examples: Sequence[Asked]) -> tuple[Tensor, int]:
+    def loss(self, states: Tensor, examples: Sequence[EncodedQuestion]) -> tuple[Tensor, int]:
         losses = []
         for (first, last, none), example in zip(self._scores(states, examples), examples, strict=True):
             # Where a text gives the answer several times, all of them are right.
-            bounds = torch.from_numpy(example.bounds - example.document.asked).to(states.device)
+            bounds = torch.from_numpy(example.bounds - example.document.question_tokens).to(states.device)
             for scores, right in ((first, bounds[:, 0]), (last, bounds[:, 1])):
                 every = torch.cat([scores, none[None]])
                 wanted = every[right] if len(right) else none[None]
                 losses.append(every.logsumexp(dim=0) - wanted.logsumexp(dim=0))
         return torch.stack(losses).sum(), len(losses)
 
-    def predict(self, states: Tensor, examples: Sequence[Asked]) -> list[list[tuple[float, int, int]]]:
+    def predict(self, states: Tensor, examples: Sequence[EncodedQuestion]) -> list[list[tuple[float, int, int]]]:
         """Ranked (score over "no answer", first and last character) of each example; no answer is (0, 0, 0)."""
         predictions = []
         for (first, last, none), example in zip(self._scores(states, examples), examples, strict=True):
-            offsets = example.document.offsets[example.document.asked :]
+            offsets = example.document.offsets[example.document.question_tokens :]
             a, b = first.cpu().numpy(), last.cpu().numpy()
             ranked = [(0.0, 0, 0)]
             for i in np.argsort(-a)[:_CANDIDATES]:

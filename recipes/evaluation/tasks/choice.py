@@ -13,7 +13,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import Read, joined, mean_of, read_whole
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, joined, mean_of
 from medlingua.recipes.evaluation.tasks.labels import labels_of, majority
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class Question:
     right: (options,) float32 of 0 and 1.
     """
 
-    document: Read
+    document: EncodedDocument
     option: np.ndarray
     right: np.ndarray
     names: tuple[str, ...]
@@ -52,7 +52,7 @@ class Choice:
         return self._parts[part]
 
     def _question(self, example: Example) -> Question:
-        reads = [read_whole(self._encoder, text, example.document.text) for _, text in example.options]
+        reads = [encode_document(self._encoder, text, example.document.text) for _, text in example.options]
         names = tuple(name for name, _ in example.options)
         right = np.array([name in labels_of(example) for name in names], dtype=np.float32)
         return Question(joined(reads), np.repeat(np.arange(len(reads)), [r.tokens for r in reads]), right, names)

@@ -18,7 +18,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import Read, mean_of, read_whole
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
 from medlingua.reports.bootstrap import Tally
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ _THRESHOLDS = np.arange(0.05, 0.96, 0.05)
 class Labelled:
     """One document and its labels: (L,) float32 of 0 and 1, over the labels of train and dev."""
 
-    document: Read
+    document: EncodedDocument
     target: np.ndarray
 
 
@@ -69,7 +69,7 @@ class Labels:
     def _labelled(self, example: Example) -> Labelled:
         gold = labels_of(example)
         target = np.array([label in gold for label in self.labels], dtype=np.float32)
-        return Labelled(read_whole(self._encoder, example.document.text), target)
+        return Labelled(encode_document(self._encoder, example.document.text), target)
 
     def _logits(self, states: Tensor, examples: Sequence[Labelled]) -> Tensor:
         owner = np.repeat(np.arange(len(examples)), [e.document.tokens for e in examples])

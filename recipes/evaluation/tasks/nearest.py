@@ -1,7 +1,7 @@
 """NER by neighbours, without training: sentences of train that the encoder finds alike, and the tags of their words.
 
 The encoder's half of what retrieval-augmented NER with language models does (as kNN-NER, arXiv 2203.17103, but over
-the words of the retrieved sentences alone, and without a trained tagger beside it).
+the words of the retrieved sentences alone, and without a trained tagger).
 """
 
 from collections.abc import Iterator, Sequence
@@ -41,7 +41,7 @@ def read(encoder: Encoder, examples: Sequence[Example], tagged: Sequence[Tagged]
     Documents are read whole, as for every other score; a word's state is that of its first piece.
     """
     encoder.model.eval()
-    found = []
+    results = []
     for number, (example, of) in enumerate(zip(examples, tagged, strict=True)):
         assert isinstance(example.gold, tuple)
         tags = encode_tags(example.gold, of.words)
@@ -52,26 +52,26 @@ def read(encoder: Encoder, examples: Sequence[Example], tagged: Sequence[Tagged]
             if len(inside):
                 numbers = of.tagged[inside]
                 mean = _unit(states[inside].mean(axis=0, keepdims=True))[0]
-                found.append(
+                results.append(
                     Sentence(number, start, end, mean, numbers, states[inside], tuple(tags[i] for i in numbers))
                 )
-    return found
+    return results
 
 
-def alike(wanted: Sequence[Sentence], known: Sequence[Sentence], count: int) -> Iterator[list[int]]:
-    """For each wanted sentence the numbers of the `count` known ones with the nearest means, nearest first."""
+def nearest_sentences(queries: Sequence[Sentence], known: Sequence[Sentence], count: int) -> Iterator[list[int]]:
+    """For each query sentence the numbers of the `count` known ones with the nearest means, nearest first."""
     means = np.stack([sentence.mean for sentence in known])
-    for sentence in wanted:
+    for sentence in queries:
         yield np.argsort(-(means @ sentence.mean), kind="stable")[:count].tolist()
 
 
-def tag(wanted: Sequence[Sentence], known: Sequence[Sentence], tagged: Sequence[Tagged]) -> list[tuple[Span, ...]]:
+def tag(queries: Sequence[Sentence], known: Sequence[Sentence], tagged: Sequence[Tagged]) -> list[tuple[Span, ...]]:
     """Spans an example: each word takes the tag of the nearest word in the sentences that are alike.
 
-    tagged: the wanted examples, in the order that `Sentence.example` counts.
+    tagged: the examples of the queries, in the order that `Sentence.example` counts.
     """
     tags = [["O"] * len(of.words) for of in tagged]
-    for sentence, near in zip(wanted, alike(wanted, known, NEIGHBOURS), strict=True):
+    for sentence, near in zip(queries, nearest_sentences(queries, known, NEIGHBOURS), strict=True):
         states = np.concatenate([known[i].states for i in near])
         names = [name for i in near for name in known[i].tags]
         for word, best in zip(sentence.words, (sentence.states @ states.T).argmax(axis=1), strict=True):

@@ -17,7 +17,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
-from medlingua.recipes.evaluation.finetune import Read, read_whole
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document
 from medlingua.recipes.evaluation.tasks import dictionary
 from medlingua.reports.bootstrap import Tally
 from scipy.sparse import csr_matrix
@@ -33,7 +33,7 @@ class Tagged:
     words: all words as character ranges; tagged: (W,) indices of those with a piece; tags: (words,) gold ids.
     """
 
-    document: Read
+    document: EncodedDocument
     words: list[tuple[int, int]]
     tagged: np.ndarray
     firsts: np.ndarray
@@ -61,7 +61,7 @@ class Ner:
 
     def _tagged(self, example: Example) -> Tagged:
         text = example.document.text
-        document, places = read_whole(self.encoder, text), words(text, self.spacy)
+        document, places = encode_document(self.encoder, text), words(text, self.spacy)
         # A piece may begin before its word (with the space) and one piece may hold several signs.
         ends = document.offsets[:, 1]
         firsts = np.array([np.searchsorted(ends, start, "right") for start, _ in places], dtype=np.int64)
@@ -108,10 +108,10 @@ class Ner:
     def upper_bound(self, part: str) -> float:
         """Strict micro-F1 of the gold itself after a way through flat tags."""
         gold = [spans_of(example) for example in getattr(self.task, part)]
-        held = [
+        tag_spans = [
             decode_tags(encode_tags(g, read.words), read.words) for g, read in zip(gold, self.read(part), strict=True)
         ]
-        return strict_scores(gold, held)[2]
+        return strict_scores(gold, tag_spans)[2]
 
 
 def spans_of(example: Example) -> tuple[Span, ...]:
@@ -161,14 +161,14 @@ def all_scores(
     true, predicted_tags = ([t for pair in tags for t in pair[side]] for side in (0, 1))
     entity = sorted(set(true) - {"O"})
     # What seqeval reads in the tags: gold that flat tags cannot hold is gone, flattering nested sets (V4).
-    held = [[decode_tags(side, of) for side in pair] for pair, of in zip(tags, places, strict=True)]
+    tag_spans = [[decode_tags(side, of) for side in pair] for pair, of in zip(tags, places, strict=True)]
     return {
         "strict entity micro-F1": f1,
         "strict entity precision": precision,
         "strict entity recall": recall,
         # As some papers count; under their own names, never ranked with the strict score.
         "overlapping entity micro-F1": overlapping_f1(gold, decided),
-        "word tags entity micro-F1": strict_scores([g for g, _ in held], [d for _, d in held])[2],
+        "word tags entity micro-F1": strict_scores([g for g, _ in tag_spans], [d for _, d in tag_spans])[2],
         "token weighted F1 with O": _weighted(true, predicted_tags, None),
         "token weighted F1 without O": _weighted(true, predicted_tags, entity) if entity else 0.0,
     }

@@ -13,7 +13,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import Read, mean_of, read_whole
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
 from medlingua.recipes.evaluation.tasks.labels import label_scores, labels_of, majority, tallies_by_label
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    document: Read
+    document: EncodedDocument
     label: int
 
 
@@ -44,13 +44,16 @@ class Pairs:
         return self._parts[part]
 
     def _pair(self, example: Example) -> Pair:
-        document = read_whole(self._encoder, example.document.text, example.question)
+        document = encode_document(self._encoder, example.document.text, example.question)
         (label,) = labels_of(example)
         return Pair(document, self.labels.index(label) if label in self.labels else -1)
 
     def _logits(self, states: Tensor, examples: Sequence[Pair]) -> Tensor:
         owner = np.concatenate(
-            [2 * number + (np.arange(e.document.tokens) >= e.document.asked) for number, e in enumerate(examples)]
+            [
+                2 * number + (np.arange(e.document.tokens) >= e.document.question_tokens)
+                for number, e in enumerate(examples)
+            ]
         )
         means = mean_of(states, owner, 2 * len(examples))
         return self.head(means.reshape(len(examples), -1)).float()  # type: ignore[no-any-return]

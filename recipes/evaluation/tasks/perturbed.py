@@ -39,8 +39,8 @@ def control_tallies(examples: Sequence[Example], decided: Sequence[frozenset[str
     rows = []
     for example, predicted in zip(examples, decided, strict=True):
         control = "change" not in example.document.meta
-        positives, there = control and positive in predicted, control and positive in labels_of(example)
-        rows.append((positives and there, positives, there))
+        positives, gold_count = control and positive in predicted, control and positive in labels_of(example)
+        rows.append((positives and gold_count, positives, gold_count))
     return np.array(rows, dtype=np.int64)
 
 
@@ -48,11 +48,11 @@ def perturbed_scores(
     examples: Sequence[Example], decided: Sequence[frozenset[str]], positive: str
 ) -> dict[str, float]:
     """All metrics of the protocol; those of kinds of changes that the examples lack are left out."""
-    right, said, there = control_tallies(examples, decided, positive).sum(axis=0).tolist()
+    right, predicted_count, gold_count = control_tallies(examples, decided, positive).sum(axis=0).tolist()
     scores = {
-        "control F1": 2 * right / (said + there) if said + there else 0.0,
-        "control precision": right / said if said else 0.0,
-        "control recall": right / there if there else 0.0,
+        "control F1": 2 * right / (predicted_count + gold_count) if predicted_count + gold_count else 0.0,
+        "control precision": right / predicted_count if predicted_count else 0.0,
+        "control recall": right / gold_count if gold_count else 0.0,
     }
     gold = {example.id: labels_of(example) for example in examples}
     predicted = dict(zip(gold, decided, strict=True))
@@ -67,15 +67,17 @@ def perturbed_scores(
             (altering if meta["effect"] == "Altering" else preserving).append(row)
     if altering:
         known = [row for row in altering if row[1] == row[2]]
-        scores["faithfulness"] = _share([own != true for _, true, _, own in altering])
-        scores["faithfulness, source right"] = _share([own != before for _, _, before, own in known])
+        scores["faithfulness"] = _share([prediction != true for _, true, _, prediction in altering])
+        scores["faithfulness, source right"] = _share([prediction != before for _, _, before, prediction in known])
     if preserving:
-        scores["consistency"] = _share([own == before for _, _, before, own in preserving])
+        scores["consistency"] = _share([prediction == before for _, _, before, prediction in preserving])
     for change in sorted({row[0] for row in preserving}):
-        same = [own == before for of, _, before, own in preserving if of == change]
-        scores[f"consistency, {change}"] = _share(same)
+        unchanged = [prediction == before for of, _, before, prediction in preserving if of == change]
+        scores[f"consistency, {change}"] = _share(unchanged)
     for change in sorted({row[0] for row in altering}):
-        scores[f"faithfulness, {change}"] = _share([own != true for of, true, _, own in altering if of == change])
+        scores[f"faithfulness, {change}"] = _share(
+            [prediction != true for of, true, _, prediction in altering if of == change]
+        )
     return scores
 
 

@@ -15,7 +15,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import Read, mean_of, read_whole
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
 from medlingua.reports.bootstrap import Tally
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 class Graded:
     """share: the gold on the scale, from 0 to 1."""
 
-    document: Read
+    document: EncodedDocument
     share: float
 
 
@@ -50,12 +50,15 @@ class Similarity:
 
     def _graded(self, example: Example) -> Graded:
         low, high = self.scale
-        document = read_whole(self._encoder, example.document.text, example.question)
+        document = encode_document(self._encoder, example.document.text, example.question)
         return Graded(document, (value_of(example) - low) / (high - low))
 
     def _shares(self, states: Tensor, examples: Sequence[Graded]) -> Tensor:
         owner = np.concatenate(
-            [2 * number + (np.arange(e.document.tokens) >= e.document.asked) for number, e in enumerate(examples)]
+            [
+                2 * number + (np.arange(e.document.tokens) >= e.document.question_tokens)
+                for number, e in enumerate(examples)
+            ]
         )
         first, second = mean_of(states, owner, 2 * len(examples)).reshape(len(examples), 2, -1).unbind(1)
         return self.head(torch.cat([(first - second).abs(), first * second], dim=1))[:, 0].float()  # type: ignore[no-any-return]

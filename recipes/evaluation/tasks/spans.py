@@ -78,24 +78,24 @@ class SpanNer(Ner):
     def upper_bound(self, part: str) -> float:
         """Strict micro-F1 of the gold that the head can say at all."""
         examples: tuple[Example, ...] = getattr(self.task, part)
-        held = []
+        expressible = []
         for read in self.read(part):
             spans = [(read.tagged[a], read.tagged[b], k) for a, b, k in _ranges(read) if b - a < self.most]
-            held.append([Span.of(read.words[a][0], read.words[b][1], self.labels[k]) for a, b, k in spans])
-        return strict_scores([spans_of(example) for example in examples], held)[2]
+            expressible.append([Span.of(read.words[a][0], read.words[b][1], self.labels[k]) for a, b, k in spans])
+        return strict_scores([spans_of(example) for example in examples], expressible)[2]
 
     def _scores(self, states: Tensor, examples: Sequence[Tagged]) -> list[Tensor]:
         """(W, most, labels) fp32 a document of W tagged words: of the span from each word over so many more."""
         projected = self.head(states[firsts_of(examples).to(states.device)]).float()
-        made = []
+        scores_per_document = []
         for rows in projected.split([len(example.tagged) for example in examples]):
             queries, keys = _turned(rows.unflatten(1, (2, len(self.labels), _WIDTH))).unbind(1)
             scores = queries.new_full((len(rows), self.most, len(self.labels)), -torch.inf)
             for more in range(min(self.most, len(rows))):
                 to = len(rows) - more
                 scores[:to, more] = (queries[:to] * keys[more:]).sum(dim=-1) / _WIDTH**0.5
-            made.append(scores)
-        return made
+            scores_per_document.append(scores)
+        return scores_per_document
 
 
 def _ranges(read: Tagged) -> tuple[tuple[int, int, int], ...]:

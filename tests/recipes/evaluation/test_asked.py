@@ -17,7 +17,7 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
-from medlingua.recipes.evaluation.finetune import fit, joined, mean_of, read_whole, token_states
+from medlingua.recipes.evaluation.finetune import encode_document, fit, joined, mean_of, token_states
 from medlingua.recipes.evaluation.tasks.choice import Choice, choice_scores
 from medlingua.recipes.evaluation.tasks.labels import Labels, relation_scores
 from medlingua.recipes.evaluation.tasks.pairs import Pairs
@@ -57,7 +57,7 @@ def choice(number: int, draw: np.random.Generator) -> Example:
 
 def test_V1_a_question_opens_every_window_and_nothing_of_the_document_is_lost(encoder: Encoder) -> None:
     text, question = " ".join(cases(40, seed=8)), "Le patient a-t-il de la fièvre ?"
-    read = read_whole(encoder, text, question)
+    read = encode_document(encoder, text, question)
     tokenizer = encoder.tokenizer
     asked = tokenizer(question, add_special_tokens=False)["input_ids"]
     assert len(read.windows) > 2
@@ -65,22 +65,22 @@ def test_V1_a_question_opens_every_window_and_nothing_of_the_document_is_lost(en
         assert window[: len(asked) + 2].tolist() == [tokenizer.cls_token_id, *asked, tokenizer.sep_token_id]
         assert len(window) <= encoder.length
     ids = np.array([read.windows[w][p] for w, p in zip(read.window, read.place, strict=True)])
-    assert ids[: read.asked].tolist() == asked * len(read.windows)
-    assert ids[read.asked :].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
-    first, *_ = read_whole(encoder, "Il tousse.", question).windows
+    assert ids[: read.question_tokens].tolist() == asked * len(read.windows)
+    assert ids[read.question_tokens :].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
+    first, *_ = encode_document(encoder, "Il tousse.", question).windows
     assert first.tolist() == tokenizer(question, "Il tousse.")["input_ids"]
 
 
 def test_a_question_that_leaves_no_room_is_told(encoder: Encoder) -> None:
     question = " ".join(cases(3))
     with pytest.raises(InputError, match=r"a question of .* tokens leaves") as raised:
-        read_whole(encoder, "Il tousse.", question)
+        encode_document(encoder, "Il tousse.", question)
     assert question[:20] in raised.value.text
     assert question[:20] not in str(raised.value)
 
 
 def test_readings_in_one_give_the_states_of_each(encoder: Encoder) -> None:
-    reads = [read_whole(encoder, text) for text in cases(3, seed=4)]
+    reads = [encode_document(encoder, text) for text in cases(3, seed=4)]
     with torch.no_grad():
         together = token_states(encoder, [joined(reads)])
         apart = torch.cat([token_states(encoder, [read]) for read in reads])

@@ -10,7 +10,7 @@ from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
-from medlingua.recipes.evaluation.tasks.nearest import alike, read, tag
+from medlingua.recipes.evaluation.tasks.nearest import nearest_sentences, read, tag
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -42,7 +42,7 @@ def test_a_sentence_of_train_is_its_own_neighbour_and_gets_its_own_tags(encoder:
     known = read(encoder, model.task.train, model.read("train"), "fr")
     wanted = read(encoder, model.task.test, model.read("test"), "fr")
     assert len(known) == 7
-    for sentence, (nearest, *_) in zip(wanted, alike(wanted, known, 3), strict=True):
+    for sentence, (nearest, *_) in zip(wanted, nearest_sentences(wanted, known, 3), strict=True):
         there, here = known[nearest], model.task.test[sentence.example].document.text
         text = model.task.train[there.example].document.text
         assert text[there.start : there.end] == here[sentence.start : sentence.end]
@@ -53,7 +53,7 @@ def test_neighbours_are_sorted_by_cosine(encoder: Encoder) -> None:
     model = Ner(toy(("Le patient a une toux.",)), encoder, "fr")
     known = read(encoder, model.task.train, model.read("train"), "fr")
     (wanted,) = read(encoder, model.task.test, model.read("test"), "fr")
-    (found,) = alike([wanted], known, len(known))
+    (found,) = nearest_sentences([wanted], known, len(known))
     cosines = [
         float(np.dot(k.mean, wanted.mean) / np.linalg.norm(k.mean) / np.linalg.norm(wanted.mean)) for k in known
     ]

@@ -23,7 +23,7 @@ from medlingua.recipes.evaluation import evaluate, held_out, trials
 from medlingua.recipes.evaluation.baselines import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
-from medlingua.recipes.evaluation.finetune import fit, read_whole, token_states
+from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
 from medlingua.recipes.evaluation.held_out import Passage, passages
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
 from medlingua.recipes.evaluation.tasks.ner import Ner, decode_tags, encode_tags, overlapping_f1, strict_scores
@@ -87,7 +87,7 @@ def test_T10_a_word_that_the_tokenizer_cannot_write_costs_its_bytes(encoder: Enc
 @given(count=st.integers(0, 700))
 def test_V5_every_token_is_owned_once(encoder_kept: Encoder, count: int) -> None:
     text = " ".join(["Le", "patient", "va", "bien", "."][i % 5] for i in range(count))
-    read = read_whole(encoder_kept, text)
+    read = encode_document(encoder_kept, text)
     ids = encoder_kept.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert len(read.offsets) == len(read.window) == len(read.place) == len(ids)
     owned = [int(read.windows[w][p]) for w, p in zip(read.window, read.place, strict=True)]
@@ -113,7 +113,7 @@ def encoder_kept(base: Path) -> Encoder:
 
 def test_V5_a_text_that_fits_is_read_as_in_one_pass(encoder: Encoder) -> None:
     text = "Le patient va bien. Pas de fièvre."
-    ours = token_states(encoder, [read_whole(encoder, text)])
+    ours = token_states(encoder, [encode_document(encoder, text)])
     encoder.model.eval()
     ids = torch.tensor([encoder.tokenizer(text)["input_ids"]])
     plain = encoder.model.base_model(input_ids=ids).last_hidden_state[0, 1:-1]
@@ -255,7 +255,7 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
 
 def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
     """Any documents in any order, those of a first call again after the weights have changed too."""
-    reads = [read_whole(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
+    reads = [encode_document(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
     kept = CachedStates(encoder)
     with torch.no_grad():
         first = [kept([reads[2], reads[0]]), kept(reads)]
@@ -264,7 +264,7 @@ def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) 
         for parameter in encoder.model.parameters():
             parameter.zero_()
         assert torch.equal(kept(reads), first[1])
-        unseen = read_whole(encoder, "toux et fièvre")
+        unseen = encode_document(encoder, "toux et fièvre")
         assert torch.equal(kept([unseen]), token_states(encoder, [unseen]))
 
 
@@ -462,7 +462,7 @@ def test_V11_the_last_token_reaches_the_answer(encoder: Encoder) -> None:
     assert (states.grad.abs().sum(dim=1) > 0).all()
     with torch.no_grad():
         (said,) = model.predict(token_states(encoder, [read.document]), [read])
-    other = replace(read, document=read_whole(encoder, text.strip()[:-5] + "mal."))
+    other = replace(read, document=encode_document(encoder, text.strip()[:-5] + "mal."))
     with torch.no_grad():
         (changed,) = model.predict(token_states(encoder, [other.document]), [other])
     assert not np.array_equal(said, changed)
@@ -523,7 +523,7 @@ def test_C7_a_longformer_is_read_with_the_global_tokens_it_was_trained_with(tmp_
     encoders.save(encoder, tmp_path)
     reopened = encoders.load(str(tmp_path))
     assert reopened.global_ids == (encoder.tokenizer.cls_token_id,)
-    reading = read_whole(reopened, " ".join(texts)[:600])
+    reading = encode_document(reopened, " ".join(texts)[:600])
     (window,) = reading.windows
     assert len(window) > 60
     ids = torch.from_numpy(window)[None]

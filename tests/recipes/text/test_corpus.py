@@ -298,7 +298,7 @@ def test_a_download_goes_on_from_its_part(address: str, path: str, asked: str, t
 
 
 def test_a_download_that_breaks_off_is_told_and_kept(address: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="same command goes on"):
+    with pytest.raises(InputError, match="same command resumes"):
         download(address + "/short", tmp_path / "file.bin")
     assert not (tmp_path / "file.bin").exists()
     assert download(address + "/whole", tmp_path / "file.bin").read_bytes() == CONTENT

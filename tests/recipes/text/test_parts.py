@@ -98,7 +98,7 @@ def test_a_part_is_prepared_once_and_what_a_stopped_one_left_is_written_again(
     assert "this part is prepared" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
     assert prepare("1/2", tmp_path / "two", "--set", "data.overlap_words=9") == 2
-    assert "was prepared otherwise (overlap_words)" in capsys.readouterr().err
+    assert "was prepared with other settings (overlap_words)" in capsys.readouterr().err
 
 
 def test_a_run_reads_parts_and_is_taken_up_again(
@@ -149,8 +149,8 @@ def cut_short(out: Path) -> None:
         (flip, (), r"part-0002-of-0002/b: tokens.bin does not match its digest"),
         (add_another_set, (), r"holds parts of 2 and of 3"),
         (cut_short, (), r"part.json is damaged"),
-        (None, ("data.overlap_words=7",), r"prepared otherwise \(overlap_words\)"),
-        (None, ("objective.unit=word",), r"prepared otherwise \(words\)"),
+        (None, ("data.overlap_words=7",), r"prepared with other settings \(overlap_words\)"),
+        (None, ("objective.unit=word",), r"prepared with other settings \(words\)"),
         (None, ("adapt.vocabulary=extend",), r"tokens of a model that exists"),
         (None, ("data.corpora=['e3c_pamj_fr']",), r"leave out --corpus and data.corpora"),
     ],
