@@ -21,7 +21,7 @@ from medlingua.languages.lineage import Lineage
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-Permission = Literal["non-commercial", "pickle", "remote-code", "regex"]
+Permission = Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"]
 
 # Weights that a checkpoint may carry or lack without harm to masked-LM.
 _SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")

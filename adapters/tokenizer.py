@@ -13,8 +13,9 @@ from transformers import PreTrainedTokenizerFast
 
 # Distinctions of these languages that English tokenizers often lose (TRAPS T7, T8).
 _PAIRS = {
-    "accents": (("pâle", "pale"), ("opéré", "opere"), ("año", "ano"), ("tomó", "tomo"), ("schön", "schon")),
-    "upper case": (("SIDA", "sida"), ("IRM", "irm"), ("Arm", "arm")),
+    "fr": {"accents": (("pâle", "pale"), ("opéré", "opere")), "upper case": (("SIDA", "sida"), ("IRM", "irm"))},
+    "es": {"accents": (("año", "ano"), ("tomó", "tomo")), "upper case": (("SIDA", "sida"),)},
+    "de": {"accents": (("schön", "schon"),), "upper case": (("Arm", "arm"),)},
 }
 
 
@@ -22,26 +23,35 @@ _PAIRS = {
 CLINICAL_SIGNS = "°±≤≥<>=+%µμαβγδ×÷½¼¾⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉ªºœŒæÆßẞ€…–—’«»¿¡†"
 
 
-def lost_distinctions(tokenizer: Any) -> dict[str, str]:
-    """Distinctions of spelling that the tokenizer loses, with an example each: {"accents": "pâle = pale"}."""
-    lost = {}
-    for what, pairs in _PAIRS.items():
-        for left, right in pairs:
-            if _ids(tokenizer, left) == _ids(tokenizer, right):
-                lost[what] = f"{left} = {right}"
-                break
+def lost_distinctions(tokenizer: Any, language: str) -> dict[str, str]:
+    """Distinctions of spelling that the tokenizer loses, with a word of the language: {"accents": "pâle = pale"}.
+
+    English needs none of them; a language without words of its own here is asked about those of all.
+    """
+    if language == "en":
+        return {}
+    lost: dict[str, str] = {}
+    for pairs_by_kind in [_PAIRS[language]] if language in _PAIRS else _PAIRS.values():
+        for kind, pairs in pairs_by_kind.items():
+            for left, right in pairs:
+                if kind not in lost and _ids(tokenizer, left) == _ids(tokenizer, right):
+                    lost[kind] = f"{left} = {right}"
     return lost
 
 
 def check_fit(tokenizer: Any, language: str, base: str) -> None:
-    """InputError for a tokenizer that cannot tell words of French, Spanish or German apart."""
-    lost = lost_distinctions(tokenizer)
-    if lost and language != "en":
+    """InputError for a tokenizer that merges words that the language distinguishes."""
+    if lost := loss_message(tokenizer, language):
         raise InputError(
-            f"{base}: its tokenizer loses {' and '.join(f'{k} ({v})' for k, v in lost.items())}, which {language} "
-            "needs. Give it a vocabulary of the language (and a normaliser that keeps them) with "
-            "--set adapt.vocabulary=replace, or start from a cased model"
+            f"{base}: its tokenizer loses {lost}, which {language} needs. Give it a vocabulary of the language (and "
+            "a normaliser that keeps them) with --set adapt.vocabulary=replace, start from a cased model, or accept "
+            "the loss with --allow uncased"
         )
+
+
+def loss_message(tokenizer: Any, language: str) -> str:
+    """What `lost_distinctions` found, in words; empty where nothing is lost."""
+    return " and ".join(f"{kind} ({example})" for kind, example in lost_distinctions(tokenizer, language).items())
 
 
 def kind_of(tokenizer: Any) -> str:

@@ -126,7 +126,9 @@ def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
     return _validated(whole).eval
 
 
-def permissions(named: list[str]) -> tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...]:
+def permissions(
+    named: list[str],
+) -> tuple[Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"], ...]:
     """--allow of a command that has no Run of its own, checked like a run's."""
     return _validated({"strategy": "continue", "lang": "-", "base": "-", "allow": named}).allow
 

@@ -255,7 +255,7 @@ class Run(Settings):
     """Of the model, in its card: a hub id such as cc-by-4.0; unset: the strictest of base and corpora."""
     preset: str | None = None
     """Recipe whose settings lie below all others."""
-    allow: tuple[Literal["non-commercial", "pickle", "remote-code", "regex"], ...] = ()
+    allow: tuple[Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"], ...] = ()
     """What is refused unless it is named here."""
     data: Data = Data()
     adapt: Adapt = Adapt()

@@ -50,7 +50,7 @@ Lang = Annotated[
 Data = Annotated[str | None, typer.Option("--data", help="Data root: the folder of the pack's corpora and tasks.")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="non-commercial, pickle, remote-code, regex: refused unless named."),
+    typer.Option("--allow", help="non-commercial, pickle, remote-code, regex, uncased: refused unless named."),
 ]
 Sets = Annotated[
     list[str] | None,

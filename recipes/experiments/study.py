@@ -203,9 +203,9 @@ def _is_synthetic(study_plan: Study) -> bool:
 
 def fitting(arm: Arm, code: str, allow: tuple[Any, ...]) -> Arm | None:
     """The arm, with another vocabulary where its base's cannot write the language; None for one to leave out."""
-    if arm.unfit is None or code == "en":
+    if arm.unfit is None:
         return arm
-    lost = lost_distinctions(read_tokenizer(located(arm.base), None, allow))
+    lost = lost_distinctions(read_tokenizer(located(arm.base), None, allow), code)
     if not lost:
         return arm
     reason = f"arm {arm.name}: the base's tokenizer loses {' and '.join(lost)}"

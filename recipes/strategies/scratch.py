@@ -44,7 +44,7 @@ def start(
         tokenizer = parent.tokenizer
     elif run.adapt.vocabulary == "keep":
         tokenizer = parent.tokenizer
-        check_fit(tokenizer, pack.code, run.base)
+        vocabulary.check_base(run, tokenizer, pack)
     else:
         tokenizer, row = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts)
     window = run.adapt.window

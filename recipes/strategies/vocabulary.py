@@ -10,7 +10,7 @@ from medlingua.adapters.extension import Extension, extend
 from medlingua.adapters.focus import piece_vectors
 from medlingua.adapters.pruning import prune
 from medlingua.adapters.repair import repair
-from medlingua.adapters.tokenizer import added_words, check_fit, kind_of, learn_tokenizer, surface
+from medlingua.adapters.tokenizer import added_words, check_fit, kind_of, learn_tokenizer, loss_message, surface
 from medlingua.adapters.wechsel import Mixtures
 from medlingua.adapters.wechsel import mixtures as wechsel_mixtures
 from medlingua.languages.cases import generate_cases
@@ -37,7 +37,7 @@ def change(
     texts: the training texts, from the start at each call.
     """
     if run.adapt.vocabulary == "keep":
-        check_fit(base.tokenizer, pack.code, run.base)
+        check_base(run, base.tokenizer, pack)
         return base, None
     old = base.tokenizer
     new, row = changed_tokenizer(run, old, pack, texts)
@@ -57,6 +57,14 @@ def change(
     return encoder, row.model_copy(update=counts)
 
 
+def check_base(run: Run, tokenizer: PreTrainedTokenizerFast, pack: Pack) -> None:
+    """InputError for a tokenizer that merges words of the language; with --allow uncased a line instead."""
+    if "uncased" not in run.allow:
+        check_fit(tokenizer, pack.code, run.base)
+    elif lost := loss_message(tokenizer, pack.code):
+        say(f"{run.base}: its tokenizer loses {lost}; allowed by name, and so does the model that is made")
+
+
 def changed_tokenizer(
     run: Run, old: PreTrainedTokenizerFast, pack: Pack, texts: Callable[[], Iterator[str]]
 ) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
@@ -68,7 +76,7 @@ def changed_tokenizer(
         action, new = "replace", learn_tokenizer(texts, adapt.new_pieces, old)
         check_fit(new, pack.code, "the new vocabulary")
     else:
-        check_fit(old, pack.code, run.base)  # no new piece gives back what the normaliser takes away
+        check_base(run, old, pack)  # no new piece gives back what the normaliser takes away
         if adapt.vocabulary == "prune":
             action, new = "prune", prune(old, _with_progress(texts(), "pieces that the texts use"))
             say(f"vocabulary: {len(old):,} pieces pruned to {len(new):,}")

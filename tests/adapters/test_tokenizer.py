@@ -54,7 +54,7 @@ def learnt(new_word_pieces: Any, new_byte_pieces: Any, corpus: list[str]) -> dic
 
 
 def test_T7_an_accent_stripping_tokenizer_loses_both_and_says_so() -> None:
-    lost = lost_distinctions(uncased(strip=True))
+    lost = lost_distinctions(uncased(strip=True), "fr")
     assert set(lost) == {"accents", "upper case"}
     with pytest.raises(InputError) as caught:
         check_fit(uncased(strip=True), "fr", "an/english-base")
@@ -64,12 +64,17 @@ def test_T7_an_accent_stripping_tokenizer_loses_both_and_says_so() -> None:
     assert "--set adapt.vocabulary=replace" in message
 
 
+@pytest.mark.parametrize(("language", "word"), [("fr", "pâle"), ("es", "año"), ("de", "schön")])
+def test_T7_the_message_shows_words_of_the_language(language: str, word: str) -> None:
+    assert word in lost_distinctions(uncased(strip=True), language)["accents"]
+
+
 def test_T7_what_is_kept_is_not_called_lost() -> None:
-    assert set(lost_distinctions(uncased(strip=False))) == {"upper case"}
+    assert set(lost_distinctions(uncased(strip=False), "fr")) == {"upper case"}
 
 
 def test_T7_a_cased_tokenizer_fits(new_byte_pieces: Any) -> None:
-    assert lost_distinctions(new_byte_pieces) == {}
+    assert lost_distinctions(new_byte_pieces, "fr") == {}
     check_fit(new_byte_pieces, "de", "a/base")
 
 
@@ -90,7 +95,7 @@ def test_T7_a_new_vocabulary_tells_words_apart(kind: str, pair: tuple[str, str],
     left, right = (ids(new, word) for word in pair)
     assert left != right
     assert new.unk_token_id not in left + right
-    assert lost_distinctions(new) == {}
+    assert lost_distinctions(new, "it") == {}
 
 
 @pytest.mark.parametrize("kind", KINDS)
