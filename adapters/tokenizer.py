@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 # Distinctions of these languages that English tokenizers often lose (TRAPS T7, T8).
-_PAIRS = {
+_PAIRS: dict[str, dict[str, tuple[tuple[str, str], ...]]] = {
     "fr": {"accents": (("pâle", "pale"), ("opéré", "opere")), "upper case": (("SIDA", "sida"), ("IRM", "irm"))},
     "es": {"accents": (("año", "ano"), ("tomó", "tomo")), "upper case": (("SIDA", "sida"),)},
     "de": {"accents": (("schön", "schon"),), "upper case": (("Arm", "arm"),)},
@@ -31,8 +31,8 @@ def lost_distinctions(tokenizer: Any, language: str) -> dict[str, str]:
     if language == "en":
         return {}
     lost: dict[str, str] = {}
-    for pairs_by_kind in [_PAIRS[language]] if language in _PAIRS else _PAIRS.values():
-        for kind, pairs in pairs_by_kind.items():
+    for own in (language,) if language in _PAIRS else tuple(_PAIRS):
+        for kind, pairs in _PAIRS[own].items():
             for left, right in pairs:
                 if kind not in lost and _ids(tokenizer, left) == _ids(tokenizer, right):
                     lost[kind] = f"{left} = {right}"

@@ -22,7 +22,7 @@ from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation import held_out
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
-from medlingua.recipes.evaluation.held_out import Passage, passages
+from medlingua.recipes.evaluation.held_out import HeldOutText, held_out_text, piece_counts
 from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write
 from medlingua.recipes.resolve import resolve
@@ -139,10 +139,11 @@ def _walk(job: _Job) -> Path:
     run, folder = job.run, job.folder
     encoder = starting_encoder(job.inputs, job.base, folder)
     prepared = _prepared(job, encoder)
-    passages_held_out = passages((h.text for h in prepared.held_out), job.inputs.pack.spacy)
-    if not passages_held_out:
+    text = held_out_text([h.text for h in prepared.held_out], job.inputs.pack.spacy)
+    if not text.passages:
         say("no document was held out, so bits per byte are not measured: the corpus is small")
-    _evaluate_before(job, encoder, prepared, passages_held_out)
+    _evaluate_before(job, encoder, prepared, text)
+    counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
     if run.strategy == "convert":
         _certify(job, encoder, prepared)
     encoder.model.to(machine.device())
@@ -151,10 +152,10 @@ def _walk(job: _Job) -> Path:
     write(folder / "plan.json", decide(run, encoder, precision))
 
     def evaluate(model: Encoder, state: Checkpoint) -> EvalRow | None:
-        if not passages_held_out:
+        if not text.passages:
             return None
         at = {"phase": state.phase, "step": state.step, "tokens": state.tokens}
-        return held_out.measure(model, passages_held_out, len(prepared.held_out), model="trained", **at)
+        return held_out.measure(model, text, counts, model="trained", **at)
 
     training = _training(job, encoder, prepared, precision)
     job.processes.announce()
@@ -245,11 +246,11 @@ def _prepared(job: _Job, encoder: Encoder) -> Prepared:
     return prepared
 
 
-def _evaluate_before(job: _Job, encoder: Encoder, prepared: Prepared, texts: tuple[Passage, ...]) -> None:
+def _evaluate_before(job: _Job, encoder: Encoder, prepared: Prepared, text: HeldOutText) -> None:
     """Held-out text by the base, by the base with another vocabulary, and by what training starts from; once."""
     run, folder = job.run, job.folder
     done = {row.model for row in read_run(folder).evaluations}
-    if not texts or {"base", "start"} & done:
+    if not text.passages or {"base", "start"} & done:
         return
     changed, vocabulary = (folder / "start").exists(), folder / "vocabulary"
     models: list[tuple[str, Callable[[], Encoder]]] = []
@@ -263,7 +264,8 @@ def _evaluate_before(job: _Job, encoder: Encoder, prepared: Prepared, texts: tup
     for name, load in models:
         model = load()
         model.model.eval().to(machine.device())
-        rows.append(held_out.measure(model, texts, len(prepared.held_out), model=name, phase=0, step=0, tokens=0))
+        counts = piece_counts(prepared.shards, encoder.tokenizer, model.tokenizer)
+        rows.append(held_out.measure(model, text, counts, model=name, phase=0, step=0, tokens=0))
     append_row(folder / "metrics.jsonl", *rows)
 
 

@@ -32,7 +32,10 @@ class TrainRow(Row):
 
 
 class EvalRow(Row):
-    """One evaluation on held-out text: 15 % of the words are masked, the same words each time."""
+    """One evaluation on held-out text: words of it are masked, the same words for every model and tokenizer.
+
+    Rows written before November 2026 lack the fields that may be None, and predicted a word's pieces all at once.
+    """
 
     kind: Literal["eval"] = "eval"
     # "base"; "vocabulary" (changed, before a conversion); "start" (all changes made, before training); "trained"
@@ -40,12 +43,18 @@ class EvalRow(Row):
     phase: int
     step: int
     tokens: int
-    eval_loss: float  # nats a masked piece; not comparable between tokenizers
+    eval_loss: float  # nats a masked piece, the earlier pieces of its word given; not comparable between tokenizers
     bits_per_byte: float  # over the bytes of the masked words; comparable between tokenizers
-    words_recovered: float | None = None  # accuracy of masked words: all their tokens are predicted first
+    unigram_bits_per_byte: float | None = (
+        None  # the same words by the frequencies of their pieces in the training text
+    )
+    words_recovered: float | None = None  # accuracy of masked words: each piece, the earlier ones given, comes first
+    most_frequent_word: float | None = None  # the accuracy of always answering the most frequent word
+    masked_words: int | None = None
     masked_pieces: int
     masked_bytes: int
     unknown_bytes: int  # of masked words that the tokenizer cannot write; charged at 8 bits a byte
+    normalized_characters: int | None = None  # that the normalizer changes or drops; charged at 8 bits each
     documents: int
 
 

@@ -1,14 +1,17 @@
 """Bits per byte, and words recovered, on held-out text: the same masked words for every model and tokenizer.
 
-Loss a token falls when a tokenizer cuts text into more pieces; bits per byte of the hidden words does not
-(TRAPS O17, V12). Words are chosen on the text, by character; each tokenizer then hides every piece that
-touches one of them. A word is recovered where the likeliest piece is right at every place that touches it.
+Loss a token falls when a tokenizer cuts text into more pieces (TRAPS O17, V12), and so does the loss of a word whose
+pieces are predicted all at once: a vocabulary alone moves it. Here a masked word is predicted piece by piece, left to
+right, the earlier pieces revealed and all other masked words still masked, so that what is measured is the
+probability of the word, however it is cut (PLL-word-l2r of Kauf and Ivanova, 2023, https://arxiv.org/abs/2305.10588).
 """
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,12 +19,17 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, hidden_states, pack
 from medlingua.languages.words import cut, words
 from medlingua.recipes.console import progress
+from medlingua.recipes.evaluation.masked_words import Query, mask_words, unigram_nats
+from medlingua.recipes.text.shards import Shard
 from medlingua.reports.rows import EvalRow
 from torch.nn import functional
 
 MASK_RATE = 0.15  # of the words, always, whatever the training masks
-_PASSAGE_CHARS = 1_000  # fits 512 positions with any tokenizer of these languages
+_PASSAGE_CHARS = 500  # fits 512 positions with any tokenizer of these languages
+_SHARE = 0.25  # of the passages: each piece after a word's first costs a forward pass of its passage
+_LEAST_WORDS = 400  # where a quarter of the passages has fewer, more of them are taken
 _ROW_TOKENS = 8_192
+_COUNTED_TOKENS = 2_000_000  # of the training text, for the frequencies of pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,112 +40,109 @@ class Passage:
     masked: tuple[tuple[int, int], ...]
 
 
-def passages(texts: Iterable[str], code: str) -> tuple[Passage, ...]:
-    """Held-out texts cut at sentence ends, 15 % of the words of each passage chosen, from its text alone."""
-    all_passages = []
+@dataclass(frozen=True, slots=True)
+class HeldOutText:
+    """The passages that every evaluation of a run predicts words of, and what they were drawn from."""
+
+    passages: tuple[Passage, ...]
+    documents: int
+    most_frequent_word: float  # share of the masked words that equal the most frequent word of the text around them
+
+    @property
+    def words(self) -> int:
+        return sum(len(passage.masked) for passage in self.passages)
+
+
+def held_out_text(texts: Sequence[str], code: str) -> HeldOutText:
+    """Held-out texts cut at sentence ends into passages, 15 % of the words of each masked, by its text alone.
+
+    A quarter of the passages is taken, and more where they have fewer than 400 masked words.
+    """
+    drawn = sorted((_seed(p.text), p.text, p, visible) for p, visible in _passages(texts, code))
+    enough = max(_LEAST_WORDS, _SHARE * sum(len(p.masked) for *_, p, _ in drawn))
+    chosen: list[Passage] = []
+    for _, _, passage, _ in drawn:
+        if sum(len(p.masked) for p in chosen) >= enough:
+            break
+        chosen.append(passage)
+    visible_words = Counter(word for *_, words_around in drawn for word in words_around)
+    frequent = visible_words.most_common(1)[0][0] if visible_words else ""
+    masked = [p.text[a:b] for p in chosen for a, b in p.masked]
+    return HeldOutText(tuple(chosen), len(texts), masked.count(frequent) / max(1, len(masked)))
+
+
+def _passages(texts: Sequence[str], code: str) -> Iterable[tuple[Passage, list[str]]]:
+    """Passages with their masked words, and the words around those."""
     for text in texts:
         for start, end in cut(text, _PASSAGE_CHARS, code):
             passage = text[start:end]
             candidates = [(a, b) for a, b in words(passage, code) if any(c.isalnum() for c in passage[a:b])]
             if not candidates:
                 continue
-            seed = int.from_bytes(hashlib.blake2b(passage.encode(), digest_size=8).digest(), "big")
             count = max(1, round(MASK_RATE * len(candidates)))
-            chosen = np.random.default_rng(seed).permutation(len(candidates))[:count]
-            all_passages.append(Passage(passage, tuple(candidates[i] for i in sorted(chosen.tolist()))))
-    return tuple(all_passages)
+            order = np.random.default_rng(_seed(passage)).permutation(len(candidates)).tolist()
+            masked = tuple(candidates[i] for i in sorted(order[:count]))
+            yield Passage(passage, masked), [passage[slice(*candidates[i])] for i in order[count:]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Hidden:
-    ids: np.ndarray
-    positions: np.ndarray
-    labels: np.ndarray
-    words: np.ndarray  # (labels, 2): the first hidden word that each piece touches, and the one after the last
-    bytes: int  # of the words that pieces stand for
-    unknown_bytes: int  # of the words that the tokenizer cannot write, or drops
-    unwritable: tuple[int, ...]  # those words
+def _seed(passage: str) -> int:
+    return int.from_bytes(hashlib.blake2b(passage.encode(), digest_size=8).digest(), "big")
 
 
-def _hide(passage: Passage, first_word: int, encoder: Encoder) -> list[_Hidden]:
-    """A passage, whose hidden words are numbered from `first_word`, as rows of ids with those words masked.
+def piece_counts(shards: Sequence[Shard], own: Any, tokenizer: Any) -> np.ndarray:
+    """How often each piece of a tokenizer stands in the training text, (vocabulary,), by a sample of its documents.
 
-    More than one row where it exceeds the model.
+    shards: written with the tokenizer `own`; for another one their documents are decoded and encoded again.
     """
-    tokenizer = encoder.tokenizer
-    encoding = tokenizer.backend_tokenizer.encode(passage.text, add_special_tokens=False)
-    ids = np.array(encoding.ids, dtype=np.int64)
-    offsets = np.array(encoding.offsets, dtype=np.int64).reshape(-1, 2)
-    target = np.zeros(len(ids), dtype=np.bool_)
-    words_of = np.zeros((len(ids), 2), dtype=np.int64)
-    unwritable = []
-    known = unknown = 0
-    for word, (start, end) in enumerate(passage.masked, first_word):
-        touched = (offsets[:, 0] < end) & (offsets[:, 1] > start)
-        size = len(passage.text[start:end].encode())
-        words_of[touched & ~target, 0] = word
-        words_of[touched, 1] = word + 1
-        target |= touched
-        if not touched.any() or (ids[touched] == tokenizer.unk_token_id).any():
-            unknown += size
-            unwritable.append(word)
-        else:
-            known += size
-    shown = np.where(target, tokenizer.mask_token_id, ids)
-    predicted = target & (ids != (-1 if tokenizer.unk_token_id is None else tokenizer.unk_token_id))
-    room = encoder.length - 2
-    rows = []
-    for begin in range(0, len(ids), room):
-        where = np.flatnonzero(predicted[begin : begin + room])
-        framed = np.concatenate([[tokenizer.cls_token_id], shown[begin : begin + room], [tokenizer.sep_token_id]])
-        labels, words_here = ids[begin + where], words_of[begin + where]
-        whole = (known, unknown, tuple(unwritable)) if begin == 0 else (0, 0, ())
-        rows.append(_Hidden(framed, where + 1, labels, words_here, *whole))
-    return rows
+    counts = np.zeros(len(tokenizer), dtype=np.int64)
+    total = sum(int(shard.starts[-1]) for shard in shards)
+    every = max(1, total // _COUNTED_TOKENS)
+    for shard in shards:
+        for number in range(0, len(shard.starts) - 1, every):
+            ids = shard.tokens[int(shard.starts[number]) : int(shard.starts[number + 1])].astype(np.int64)
+            if tokenizer is not own:
+                text = own.decode(ids.tolist(), clean_up_tokenization_spaces=False)
+                ids = np.array(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids, dtype=np.int64)
+            counts += np.bincount(ids, minlength=len(counts))
+    return counts
 
 
 @torch.no_grad()
 def measure(
     encoder: Encoder,
-    held_out: Sequence[Passage],
-    documents: int,
+    held_out: HeldOutText,
+    counts: np.ndarray,
     *,
     model: str,
     phase: int,
     step: int,
     tokens: int,
 ) -> EvalRow:
-    """Loss and bits per byte of the hidden words, in fp32, and the share of them that is recovered whole.
+    """Loss and bits per byte of the masked words, in fp32, and the share of them that is recovered whole.
 
-    Bytes that the tokenizer cannot write cost 8 bits, and their words are not recovered.
+    counts: of the tokenizer's pieces in the training text, for what their frequencies alone give. Bytes that the
+    tokenizer cannot write cost 8 bits, and their words are not recovered; a character that its normalizer changes or
+    drops costs 8 bits on top of its word.
     """
-    first_words = np.cumsum([0, *(len(passage.masked) for passage in held_out)]).tolist()
-    rows = [row for p, first in zip(held_out, first_words, strict=False) for row in _hide(p, first, encoder)]
-    recovered = np.ones(first_words[-1], dtype=np.bool_)
-    for row in rows:
-        recovered[list(row.unwritable)] = False
-    rows.sort(key=lambda row: len(row.ids))  # documents of like length in one row: less work in padding families
-    nats, pieces = 0.0, 0
-    transform, decoder = encoder.architecture.head(encoder.model)
-    done = 0
-    with progress(f"bits per byte, {model}", len(rows)) as bar:
-        for group in _groups(rows):
-            packed = _pack(group, encoder).to(encoder.device)
-            features = transform(hidden_states(encoder, packed)[packed.label_positions])
-            right = []
-            for rows_of, labels in zip(torch.split(features, 512), torch.split(packed.labels, 512), strict=True):
-                # Rows beyond the tokenizer have no token and are no answer (TRAPS T14).
-                logits = decoder(rows_of)[:, : len(encoder.tokenizer)].float()
-                nats += float(functional.cross_entropy(logits, labels, reduction="sum"))
-                right.append((logits.argmax(dim=-1) == labels).cpu().numpy())
-            words_of = np.concatenate([row.words for row in group])
-            for first, end in words_of[~np.concatenate(right)]:
-                recovered[first:end] = False
-            pieces += len(packed.labels)
-            done += len(group)
-            bar.update(done)
-    known = sum(row.bytes for row in rows)
-    unknown = sum(row.unknown_bytes for row in rows)
+    recovered = np.ones(held_out.words, dtype=np.bool_)
+    queries: list[Query] = []
+    size = unknown = normalized = first_word = 0
+    for passage in held_out.passages:
+        masked = mask_words(passage.text, passage.masked, first_word, encoder)
+        first_word += len(passage.masked)
+        queries += masked.queries
+        recovered[list(masked.unwritable)] = False
+        size, unknown = size + masked.bytes, unknown + masked.unknown_bytes
+        normalized += masked.normalized_characters
+    queries.sort(
+        key=lambda query: len(query.ids)
+    )  # documents of like length in one row: less work in padding families
+    nats = _predict(encoder, queries, recovered, model)
+    pieces = sum(len(query.labels) for query in queries)
+
+    def bits_per_byte(nats: float) -> float:
+        return (nats / math.log(2) + 8 * unknown + 8 * normalized) / max(1, size)
+
     return EvalRow(
         model=model,
         phase=phase,
@@ -145,27 +150,53 @@ def measure(
         tokens=tokens,
         eval_loss=nats / max(1, pieces),
         words_recovered=float(recovered.mean()),
-        bits_per_byte=(nats / math.log(2) + 8 * unknown) / max(1, known + unknown),
+        most_frequent_word=held_out.most_frequent_word,
+        bits_per_byte=bits_per_byte(nats),
+        unigram_bits_per_byte=bits_per_byte(unigram_nats(queries, counts)),
+        masked_words=held_out.words,
         masked_pieces=pieces,
-        masked_bytes=known + unknown,
+        masked_bytes=size,
         unknown_bytes=unknown,
-        documents=documents,
+        normalized_characters=normalized,
+        documents=held_out.documents,
     )
 
 
-def _groups(rows: Sequence[_Hidden]) -> Iterable[list[_Hidden]]:
-    group: list[_Hidden] = []
-    for row in rows:
-        if group and sum(len(r.ids) for r in group) + len(row.ids) > _ROW_TOKENS:
+def _predict(encoder: Encoder, queries: Sequence[Query], recovered: np.ndarray, model: str) -> float:
+    """Nats of all labels; words of which a piece is not the likeliest are struck from `recovered`."""
+    transform, decoder = encoder.architecture.head(encoder.model)
+    nats, done = 0.0, 0
+    with progress(f"bits per byte, {model}", len(queries)) as bar:
+        for group in _groups(queries):
+            packed = _pack(group, encoder).to(encoder.device)
+            features = transform(hidden_states(encoder, packed, packed.label_positions))
+            right = []
+            for rows_of, labels in zip(torch.split(features, 512), torch.split(packed.labels, 512), strict=True):
+                # Rows beyond the tokenizer have no token and are no answer (TRAPS T14).
+                logits = decoder(rows_of)[:, : len(encoder.tokenizer)].float()
+                nats += float(functional.cross_entropy(logits, labels, reduction="sum"))
+                right.append((logits.argmax(dim=-1) == labels).cpu().numpy())
+            words_of = np.concatenate([query.words for query in group])
+            for first, end in words_of[~np.concatenate(right)]:
+                recovered[first:end] = False
+            done += len(group)
+            bar.update(done)
+    return nats
+
+
+def _groups(queries: Sequence[Query]) -> Iterable[list[Query]]:
+    group: list[Query] = []
+    for query in queries:
+        if group and sum(len(q.ids) for q in group) + len(query.ids) > _ROW_TOKENS:
             yield group
             group = []
-        group.append(row)
+        group.append(query)
     if group:
         yield group
 
 
-def _pack(rows: Sequence[_Hidden], encoder: Encoder) -> Packed:
-    row = pack([r.ids for r in rows], encoder.first_position, encoder.global_ids)
+def _pack(queries: Sequence[Query], encoder: Encoder) -> Packed:
+    row = pack([q.ids for q in queries], encoder.first_position, encoder.global_ids)
     offsets = row.cu_seqlens[:-1].tolist()
-    where = np.concatenate([r.positions + o for r, o in zip(rows, offsets, strict=True)])
-    return row.with_labels(np.concatenate([r.labels for r in rows]), where)
+    where = np.concatenate([q.positions + o for q, o in zip(queries, offsets, strict=True)])
+    return row.with_labels(np.concatenate([q.labels for q in queries]), where)

@@ -19,7 +19,7 @@ from medlingua.languages.pack import load_pack
 from medlingua.recipes.command import main
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 LENGTH = 128  # positions of the tiny model
@@ -39,6 +39,7 @@ def new_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
     backend.train_from_iterator(
         texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIALS, show_progress=False)
     )
+    backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -19,12 +19,11 @@ from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
-from medlingua.recipes.evaluation import evaluate, held_out, trials
+from medlingua.recipes.evaluation import evaluate, trials
 from medlingua.recipes.evaluation.baselines import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
-from medlingua.recipes.evaluation.held_out import Passage, passages
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
 from medlingua.recipes.evaluation.tasks.ner import Ner, decode_tags, encode_tags, overlapping_f1, strict_scores
 from medlingua.recipes.evaluation.trials import trial_of
@@ -36,49 +35,7 @@ from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 from transformers import LongformerModel
 
-from ..conftest import cases, new_tokenizer, write_base
-
-
-def measured(encoder: Encoder, kept: tuple[Passage, ...]) -> Any:
-    return held_out.measure(encoder, kept, 3, model="base", phase=0, step=0, tokens=0)
-
-
-# --- bits per byte ----------------------------------------------------------------------------------
-
-
-def test_V12_O17_every_tokenizer_answers_for_the_same_words(encoder: Encoder, tmp_path: Path) -> None:
-    other = encoders.load(str(write_base(tmp_path / "coarse", size=2_000)))
-    texts = cases(10, seed=50)
-    kept = passages(texts, "fr")
-    fine, coarse = measured(encoder, kept), measured(other, kept)
-    chosen = sum(len(p.text[a:b].encode()) for p in kept for a, b in p.masked)
-    assert fine.masked_bytes == coarse.masked_bytes == chosen
-    assert fine.masked_pieces > coarse.masked_pieces
-    assert passages(texts, "fr") == kept
-
-
-def test_a_word_is_recovered_where_all_its_pieces_are(encoder: Encoder) -> None:
-    text = "Le patient et la patiente : le patient a de la fièvre, la toux et une dyspnée de 5µg."
-    hidden = tuple((a, b) for a, b in words(text, "fr") if text[a].isalpha())
-    tokenizer = encoder.tokenizer
-    _, decoder = encoder.architecture.head(encoder.model)
-    with torch.no_grad():
-        decoder.bias[tokenizer.convert_tokens_to_ids("la")] += 1e4  # a model that says "la" everywhere
-    row = measured(encoder, (Passage(text, hidden), Passage(text, hidden[:3])))
-    said = [text[a:b] == "la" for a, b in (*hidden, *hidden[:3])]
-    assert 0 < sum(said) == text.split().count("la")
-    assert row.words_recovered == sum(said) / len(said)
-
-
-def test_T10_a_word_that_the_tokenizer_cannot_write_costs_its_bytes(encoder: Encoder) -> None:
-    text = "Dose de 5µg."
-    at = text.index("5µg")
-    assert encoder.tokenizer.unk_token_id in encoder.tokenizer("5µg")["input_ids"]
-    row = measured(encoder, (Passage(text, ((at, at + 3),)),))
-    assert row.unknown_bytes == row.masked_bytes == len("5µg".encode())
-    assert row.masked_pieces == 0
-    assert row.bits_per_byte == 8
-
+from ..conftest import cases, new_tokenizer
 
 # --- windows ----------------------------------------------------------------------------------------
 
