@@ -70,6 +70,16 @@ def lock(path: Path, wait: bool = False) -> IO[bytes] | None:
     return file
 
 
+def language_of(models: Iterable[str]) -> str | None:
+    """The language of the run folders among some models; None where there is none. InputError where they differ."""
+    folders = [Path(model) for model in models if (Path(model) / "run.toml").is_file()]
+    languages = {read_run(folder).lang: folder for folder in folders}
+    if len(languages) > 1:
+        listed = ", ".join(f"{lang} ({folder})" for lang, folder in languages.items())
+        raise InputError(f"the runs are of several languages, {listed}: say with --lang whose tasks are scored")
+    return next(iter(languages), None)
+
+
 def release(folder: Path) -> None:
     """Undo claim() where nothing else came into the folder, so that a corrected command may use it."""
     if [path.name for path in folder.iterdir()] == ["run.toml"]:
