@@ -1,12 +1,15 @@
 """adapt evaluate: which models, which language, which settings, and whose scores a folder holds."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from medlingua.languages.pack import load_pack
 from medlingua.recipes.folder import claim
 from medlingua.recipes.settings import Run
+from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.read import read_scores
 
 from ..conftest import call
@@ -51,3 +54,48 @@ def test_run_folders_of_two_languages_need_lang(
     assert f"fr ({run_folder})" in message
     assert f"es ({other})" in message
     assert "--lang" in message
+
+
+def test_the_address_of_a_presets_base_and_a_fetched_model_can_be_scored(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "lab_models"
+    shutil.copytree(base, package / "small")
+    (package / "__init__.py").touch()
+    shutil.copytree(base, tmp_path / "root" / "models" / "almanach--camembert-bio-base")
+    monkeypatch.syspath_prepend(tmp_path)
+    scores = tmp_path / "scores"
+    models = ["package:lab_models/small", "camembert_bio"]
+    words = ["--lang", "fr", "--data", str(tmp_path / "root"), *ONE, "--out", str(scores)]
+    assert call(monkeypatch, ["evaluate", *models, *words]) == 0
+    assert {"small", "camembert_bio"} <= {row.model for row in read_scores(scores / "results.jsonl")}
+    assert call(monkeypatch, ["evaluate", "package:absent_models/small", *words]) == 2
+    assert "absent_models is not installed" in capsys.readouterr().err
+
+
+def test_scores_that_no_evaluation_wrote_are_not_joined(
+    run_folder: Path, base: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = run_folder / "results.jsonl"
+    results.touch()
+    assert call(monkeypatch, ["evaluate", str(base), "--lang", "fr", *ONE, "--out", str(run_folder)]) == 2
+    assert "scores that no evaluation wrote" in capsys.readouterr().err
+    assert results.read_bytes() == b""
+
+
+def test_an_evaluation_joins_the_scores_of_another_system_and_then_guards_its_own(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack = load_pack("fr")
+    (task,) = find_tasks(pack, None, ("synthetic_ner",), ()).tasks
+    lines = [json.dumps({"id": example.id, "predicted": []}) for example in task.test]
+    (tmp_path / "other.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    out = ["--out", str(tmp_path / "scores")]
+    score = ["score", str(tmp_path / "other.jsonl"), "--lang", "fr", "--task", "synthetic_ner", *out]
+    assert call(monkeypatch, score) == 0
+    evaluate = ["evaluate", str(base), "--lang", "fr", *ONE, *out]
+    assert call(monkeypatch, evaluate) == 0
+    assert {"predictions", "tiny"} <= {row.model for row in read_scores(tmp_path / "scores" / "results.jsonl")}
+    assert call(monkeypatch, [*score, "--name", "second"]) == 0
+    assert call(monkeypatch, [*evaluate, "--set", "eval.lr=1e-3"]) == 2
+    assert "differ in eval.lr" in capsys.readouterr().err
