@@ -36,7 +36,7 @@ from medlingua.recipes.text.sources import SYNTHETIC
 from medlingua.recipes.training.checkpoint import Checkpoint, prune
 from medlingua.recipes.training.learner import Training, check_trackers
 from medlingua.recipes.training.loop import train
-from medlingua.recipes.training.plan import decide
+from medlingua.recipes.training.plan import decide, whole_steps
 from medlingua.recipes.training.processes import SINGLE, Processes
 from medlingua.recipes.training.term_lists import TermLists, term_lists
 from medlingua.reports.card import write_card
@@ -149,6 +149,8 @@ def _walk(job: _Job, meter: Meter) -> Path:
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     say(f"precision {precision.name}: {precision.reason}")
+    for line in whole_steps(run):
+        say(line)
     write(folder / "plan.json", decide(run, encoder, precision))
 
     def evaluate(model: Encoder, state: Checkpoint) -> EvalRow | None:
