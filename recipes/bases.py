@@ -69,12 +69,12 @@ def table_of_bases(pack: Pack) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": base.name,
-                "hub": base.hub or "",
+                "hub": base.hub or "-",
                 "family": base.family,
                 "context": f"{base.context:,}",
-                "parameters": "" if base.parameters is None else f"{base.parameters / 1e6:,.0f} M",
+                "parameters": "-" if base.parameters is None else f"{base.parameters / 1e6:,.0f} M",
                 "licence": (base.licence or "not stated") + ("" if base.access == "open" else f", {base.access}"),
-                "default of": ", ".join(strategies),
+                "default of": ", ".join(strategies) or "-",
             }
         )
     return rows
