@@ -39,12 +39,15 @@ def accelerate_longformer(model: nn.Module) -> None:
     in the middle of a row, and `output_attentions`, go through the stock computation.
 
     Our attention has no dropout on attention weights. A model that has it is set to 0, in its layers and its
-    config, with a warning; dropout of hidden states stays. ValueError for a model without Longformer layers.
+    config, with a warning; dropout of hidden states stays. ValueError for a model without Longformer layers,
+    TypeError for what is no model, such as an Encoder.
 
     >>> from transformers import LongformerForMaskedLM
     >>> model = LongformerForMaskedLM.from_pretrained("longformer", attention_probs_dropout_prob=0.0)
     >>> accelerate_longformer(model)
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"give a transformers model, not {type(model).__name__}; of an Encoder, encoder.model")
     layers = [module for module in model.modules() if isinstance(module, LongformerSelfAttention)]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no Longformer layer")

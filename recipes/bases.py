@@ -7,6 +7,7 @@ from typing import Literal
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import Base, Pack, load_pack
 
+PACKAGE = "package:"  # before the address of a model inside an installed package
 SOURCE_LANGUAGE = "en"  # of the clinical models that --strategy continue starts from
 
 
@@ -30,12 +31,12 @@ def hub_id(base: str, pack: Pack) -> str:
     for known in known_bases(pack):
         if known.name == base:
             if known.hub is None:
-                raise InputError(f"--base {base}: the pack gives no hub id for it; give its folder")
+                raise InputError(f"model {base}: the pack gives no hub id for it; give its folder")
             return known.hub
     names = [known.name for known in known_bases(pack)]
     if "/" not in base and get_close_matches(base, names, cutoff=0.8):  # the hub has ids without a slash too
         raise InputError(
-            f"--base {base}: no such folder, and no base of language {pack.code} ({nearest(base, names)}); "
+            f"model {base}: no such folder, and no base of language {pack.code} ({nearest(base, names)}); "
             f"adapt bases --lang {pack.code} lists them"
         )
     return base
@@ -49,14 +50,14 @@ def located(base: str, root: str | None = None) -> str:
     """
     if root is not None and (fetched := Path(root) / "models" / base.replace("/", "--")).is_dir():
         return str(fetched)
-    if not base.startswith("package:"):
+    if not base.startswith(PACKAGE):
         return base
     from importlib.util import find_spec
 
-    name, _, inside = base.removeprefix("package:").partition("/")
+    name, _, inside = base.removeprefix(PACKAGE).partition("/")
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"base {base}: the package {name} is not installed; make demo installs it")
+        raise InputError(f"model {base}: the package {name} is not installed; make demo installs it")
     return str(Path(spec.submodule_search_locations[0]) / inside)
 
 
@@ -68,12 +69,12 @@ def table_of_bases(pack: Pack) -> list[dict[str, str]]:
         rows.append(
             {
                 "name": base.name,
-                "hub": base.hub or "",
+                "hub": base.hub or "-",
                 "family": base.family,
                 "context": f"{base.context:,}",
-                "parameters": "" if base.parameters is None else f"{base.parameters / 1e6:,.0f} M",
+                "parameters": "-" if base.parameters is None else f"{base.parameters / 1e6:,.0f} M",
                 "licence": (base.licence or "not stated") + ("" if base.access == "open" else f", {base.access}"),
-                "default of": ", ".join(strategies),
+                "default of": ", ".join(strategies) or "-",
             }
         )
     return rows

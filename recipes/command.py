@@ -6,7 +6,7 @@ Nothing heavy is imported until a command runs: `adapt --help` answers at once.
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from medlingua.languages.errors import InputError
@@ -29,6 +29,9 @@ from medlingua.recipes.commands.options import (
     resolved,
 )
 from medlingua.recipes.exits import SHOW_TEXT, STOPPED, exit_at_once, exits
+
+if TYPE_CHECKING:
+    from medlingua.recipes.settings import Run
 
 app = typer.Typer(
     help="Adapt encoder language models to biomedical and clinical text in French, Spanish and German.",
@@ -79,6 +82,7 @@ def adapt(
     budget = {"lr": lr, "tokens": tokens}
     flags = given(strategy=strategy, lang=lang, base=base, data=text, train=budget, allow=allow)
     run = resolved(flags, preset, config, sets)
+    _check_text(run)
     from medlingua.recipes.training.processes import join
     from medlingua.recipes.walk import adapt as walk
 
@@ -87,6 +91,16 @@ def adapt(
     page = walk(run, folder, processes=processes)
     if processes.is_main:
         print(page)
+
+
+def _check_text(run: "Run") -> None:
+    """An unknown language or a missing corpus is an error before torch is imported, which takes seconds."""
+    from medlingua.languages.pack import load_pack
+    from medlingua.recipes.text.sources import select
+
+    pack = load_pack(run.lang)
+    if not run.data.prepared:
+        select(run, pack)
 
 
 def _show_version() -> None:
@@ -115,6 +129,8 @@ def plan(
     budget = {"lr": lr, "tokens": tokens}
     flags = given(strategy=strategy, lang=lang, base=base, data=text, train=budget, allow=allow)
     run = resolved(flags, preset, config, sets)
+    if run.data.paths or run.data.root:  # a plan needs no text
+        _check_text(run)
     from medlingua.recipes.commands.plan import plan as measure
 
     print(measure(run))

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Pack
+from medlingua.recipes.bases import hub_id, located
 from medlingua.recipes.resolve import read_run
 from medlingua.recipes.settings import Run
 from medlingua.reports.read import write_whole
@@ -70,6 +72,16 @@ def lock(path: Path, wait: bool = False) -> IO[bytes] | None:
     return file
 
 
+def language_of(models: Iterable[str]) -> str | None:
+    """The language of the run folders among some models; None where there is none. InputError where they differ."""
+    folders = [Path(model) for model in models if (Path(model) / "run.toml").is_file()]
+    languages = {read_run(folder).lang: folder for folder in folders}
+    if len(languages) > 1:
+        listed = ", ".join(f"{lang} ({folder})" for lang, folder in languages.items())
+        raise InputError(f"the runs are of several languages, {listed}: say with --lang whose tasks are scored")
+    return next(iter(languages), None)
+
+
 def release(folder: Path) -> None:
     """Undo claim() where nothing else came into the folder, so that a corrected command may use it."""
     if [path.name for path in folder.iterdir()] == ["run.toml"]:
@@ -77,11 +89,14 @@ def release(folder: Path) -> None:
         folder.rmdir()
 
 
-def model_of(model: str) -> str:
-    """The model of a run, for a run's folder; anything else as it is. InputError for a run that has none yet."""
+def model_of(model: str, pack: Pack, root: str | None = None) -> str:
+    """Where a model lies: of a run's folder its model; anything else as the base of a run is found.
+
+    InputError for a run that has no model yet, and for a name or package that is not known.
+    """
     folder = Path(model)
     if not (folder / "run.toml").is_file():
-        return model
+        return located(hub_id(model, pack), root)
     if not (folder / "model").is_dir():
         raise InputError(f"{folder}: the run has no model yet; finish it with the command that began it")
     return str(folder / "model")

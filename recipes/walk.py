@@ -2,7 +2,6 @@
 
 import datetime
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
+from medlingua.recipes.cost import Meter, metered
 from medlingua.recipes.evaluation import held_out
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.held_out import HeldOutText, held_out_text, piece_counts
@@ -36,13 +36,13 @@ from medlingua.recipes.text.sources import SYNTHETIC
 from medlingua.recipes.training.checkpoint import Checkpoint, prune
 from medlingua.recipes.training.learner import Training, check_trackers
 from medlingua.recipes.training.loop import train
-from medlingua.recipes.training.plan import decide
+from medlingua.recipes.training.plan import decide, whole_steps
 from medlingua.recipes.training.processes import SINGLE, Processes
 from medlingua.recipes.training.term_lists import TermLists, term_lists
 from medlingua.reports.card import write_card
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
-from medlingua.reports.rows import CostRow, EvalRow
+from medlingua.reports.rows import EvalRow
 
 OnEvaluation = Callable[[EvalRow], None]
 
@@ -115,7 +115,8 @@ def _lead(
         for line in (*inputs.selection.left_out, *inputs.tasks.left_out):
             say(line)
         try:
-            return _walk(_job(inputs, base, folder, on_evaluation, processes))
+            with metered(folder) as meter:
+                return _walk(_job(inputs, base, folder, on_evaluation, processes), meter)
         except InputError:
             release(folder)
             raise
@@ -134,11 +135,11 @@ def _job(inputs: Inputs, base: str, folder: Path, on_evaluation: OnEvaluation | 
     return _Job(inputs, base, folder, processes, on_evaluation, terms)
 
 
-def _walk(job: _Job) -> Path:
-    began, joules = time.perf_counter(), machine.energy_joules()
+def _walk(job: _Job, meter: Meter) -> Path:
     run, folder = job.run, job.folder
     encoder = starting_encoder(job.inputs, job.base, folder)
     prepared = _prepared(job, encoder)
+    meter.save()
     text = held_out_text([h.text for h in prepared.held_out], job.inputs.pack.spacy)
     if not text.passages:
         say("no document was held out, so bits per byte are not measured: the corpus is small")
@@ -149,6 +150,8 @@ def _walk(job: _Job) -> Path:
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     say(f"precision {precision.name}: {precision.reason}")
+    for line in whole_steps(run):
+        say(line)
     write(folder / "plan.json", decide(run, encoder, precision))
 
     def evaluate(model: Encoder, state: Checkpoint) -> EvalRow | None:
@@ -159,15 +162,17 @@ def _walk(job: _Job) -> Path:
 
     training = _training(job, encoder, prepared, precision)
     job.processes.announce()
-    state = train(encoder, replace(training, evaluate=evaluate, on_evaluation=job.on_evaluation))
+    training = replace(training, evaluate=evaluate, on_evaluation=job.on_evaluation, on_checkpoint=meter.save)
+    state = train(encoder, training)
     job.processes.disconnect()
     _after_training(job, encoder, prepared)
     last = evaluate(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
     _save(job, encoder, prepared)
+    meter.save()
     _score(job, encoder, precision)
-    _write_cost(folder, state, began, joules)
+    meter.finish(state)
     prune(folder / "checkpoints", run.train.keep_checkpoints)
     write_card(folder)
     return write_report(folder)
@@ -363,17 +368,3 @@ def _score(job: _Job, encoder: Encoder, precision: machine.Precision) -> None:
     models["trained"] = str(job.folder / "model")
     how = Evaluation(run.eval, pack.spacy, job.folder, precision, run.allow, warm_start=tasks.warm_start)
     score_models(models, tasks.tasks, how)
-
-
-def _write_cost(folder: Path, state: Checkpoint, began: float, joules: float | None) -> None:
-    after = machine.energy_joules()
-    row = CostRow(
-        seconds=max(time.perf_counter() - began, state.seconds),
-        train_seconds=state.seconds,
-        tokens=state.tokens,
-        tokens_per_second=state.tokens / state.seconds if state.seconds else 0.0,
-        peak_memory_bytes=machine.peak_memory_bytes(),
-        energy_joules=None if joules is None or after is None else after - joules,
-        resumed=state.resumed,
-    )
-    write(folder / "cost.json", row)

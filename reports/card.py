@@ -10,7 +10,7 @@ from medlingua.languages.errors import InputError
 
 from . import findings, tables
 from .bootstrap import read_tallies
-from .licences import hub_licence, strictest
+from .licences import NOT_STATED, hub_licence, strictest
 from .page import EXAMPLES, SCORES_CAPTION, templates
 from .quantities import count, short_path
 from .read import RunRecord, read_run, write_whole
@@ -134,10 +134,15 @@ def _view(record: RunRecord, comparisons: Sequence[Comparison]) -> dict[str, Any
 
 
 def _about_licence(record: RunRecord) -> list[str]:
-    """A sentence where the chosen licence is not that of base and corpora."""
+    """A sentence where no licence is known, and where the chosen one is not that of base and corpora."""
     chosen = str(record.settings.get("licence", ""))
     corpora = record.corpora.corpora if record.corpora else ()
     derived = strictest(_licences(record), any(row.non_commercial for row in corpora))
+    if not chosen and derived[1] == NOT_STATED:
+        return [
+            "No licence is stated: those of base and corpora, listed below, do not determine one. Give the run one "
+            "(--set licence=...), or edit this card, before you pass the model on."
+        ]
     if not chosen or hub_licence(chosen) == derived:
         return []
     return [

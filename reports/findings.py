@@ -124,13 +124,23 @@ def bits_per_byte_sentence(record: RunRecord) -> str:
     before, after = last.get("base") or last.get("start"), last.get("trained")
     if before is None or after is None:
         return ""
+    between = last.get("start") if before.model == "base" else None
+    changed = f", then {between.bits_per_byte:.3f} ({changes_made(record)})," if between else ""
     fell = after.bits_per_byte < before.bits_per_byte
     amount = percent(abs(after.bits_per_byte - before.bits_per_byte), before.bits_per_byte)
     return (
         f"On {after.documents} held-out documents bits per byte {'fell' if fell else 'did not fall'}: "
-        f"from {before.bits_per_byte:.3f} ({before.model}) to {after.bits_per_byte:.3f} "
-        f"({amount} {'less' if fell else 'more'})."
+        f"from {before.bits_per_byte:.3f} ({before.model}){changed} to {after.bits_per_byte:.3f} "
+        f"({amount} {'less' if fell else 'more'} than {before.model})."
     )
+
+
+def changes_made(record: RunRecord) -> str:
+    """What was changed in the base before training, in words."""
+    words = ["with the new vocabulary"] if record.vocabulary else []
+    if record.settings.get("strategy") == "convert":
+        words.append("converted")
+    return " and ".join(words) or "start of training"
 
 
 def is_synthetic(record: RunRecord) -> bool:

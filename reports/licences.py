@@ -8,6 +8,7 @@ _FREE = ("cc0-1.0", "pddl", "unlicense", "mit", "bsd-2-clause", "bsd-3-clause", 
 _ATTRIBUTION = ("cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "odc-by")
 _SHARE_ALIKE = ("cc-by-sa-3.0", "cc-by-sa-4.0", "odbl", "lgpl-3.0", "gpl-2.0", "gpl-3.0", "agpl-3.0")
 _NOBODY = "public-domain"
+NOT_STATED = "not-stated"
 _KNOWN = (*_FREE, *_ATTRIBUTION, *_SHARE_ALIKE)
 
 
@@ -28,7 +29,7 @@ def strictest(licences: Iterable[str], non_commercial: bool) -> tuple[str, str |
         return "other", _NOBODY
     ids = {name for name in ids if not name.startswith(_NOBODY)}  # requires nothing
     if not ids or not ids <= set(_KNOWN):
-        return "other", "unclear-see-corpora"
+        return "other", NOT_STATED
     if len(ids & set(_SHARE_ALIKE)) > 1:
         return "other", "mixed-share-alike"
     return max(ids, key=_KNOWN.index), None

@@ -149,11 +149,18 @@ def _tiles(record: RunRecord, comparisons: Sequence[Comparison]) -> list[Tile]:
     last = {row.model: row for row in record.evaluations}
     before, after = last.get("base") or last.get("start"), last.get("trained")
     if before and after:
+        rows, detail = [before, after], tables.change_text(before, after)
+        if before.model == "base" and (start := last.get("start")):
+            rows = [before, start, after]
+            detail = (
+                f"base, {findings.changes_made(record)}, trained; {detail} from the base, "
+                f"{tables.change_text(start, after)} by training"
+            )
         tiles.append(
             Tile(
                 "Bits per byte" + (" (synthetic)" if findings.is_synthetic(record) else ""),
-                f"{before.bits_per_byte:.3f} → {after.bits_per_byte:.3f}",
-                f"{tables.change_text(before, after)}; lower is better",
+                " → ".join(f"{row.bits_per_byte:.3f}" for row in rows),
+                f"{detail}; lower is better",
             )
         )
     shown = set()

@@ -133,7 +133,7 @@ class PlanRow(Row):
     parameters: int
     tokens: int
     steps: int
-    memory_bytes: int  # estimate for training
+    memory_bytes: int  # for training: an estimate, or the peak of measured steps
     seconds: float | None  # estimate from measured steps; None where none was measured
 
 

@@ -58,6 +58,7 @@ def save_model(encoder: Encoder, folder: str | Path, *, sample: Iterable[str] = 
     >>> type(AutoModelForMaskedLM.from_pretrained("copy")).__name__
     'BertForMaskedLM'
     """
+    _check_encoder(encoder)
     encoders.save(encoder, Path(folder), sample=sample)
 
 
@@ -74,6 +75,7 @@ def convert_to_longformer(encoder: Encoder, length: int = 4_096, window: int | t
     >>> long.length, type(long.model).__name__
     (512, 'LongformerForMaskedLM')
     """
+    _check_encoder(encoder)
     return longformer.to_longformer(encoder, length, window)
 
 
@@ -89,6 +91,7 @@ def convert_to_rope(encoder: Encoder, length: int = 4_096, theta: float = 10_000
     >>> rotary.length, type(rotary.model).__name__
     (512, 'JinaEmbeddingsV3ForMaskedLM')
     """
+    _check_encoder(encoder)
     return rotary.to_rotary(encoder, length, theta)
 
 
@@ -102,6 +105,7 @@ def rescale_rope(encoder: Encoder, length: int, *, theta: float | None = None, s
     >>> rescale_rope(rotary, 2048, scaling="yarn").length
     2048
     """
+    _check_encoder(encoder)
     return rotary.rescale(encoder, length, theta, scaling)
 
 
@@ -133,6 +137,7 @@ def extend_vocabulary(
     >>> len(wider.tokenizer.tokenize(texts[0])) < len(encoder.tokenizer.tokenize(texts[0]))
     True
     """
+    _check_encoder(encoder)
     texts = _again(texts)
     added = extension.extend(
         encoder.tokenizer,
@@ -159,6 +164,7 @@ def replace_vocabulary(
     >>> len(new.tokenizer), new.model.config.vocab_size
     (150, 150)
     """
+    _check_encoder(encoder)
     texts = _again(texts)
     learnt = tokenizer.learn_tokenizer(lambda: texts, size, encoder.tokenizer)
     return _with_tokenizer(encoder, learnt, initialization, texts)
@@ -177,6 +183,7 @@ def prune_vocabulary(encoder: Encoder, texts: Iterable[str]) -> Encoder:
     >>> small.tokenizer.tokenize("Toux sèche") == encoder.tokenizer.tokenize("Toux sèche")
     True
     """
+    _check_encoder(encoder)
     return _with_tokenizer(encoder, pruning.prune(encoder.tokenizer, texts))
 
 
@@ -194,10 +201,19 @@ def repair_vocabulary(encoder: Encoder) -> Encoder:
     >>> repair_vocabulary(encoder).tokenizer.tokenize("dyspnées")
     ['dyspnée', '##s']
     """
+    _check_encoder(encoder)
     repaired, left_out = repair.repair(encoder.tokenizer)
     if left_out:
         warnings.warn(f"no single piece can stand for: {', '.join(left_out)}; they are left out", stacklevel=2)
     return _with_tokenizer(encoder, repaired)
+
+
+def _check_encoder(given: object) -> None:
+    if not isinstance(given, Encoder):
+        raise TypeError(
+            f"give an Encoder, as load_model returns, not {type(given).__name__}: save_pretrained the model and its "
+            "tokenizer into one folder, then load_model(folder)"
+        )
 
 
 def _again(texts: Iterable[str]) -> Iterable[str]:

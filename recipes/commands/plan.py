@@ -5,7 +5,7 @@ from medlingua.languages.errors import InputError
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.settings import Run
-from medlingua.recipes.training.plan import decide, in_words, measured_seconds
+from medlingua.recipes.training.plan import decide, in_words, measured_seconds, whole_steps
 
 
 def plan(run: Run) -> str:
@@ -19,4 +19,4 @@ def plan(run: Run) -> str:
     encoder.model.to(machine.device())
     precision = machine.precision_of(run.train.precision, encoder.device)
     seconds = measured_seconds(run, encoder, precision)
-    return in_words(decide(run, encoder, precision, seconds))
+    return "\n".join([in_words(decide(run, encoder, precision, seconds)), *whole_steps(run)])

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from medlingua.recipes.commands.options import Allow, Data, Lang, Scores, Sets, Task, needed, permitted
+from medlingua.recipes.commands.options import Allow, Data, Lang, Scores, Sets, Task, given, needed, permitted
 
 _EVALUATION = Path("evaluation")
 
@@ -13,20 +13,23 @@ def evaluate(
     models: Annotated[list[str], typer.Argument(help="Run folders, model folders or hub ids, baselines too.")],
     lang: Lang = None,
     data: Data = None,
-    tasks: Annotated[str, typer.Option("--tasks", help="all, or names with commas.")] = "all",
-    seeds: Annotated[int, typer.Option("--seeds", help="Fine-tuning runs a task.")] = 3,
+    tasks: Annotated[str | None, typer.Option("--tasks", help="all, or names with commas. Default: all.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Fine-tuning runs a task. Default: 3.")] = None,
     out: Scores = _EVALUATION,
     sets: Sets = None,
     allow: Allow = None,
 ) -> None:
-    """Score models on a language's tasks, all by the same protocols."""
-    from medlingua.recipes.commands.evaluate import evaluate as score
+    """Score models on a language's tasks, all by the same protocols. The language of a run's folder is known."""
+    from medlingua.languages.pack import load_pack
+    from medlingua.recipes.folder import language_of
     from medlingua.recipes.resolve import resolve_eval
 
-    code = needed(lang, "--lang", "the language whose tasks are scored")
-    names = "all" if tasks == "all" else [name.strip() for name in tasks.split(",")]
-    settings = resolve_eval({"tasks": names, "seeds": seeds}, tuple(sets or ()))
-    print(score(tuple(models), code, data, settings, permitted(allow), out))
+    code = needed(lang or language_of(models), "--lang", "the language whose tasks are scored")
+    load_pack(code)  # an unknown language is an error before torch is imported
+    settings, allowed = resolve_eval(given(tasks=tasks, seeds=seeds), tuple(sets or ())), permitted(allow)
+    from medlingua.recipes.commands.evaluate import evaluate as score
+
+    print(score(tuple(models), code, data, settings, allowed, out))
 
 
 def prompts(

@@ -42,7 +42,9 @@ def write_prompts(
 ) -> Path:
     """The prompts for every test sentence of a NER task, as JSONL."""
     pack, ner_task = _ner_task(lang, task, data, allow)
-    encoder = encoders.load(model_of(model), head="fresh", allow=allow)  # its hidden states alone are read
+    encoder = encoders.load(
+        model_of(model, pack, data), head="fresh", allow=allow
+    )  # its hidden states alone are read
     encoder.model.to(machine.device())
     root = Path(data) if data else None
     listed = root is not None and any((root / terms.path).exists() for terms in pack.terms)

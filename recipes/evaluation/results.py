@@ -9,6 +9,7 @@ from medlingua.languages.annotations import Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
 from medlingua.recipes.evaluation.cache import Cell
+from medlingua.recipes.evaluation.provenance import record
 from medlingua.recipes.evaluation.tasks.ner import Ner, all_scores, tallies_of
 from medlingua.reports.bootstrap import Tally
 from medlingua.reports.read import append_row, write_whole
@@ -36,6 +37,7 @@ def score_spans(folder: Path, name: str, task: Task, spacy: str, spans: list[tup
 
     They count as one seed: how another draw would come out is not known.
     """
+    record(folder, (task,))
     system = _External(task)
     scores = all_scores(task.test, spans, [words(example.document.text, spacy) for example in task.test])
     predicted = [[plain(span) for span in of] for of in spans]

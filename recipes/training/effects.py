@@ -77,6 +77,8 @@ def evaluate(learner: Learner, training: Training, step: Step) -> None:
 
 
 def save_checkpoint(learner: Learner, training: Training, state: Checkpoint) -> None:
+    if learner.processes.is_main and training.on_checkpoint is not None:
+        training.on_checkpoint()
     folder = training.folder / "checkpoints"
     copies = max(checkpoint.COPIES, training.run.train.keep_checkpoints)
     checkpoint.save(folder, state, learner.module, learner.optimizer, learner.processes.is_main, copies)

@@ -34,9 +34,10 @@ class Training:
     """What a run trains on and with, except the model.
 
     evaluate: measures the model on held-out text during training. on_evaluation: receives each such row once it is
-    written; what it raises ends the training. source: the model before a conversion, for phases that learn from it
-    and for positions that change gradually. new_ids: ids of the pieces that the base did not have, for phases that
-    train their embeddings alone. concepts, relations: for phases of kind terms.
+    written; what it raises ends the training. on_checkpoint: called before each checkpoint, by the main process.
+    source: the model before a conversion, for phases that learn from it and for positions that change gradually.
+    new_ids: ids of the pieces that the base did not have, for phases that train their embeddings alone.
+    concepts, relations: for phases of kind terms.
     """
 
     run: Run
@@ -45,6 +46,7 @@ class Training:
     precision: Precision
     evaluate: Evaluate
     on_evaluation: Callable[[EvalRow], None] | None = None
+    on_checkpoint: Callable[[], None] | None = None
     source: Encoder | None = None
     new_ids: Tensor | None = None
     concepts: Sequence[Concept] = ()

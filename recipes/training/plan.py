@@ -15,11 +15,15 @@ from medlingua.recipes.training.batches import Batch, Place
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.objectives import MaskedLM
+from medlingua.reports.quantities import duration, memory
 from medlingua.reports.rows import PlanRow
 
 
 def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | None = None) -> PlanRow:
-    """The plan of a run: what was chosen from the machine and why, and what it will need."""
+    """The plan of a run: what was chosen from the machine and why, and what it will need.
+
+    seconds: from measured_seconds; the memory is then the peak of this process, which holds what its steps needed.
+    """
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     backend = choose_backend(encoder.device, dtype)
     parameters = sum(p.numel() for p in encoder.model.parameters())
@@ -34,7 +38,7 @@ def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | No
         parameters=parameters,
         tokens=run.tokens,
         steps=math.ceil(run.tokens / run.train.batch_tokens),
-        memory_bytes=_memory(encoder, run, parameters),
+        memory_bytes=_memory(encoder, run, parameters) if seconds is None else peak_memory_bytes(),
         seconds=seconds,
     )
 
@@ -57,17 +61,37 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
 
 def in_words(plan: PlanRow) -> str:
     """A plan in lines for a person."""
-    rate = plan.tokens / plan.seconds if plan.seconds else 0.0
+    steps = "1 step" if plan.steps == 1 else f"about {plan.steps:,} steps"
+    if plan.seconds is None:
+        size, time_needed = f"about {memory(plan.memory_bytes)}, estimated", "not measured"
+    else:
+        size = (
+            f"{memory(plan.memory_bytes)} at the peak of the measured steps: weights, gradients, the optimizer's "
+            f"moments, activations{', and the libraries' if plan.device == 'cpu' else ''}"
+        )
+        rate = plan.tokens / plan.seconds if plan.seconds else 0.0
+        time_needed = f"about {duration(plan.seconds)} of training ({rate:,.0f} tokens/s, measured)"
     lines = (
         f"machine    {plan.machine}",
         f"precision  {plan.precision}: {plan.precision_reason}",
         f"attention  {plan.attention}: {plan.attention_reason}",
         f"model      {plan.parameters:,} parameters",
-        f"training   {plan.tokens:,} tokens in about {plan.steps:,} steps",
-        f"memory     about {plan.memory_bytes / 2**30:.1f} GiB",
-        f"time       about {(plan.seconds or 0) / 3600:.2f} hours of training ({rate:,.0f} tokens/s, measured)",
+        f"training   {plan.tokens:,} tokens in {steps}",
+        f"memory     {size}",
+        f"time       {time_needed}",
     )
     return "\n".join(lines)
+
+
+def whole_steps(run: Run) -> tuple[str, ...]:
+    """A line on each phase whose tokens are fewer than a step's: training goes by whole steps."""
+    step_tokens = run.train.batch_tokens
+    return tuple(
+        f"phase '{phase.name}': {phase.tokens:,} tokens are less than a step, so one whole step of "
+        f"train.batch_tokens = {step_tokens:,} is trained"
+        for phase in run.phases
+        if 0 < phase.tokens < step_tokens
+    )
 
 
 def _noise(run: Run, encoder: Encoder) -> Batch:

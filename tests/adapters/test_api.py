@@ -56,6 +56,24 @@ def test_the_public_names_are_these() -> None:
         assert getattr(medlingua, name) is not None
 
 
+TAKES_AN_ENCODER: dict[str, tuple[Any, ...]] = {
+    "save_model": ("folder",),
+    "convert_to_longformer": (),
+    "convert_to_rope": (),
+    "rescale_rope": (512,),
+    "extend_vocabulary": (["Toux."], 1),
+    "replace_vocabulary": (["Toux."],),
+    "prune_vocabulary": (["Toux."],),
+    "repair_vocabulary": (),
+}
+
+
+@pytest.mark.parametrize("name", TAKES_AN_ENCODER)
+def test_a_bare_model_in_the_place_of_an_encoder_is_answered_with_what_to_give(name: str) -> None:
+    with pytest.raises(TypeError, match=r"give an Encoder.*not Linear.*load_model\(folder\)"):
+        getattr(medlingua, name)(torch.nn.Linear(2, 2), *TAKES_AN_ENCODER[name])
+
+
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'load_modle'"):
         _ = medlingua.load_modle  # type: ignore[attr-defined]

@@ -173,3 +173,8 @@ def test_global_tokens_are_refused_by_other_families(build: Any) -> None:
     encoder = load(str(build("bert")))
     with pytest.raises(ValueError, match="bert has none"):
         hidden_states(encoder, pack([np.array([2, 9, 3])], 0, global_ids=[2]))
+
+
+def test_an_encoder_in_the_place_of_its_model_is_answered_with_what_to_give(build: Any) -> None:
+    with pytest.raises(TypeError, match=r"transformers model, not \w+; of an Encoder, encoder\.model"):
+        accelerate_longformer(load(str(build("longformer"))))  # type: ignore[arg-type]

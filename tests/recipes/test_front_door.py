@@ -93,8 +93,12 @@ def test_bases_lists_context_size_and_licence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, ["bases", "--lang", "fr"]) == 0
-    row = next(line for line in out(capsys).splitlines() if line.startswith("camembert_bio "))
-    assert row.split() == ["camembert_bio", "almanach/camembert-bio-base", "camembert", "512", "MIT", "convert"]
+    rows = {line.split()[0]: line.split() for line in out(capsys).splitlines() if line.strip()}
+    size = ["110", "M"]
+    assert rows["camembert_bio"] == [
+        "camembert_bio", "almanach/camembert-bio-base", "camembert", "512", *size, "MIT", "convert"
+    ]  # fmt: skip
+    assert rows["drbert_7gb"] == ["drbert_7gb", "Dr-BERT/DrBERT-7GB", "camembert", "512", "-", "Apache-2.0", "-"]
 
 
 @pytest.mark.parametrize("lang", ["fr", "es", "de", "en"])
@@ -213,6 +217,32 @@ def test_a_finished_run_keeps_one_checkpoint_and_files_that_the_umask_allows(
     assert len(list((tmp_path / "run" / "checkpoints").glob("step-*"))) == 1
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert {oct(path.stat().st_mode & 0o777) for path in files} == {"0o640"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--strategy", "scratch", "--lang", "xx"], "xx"),
+        (["--strategy", "continue", "--lang", "fr", "--corpus", "absent.txt"], "no such file"),
+        (["plan", "--strategy", "continue", "--lang", "fr", "--corpus", "absent.txt"], "no such file"),
+        (["evaluate", "some-model", "--lang", "xx"], "xx"),
+        (["evaluate", "some-model", "--lang", "fr", "--allow", "everything"], "everything"),
+    ],
+)
+def test_a_simple_mistake_is_reported_before_torch_is_imported(
+    words: list[str], message: str, tmp_path: Path
+) -> None:
+    code = (
+        "import atexit, sys\n"
+        "from medlingua.recipes.command import main\n"
+        "atexit.register(lambda: print('torch' in sys.modules))\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+    assert message in done.stderr
 
 
 def test_a_shell_completes_values() -> None:

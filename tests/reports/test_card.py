@@ -92,6 +92,22 @@ def test_a_licence_that_was_chosen_is_that_of_the_card(
     assert "it would be non-commercial." in text
 
 
+def test_text_of_the_lab_gives_no_licence_of_the_hub_and_a_sentence_on_what_to_set(run_folder: Path) -> None:
+    corpora = run_folder / "corpora.json"
+    rows = json.loads(corpora.read_text(encoding="utf-8"))
+    for row in rows["corpora"]:
+        row |= {"licence": "the lab's own", "non_commercial": False}
+    corpora.write_text(json.dumps(rows), encoding="utf-8")
+    lineage = run_folder / "model" / "lineage.json"
+    lineage.write_text(lineage.read_text(encoding="utf-8").replace("CC BY-NC 4.0", "the lab's own"), encoding="utf-8")
+    path = write_card(run_folder)
+    assert (ModelCard.load(path).data.license, ModelCard.load(path).data.license_name) == ("other", "not-stated")
+    assert "--set licence=" in path.read_text(encoding="utf-8")
+    (run_folder / "run.toml").write_text(f'licence = "apache-2.0"\n{RUN_TOML}', encoding="utf-8")
+    assert ModelCard.load(write_card(run_folder)).data.license == "apache-2.0"
+    assert "--set licence=" not in path.read_text(encoding="utf-8")
+
+
 def test_only_corpora_of_the_hub_are_datasets(run_folder: Path) -> None:
     assert ModelCard.load(write_card(run_folder)).data.datasets is None, "names of local files are no dataset ids"
     corpora = (run_folder / "corpora.json").read_text(encoding="utf-8")
@@ -144,14 +160,14 @@ def test_a_card_needs_a_model(run_folder: Path) -> None:
         (["CC BY-SA 4.0", "CC BY 4.0", "MIT"], False, ("cc-by-sa-4.0", None)),
         (["Apache-2.0"], True, ("other", "non-commercial")),
         (["CC-BY-NC-SA 4.0", "MIT"], False, ("other", "non-commercial")),
-        (["Apache-2.0", ""], False, ("other", "unclear-see-corpora")),
-        (["Apache-2.0", "ask us"], False, ("other", "unclear-see-corpora")),
+        (["Apache-2.0", ""], False, ("other", "not-stated")),
+        (["Apache-2.0", "ask us"], False, ("other", "not-stated")),
         (["GPL-3.0", "CC BY-SA 4.0"], False, ("other", "mixed-share-alike")),
         (["GPL-3.0-or-later"], False, ("gpl-3.0", None)),
-        (["not stated", "MIT"], False, ("other", "unclear-see-corpora")),
+        (["not stated", "MIT"], False, ("other", "not-stated")),
         (["public domain (amtliche Werke)", "CC BY 4.0"], False, ("cc-by-4.0", None)),
         (["public domain"], False, ("other", "public-domain")),
-        ([], False, ("other", "unclear-see-corpora")),
+        ([], False, ("other", "not-stated")),
     ],
 )
 def test_the_strictest_licence_wins(

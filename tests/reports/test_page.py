@@ -53,8 +53,9 @@ class Loads(HTMLParser):
 def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
     text = page_of(run_folder)
     for words in (
-        "3.412 → 2.288",
-        "−32.9\u202f%; lower is better",
+        "3.412 → 4.105 → 2.288",
+        "base, with the new vocabulary, trained; −32.9\u202f% from the base, ",
+        "from 3.412 (base), then 4.105 (with the new vocabulary), to 2.288 (",
         "408\u202f000",
         "2\u202f099",
         "1.4 GiB",
