@@ -40,6 +40,7 @@ from medlingua.recipes.training.plan import decide, whole_steps
 from medlingua.recipes.training.processes import SINGLE, Processes
 from medlingua.recipes.training.term_lists import TermLists, term_lists
 from medlingua.reports.card import write_card
+from medlingua.reports.findings import frequencies_sentence
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import EvalRow
@@ -169,6 +170,7 @@ def _walk(job: _Job, meter: Meter) -> Path:
     last = evaluate(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
+        say(frequencies_sentence(last))
     _save(job, encoder, prepared)
     meter.save()
     _score(job, encoder, precision)

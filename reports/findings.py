@@ -7,7 +7,7 @@ from typing import Any
 from .licences import is_stated
 from .quantities import count, duration, percent, short, short_path
 from .read import RunRecord
-from .rows import CertificateRow
+from .rows import CertificateRow, EvalRow
 from .scores import Comparison, change, has_few_seeds, verdict
 
 LANGUAGES = {"fr": "French", "es": "Spanish", "de": "German", "en": "English"}
@@ -132,6 +132,27 @@ def bits_per_byte_sentence(record: RunRecord) -> str:
         f"On {after.documents} held-out documents bits per byte {'fell' if fell else 'did not fall'}: "
         f"from {before.bits_per_byte:.3f} ({before.model}){changed} to {after.bits_per_byte:.3f} "
         f"({amount} {'less' if fell else 'more'} than {before.model})."
+        + ("" if no_better_than_frequencies(after) else f" {frequencies_sentence(after)}")
+    ).strip()
+
+
+def no_better_than_frequencies(row: EvalRow) -> bool:
+    """Whether a model's bits per byte are within 2 % of what the frequencies of pieces give without any model."""
+    return row.unigram_bits_per_byte is not None and row.bits_per_byte > 0.98 * row.unigram_bits_per_byte
+
+
+def frequencies_sentence(row: EvalRow) -> str:
+    """What a model adds to the frequencies of pieces; empty for a row of before they were measured."""
+    if row.unigram_bits_per_byte is None:
+        return ""
+    alone = f"the frequencies of pieces alone give {row.unigram_bits_per_byte:.3f} bits per byte"
+    if no_better_than_frequencies(row):
+        return (
+            f"The {row.model} model is no better than piece frequencies: it gives {row.bits_per_byte:.3f}, {alone}."
+        )
+    gain = percent(row.unigram_bits_per_byte - row.bits_per_byte, row.unigram_bits_per_byte)
+    return (
+        f"The {row.model} model is {gain} better than piece frequencies: it gives {row.bits_per_byte:.3f}, {alone}."
     )
 
 
@@ -149,7 +170,7 @@ def is_synthetic(record: RunRecord) -> bool:
 
 def warnings(record: RunRecord, comparisons: Sequence[Comparison]) -> list[str]:
     """Sentences that belong above the numbers."""
-    return [*_about_text(record), *_about_scores(comparisons), *_about_files(record)]
+    return [*_about_text(record), *_about_held_out(record), *_about_scores(comparisons), *_about_files(record)]
 
 
 def missing(record: RunRecord) -> list[str]:
@@ -168,6 +189,11 @@ def missing(record: RunRecord) -> list[str]:
 
 def _scores_nothing(record: RunRecord) -> bool:
     return bool(record.settings.get("eval", {}).get("tasks") == "none")
+
+
+def _about_held_out(record: RunRecord) -> list[str]:
+    trained = [row for row in record.evaluations if row.model == "trained"][-1:]
+    return [frequencies_sentence(row) for row in trained if no_better_than_frequencies(row)]
 
 
 def _about_text(record: RunRecord) -> list[str]:

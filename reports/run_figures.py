@@ -99,6 +99,8 @@ def held_out_chart(rows: Sequence[EvalRow], synthetic: bool) -> Chart:
             handles["base"] = _level(panels[0], base.bits_per_byte)
             if same_tokenizer:
                 _level(panels[1], base.eval_loss)
+        if (frequencies := trained[-1].unigram_bits_per_byte) is not None:
+            handles["piece frequencies alone"] = panels[0].axhline(frequencies, color=BEFORE, linestyle=":")
         perplexity_axis(panels[1])
         if accuracy:
             values = [row.words_recovered or 0.0 for row in accuracy]
@@ -115,6 +117,8 @@ def held_out_chart(rows: Sequence[EvalRow], synthetic: bool) -> Chart:
 
     caption = "Held-out text during training: bits per byte, loss with its perplexity"
     caption += " and accuracy of masked words." if accuracy else "."
+    if trained[-1].unigram_bits_per_byte is not None:
+        caption += " Dotted: the same words by the frequencies of their pieces in the training text, without a model."
     if base and not same_tokenizer:
         caption += " The base has another tokenizer, so its loss per token does not compare and is left out."
     return Chart("held-out", _labelled(caption, synthetic), [_held_out_line(row) for row in rows], 3.1, draw)
@@ -221,6 +225,7 @@ def _held_out_line(row: EvalRow) -> dict[str, object]:
         "model": row.model,
         "tokens": row.tokens,
         "bits_per_byte": row.bits_per_byte,
+        "unigram_bits_per_byte": "" if row.unigram_bits_per_byte is None else row.unigram_bits_per_byte,
         "loss": row.eval_loss,
         "perplexity": _perplexity(row.eval_loss),
         "accuracy_of_masked_words": "" if row.words_recovered is None else row.words_recovered,

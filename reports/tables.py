@@ -113,12 +113,18 @@ def held_out_table(evaluations: Sequence[EvalRow]) -> DataFrame:
             "Training tokens": count(row.tokens),
             "Bits per byte": f"{row.bits_per_byte:.3f}",
             "Change": change_text(first, row),
+            "Piece frequencies alone": _figure(row.unigram_bits_per_byte),
             "Accuracy of masked words": NOTHING if row.words_recovered is None else percent(row.words_recovered, 1),
+            "Most frequent word": NOTHING if row.most_frequent_word is None else percent(row.most_frequent_word, 1),
             "Loss per token": f"{row.eval_loss:.3f}",
             "Perplexity": _perplexity(row.eval_loss),
+            "Masked words": NOTHING if row.masked_words is None else count(row.masked_words),
             "Masked tokens": count(row.masked_pieces),
             "Masked bytes": count(row.masked_bytes),
             "Unknown bytes": percent(row.unknown_bytes, row.masked_bytes),
+            "Normalized characters": NOTHING
+            if row.normalized_characters is None
+            else count(row.normalized_characters),
         }
         for model in ("base", "vocabulary", "start", "trained")
         if (row := last.get(model))
@@ -307,6 +313,10 @@ def changes_table(certificate: CertificateRow) -> DataFrame:
     return _frame(
         {"Field": change.field, "Source": change.before, "Result": change.after} for change in certificate.changes
     )
+
+
+def _figure(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.3f}"
 
 
 def change_text(first: EvalRow | None, row: EvalRow) -> str:
