@@ -1,7 +1,11 @@
 """The one error a person sees, and the nearest name to what they typed."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from textwrap import shorten
+
+_LONGEST_REASON = 300  # characters
 
 
 class InputError(Exception):
@@ -22,3 +26,14 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"known: {', '.join(choices)}{hint}" if choices else "none are known"
+
+
+def reason(error: Exception) -> str:
+    """What another library's error says, on one line: its first whole sentences, without the last full stop."""
+    first, *others = re.split(r"(?<=[.!?])\s+(?=[A-Z])", " ".join(str(error).split()) or type(error).__name__)
+    text = shorten(first, _LONGEST_REASON, placeholder=" ...")
+    for sentence in others:
+        if len(text) + len(sentence) >= _LONGEST_REASON:
+            break
+        text += f" {sentence}"
+    return text if text.endswith("...") else text.removesuffix(".")

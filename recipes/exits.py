@@ -40,7 +40,7 @@ def exits() -> Iterator[None]:
     except Exception as error:
         # click's usage errors and our request to stop, without importing either's module for --help
         if hasattr(error, "format_message"):
-            _fail(f"{error.format_message().removesuffix('.')}{_hint(getattr(error, 'option_name', None))}")
+            _fail(f"{error.format_message().removesuffix('.')}{_hint(error)}")
         if f"os error {errno.ENOSPC}" in str(error):  # safetensors has no errno
             _no_space("the run")
         if type(error).__name__ == "ProcessLost":
@@ -53,13 +53,18 @@ def exits() -> Iterator[None]:
         exit_at_once(STOPPED)
 
 
-def _hint(option: str | None) -> str:
-    """What an option of another tool is called here."""
+def _hint(error: Exception) -> str:
+    """What a command or an option of another tool is called here."""
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    message = error.format_message()  # type: ignore[attr-defined]
+    if message.startswith("No such command") and "Did you mean" not in message:
+        return ": adapt --strategy convert, continue or scratch trains; adapt --help lists the commands"
     if option is None:
         return ""
     from medlingua.recipes.resolve import familiar
 
-    name = familiar(option)
+    name = familiar(option, context.info_name if context else "")
     return f". Here it is {name if name.startswith('--') else f'--set {name}'}" if name else ""
 
 

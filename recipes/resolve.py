@@ -55,6 +55,18 @@ _FAMILIAR = {
 }
 
 
+# The same of an evaluation, which fine-tunes.
+_FAMILIAR_IN_EVALUATE = {
+    "epochs": "eval.epochs",
+    "num_train_epochs": "eval.epochs",
+    "lr": "eval.lr",
+    "learning_rate": "eval.lr",
+    "head_lr": "eval.head_lr",
+    "batch_size": "eval.batch_documents",
+    "per_device_train_batch_size": "eval.batch_documents",
+}
+
+
 def presets() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in PRESETS.glob("*.toml")))
 
@@ -241,9 +253,13 @@ def _model_of(annotation: Any) -> type[Settings] | None:
     return None
 
 
-def familiar(option: str) -> str:
+def familiar(option: str, command: str = "") -> str:
     """The setting that a flag of another tool (--learning-rate) stands for; "" for an unknown one."""
-    return _FAMILIAR.get(option.lstrip("-").replace("-", "_"), "")
+    name = option.lstrip("-").replace("-", "_")
+    if command != "evaluate":
+        return _FAMILIAR.get(name, "")
+    flag = _FAMILIAR.get(name, "")  # of the settings, those of training mean nothing there
+    return _FAMILIAR_IN_EVALUATE.get(name, flag if flag.startswith("--") and flag != "--base" else "")
 
 
 def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix: str = "") -> None:

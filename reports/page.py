@@ -196,7 +196,10 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
     if record.plan:
         lines += [
             ("Machine", record.plan.machine),
-            ("Device", f"{record.plan.device}, {record.plan.threads} threads"),
+            (
+                "Device",
+                f"{record.plan.device}, {record.plan.threads} thread{'' if record.plan.threads == 1 else 's'}",
+            ),
             ("Precision", f"{record.plan.precision}: {record.plan.precision_reason}"),
             ("Attention", f"{record.plan.attention}: {record.plan.attention_reason}"),
         ]

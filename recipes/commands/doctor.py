@@ -48,12 +48,13 @@ def _machine() -> Iterator[str]:
     free = psutil.virtual_memory().available
     if device.type == "cuda":
         free = torch.cuda.mem_get_info()[0]
-    yield f"machine    {machine.describe()}; {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    yield f"machine    {machine.describe()}; {threads} thread{'' if threads == 1 else 's'}"
     yield f"precision  {precision.name}: {precision.reason}"
     yield f"attention  {backend.name}: {backend.reason}"
     yield (
-        f"memory     {free / 2**30:.1f} GiB free: the optimizer's share of models up to "
-        f"{free / _BYTES_A_PARAMETER / 2 / 1e6:,.0f} M parameters takes half of it"
+        f"memory     {free / 2**30:.1f} GiB free: weights, gradients and the optimizer's moments of a model of "
+        f"{free / _BYTES_A_PARAMETER / 2 / 1e6:,.0f} M parameters take half of it; activations need the other half"
     )
 
 

@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, nearest, reason
 from medlingua.languages.pack import Corpus, load_pack
 from medlingua.recipes.bases import SOURCE_LANGUAGE, hub_id
 from medlingua.recipes.console import progress, say
@@ -98,5 +98,4 @@ def download(address: str, target: Path) -> Path:
 
 
 def _unreachable(what: str, error: Exception) -> str:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-    return f"{what} cannot be fetched ({reason}). Fetch it where there is a network, then copy the folder here"
+    return f"{what} cannot be fetched ({reason(error)}). Fetch it where there is a network, then copy the folder here"

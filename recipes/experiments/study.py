@@ -26,14 +26,14 @@ from typing import Any, Literal
 from medlingua.adapters.encoder import read_tokenizer
 from medlingua.adapters.tokenizer import lost_distinctions
 from medlingua.languages.errors import InputError, nearest
-from medlingua.languages.pack import load_pack, read_toml
+from medlingua.languages.pack import Pack, load_pack, read_toml
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.resolve import check_keys, merge, resolve, setting
 from medlingua.recipes.settings import Eval, Run, Settings
-from medlingua.recipes.text.sources import SYNTHETIC
+from medlingua.recipes.text.sources import SYNTHETIC, remedy
 from medlingua.recipes.text.task_set import find_tasks
 from medlingua.recipes.walk import adapt
 from medlingua.reports.compare import write_comparison
@@ -69,6 +69,7 @@ class Study(Settings):
 def study(study_plan: Study, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
     """Train what is not trained, score what is not scored. Returns the path of report.html."""
     pack = load_pack(lang)
+    _check_text(study_plan, pack, data)
     arms = [fit for arm in study_plan.arms if (fit := fitting(arm, pack.code, allow)) is not None]
     study_plan = study_plan.model_copy(update={"arms": tuple(arms), "settings": with_tasks(study_plan, pack.code)})
     runs = {arm.name: _run(study_plan, arm, lang, data, allow, folder) for arm in arms if not arm.model}
@@ -195,6 +196,14 @@ def with_tasks(study_plan: Study, code: str) -> dict[str, Any]:
     if tasks is None or "tasks" in own:
         return study_plan.settings
     return {**study_plan.settings, "eval": {**own, "tasks": list(tasks)}}
+
+
+def _check_text(study_plan: Study, pack: Pack, data: str | None) -> None:
+    """InputError where an arm trains and there is no text, before any arm is begun."""
+    for arm in study_plan.arms:
+        named = {**study_plan.settings.get("data", {}), **arm.settings.get("data", {})}
+        if not (arm.model or data or any(named.get(key) for key in ("paths", "root", "corpora", "prepared"))):
+            raise InputError(f"arm {arm.name}: no text to train on: {remedy(pack)}")
 
 
 def _is_synthetic(study_plan: Study) -> bool:

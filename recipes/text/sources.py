@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import Document, read_documents
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, nearest, reason
 from medlingua.languages.pack import Corpus, Pack
 from medlingua.recipes.settings import Run
 
@@ -51,7 +51,7 @@ def select(run: Run, pack: Pack) -> Selection:
         own += (_own(path, run.data.text_field, {s.name for s in own} | {c.name for c in pack.corpora}),)
     named = run.data.corpora or tuple(m.corpus for m in run.data.mixture if m.corpus not in {s.name for s in own})
     if not (own or run.data.root or named):
-        raise InputError(f"no text to train on: {_remedy(pack)}")
+        raise InputError(f"no text to train on: {remedy(pack)}")
     chosen: list[Source] = list(own)
     left_out: list[str] = []
     if named:
@@ -72,7 +72,7 @@ def select(run: Run, pack: Pack) -> Selection:
     if not chosen:
         raise InputError(
             f"no corpus of language {pack.code} to read under {run.data.root}: "
-            + ("; ".join(left_out) or f"none of the pack's files is there; {_remedy(pack)}")
+            + ("; ".join(left_out) or f"none of the pack's files is there; {remedy(pack)}")
         )
     return Selection(tuple(chosen), tuple(left_out))
 
@@ -133,7 +133,7 @@ def _root(folder: str) -> Path:
     return root
 
 
-def _remedy(pack: Pack) -> str:
+def remedy(pack: Pack) -> str:
     """What to run where there is no text, in words."""
     free = [corpus.name for corpus in pack.corpora if (corpus.hub or corpus.address) and not corpus.restricted]
     fetch = f"adapt fetch --lang {pack.code} --data ROOT"
@@ -191,6 +191,6 @@ def _read_hub(source: Source) -> Iterator[Document]:
             yield Document(str(row.get("id", number)), row[field], source.name, meta)
     except (OSError, ConnectionError, ValueError) as error:
         raise InputError(
-            f"corpus {source.name}: {name} cannot be read from the hub ({str(error).splitlines()[0][:200]}). "
+            f"corpus {source.name}: {name} cannot be read from the hub ({reason(error)}). "
             "Without a network give files with --corpus, or a data root with --data"
         ) from error

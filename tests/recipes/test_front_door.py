@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from medlingua import __version__
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, reason
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.bases import default_base, known_bases, located
 from medlingua.recipes.resolve import resolve
@@ -141,6 +141,35 @@ def test_names_of_other_tools_are_answered_with_ours(
 ) -> None:
     assert call(monkeypatch, ["--strategy", "continue", "--lang", "fr", *words]) == 2
     assert wanted in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["evaluate", "model", "--epochs", "3"], "Here it is --set eval.epochs"),
+        (["train"], "adapt --strategy convert, continue or scratch trains"),
+        (["evaluat"], "Did you mean 'evaluate'?"),
+        (["study", "strategies", "--lang", "fr"], "no text to train on: give your own text with --corpus FILES"),
+    ],
+)
+def test_commands_answer_habits_and_slips(
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, words) == 2
+    assert expected in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_reason_of_another_library_is_never_cut_inside_a_sentence() -> None:
+    wrapped = "The snapshot folder of this revision\nis not on the disk. Check the connection."
+    assert reason(OSError(wrapped)) == "The snapshot folder of this revision is not on the disk. Check the connection"
+    assert reason(OSError(f"First. Then {'much more ' * 60}.")) == "First"
+    assert reason(TimeoutError()) == "TimeoutError"
 
 
 def test_flags_and_lists_as_people_write_them(make_run: Callable[..., Run]) -> None:

@@ -22,7 +22,7 @@ def test_a_row_of_before_the_frequencies_were_measured_is_not_judged() -> None:
 
 @pytest.mark.parametrize("bits", [2.49, 2.0])
 def test_the_report_says_what_the_model_adds_to_the_frequencies(run_folder: Path, bits: float) -> None:
-    row = evaluation_row("trained", 99, bits).model_copy(update={"unigram_bits_per_byte": 2.5})
+    row = evaluation_row("trained", 999, bits).model_copy(update={"unigram_bits_per_byte": 2.5})
     append_row(run_folder / "metrics.jsonl", row)
     record = read_run(run_folder)
     warned = [line for line in warnings(record, ()) if "no better than piece frequencies" in line]
