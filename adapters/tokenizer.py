@@ -148,7 +148,7 @@ def learn_tokenizer(
         pipeline = plain
     if pipeline.get_vocab_size() < size:
         raise InputError(
-            f"the texts yield only {pipeline.get_vocab_size():,} pieces of the {size:,} wanted: "
+            f"the texts yield only {pipeline.get_vocab_size():,} pieces of the {size:,} requested: "
             "lower adapt.new_pieces, or give more text"
         )
     first, last = str(like.cls_token), str(like.sep_token)

@@ -176,4 +176,4 @@ def test_a_preset_of_a_run_lies_below_its_own_settings(folder: Path, monkeypatch
     runs: list[Any] = []
     monkeypatch.setattr(walk, "adapt", lambda run, folder: runs.append(run))
     medlingua.adapt(medlingua.Run(strategy="continue", lang="fr", preset="demo", train={"tokens": 50_000}))
-    assert (runs[0].tokens, runs[0].adapt.vocabulary) == (50_000, "replace")
+    assert (runs[0].tokens, runs[0].adapt.vocabulary) == (50_000, "extend")

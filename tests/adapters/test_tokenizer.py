@@ -158,7 +158,7 @@ def test_T17_a_new_vocabulary_gives_the_same_ids_saved(kind: str, learnt: Any, s
 
 
 def test_a_corpus_too_small_for_the_size_is_refused(new_word_pieces: Any) -> None:
-    with pytest.raises(InputError, match=r"5,000 wanted.*adapt\.new_pieces"):
+    with pytest.raises(InputError, match=r"5,000 requested.*adapt\.new_pieces"):
         learn_tokenizer(lambda: ["Toux sèche."], 5000, new_word_pieces)
 
 

@@ -107,7 +107,7 @@ def test_too_few_candidates_leave_no_run_behind(
     line = [*command[1:], "--set", "adapt.vocabulary=extend", "--set", "adapt.new_pieces=90_000"]
     assert call(monkeypatch, [*line, "--out", str(tmp_path / "run")]) == 2
     told = capsys.readouterr().err
-    assert "the 90,000 wanted" in told
+    assert "the 90,000 requested" in told
     assert "in too few documents" in told
     assert not (tmp_path / "run" / "model").exists()
 
