@@ -58,14 +58,16 @@ def held_out_text(texts: Sequence[str], code: str) -> HeldOutText:
 
     A quarter of the passages is taken, and more where they have fewer than 400 masked words.
     """
-    drawn = sorted((_seed(p.text), p.text, p, visible) for p, visible in _passages(texts, code))
-    enough = max(_LEAST_WORDS, _SHARE * sum(len(p.masked) for *_, p, _ in drawn))
+    drawn = sorted(_passages(texts, code), key=lambda item: (_seed(item[0].text), item[0].text))
+    enough = max(_LEAST_WORDS, _SHARE * sum(len(passage.masked) for passage, _ in drawn))
     chosen: list[Passage] = []
-    for _, _, passage, _ in drawn:
-        if sum(len(p.masked) for p in chosen) >= enough:
+    count = 0
+    for passage, _ in drawn:
+        if count >= enough:
             break
         chosen.append(passage)
-    visible_words = Counter(word for *_, words_around in drawn for word in words_around)
+        count += len(passage.masked)
+    visible_words = Counter(word for _, words_around in drawn for word in words_around)
     frequent = visible_words.most_common(1)[0][0] if visible_words else ""
     masked = [p.text[a:b] for p in chosen for a, b in p.masked]
     return HeldOutText(tuple(chosen), len(texts), masked.count(frequent) / max(1, len(masked)))
