@@ -67,6 +67,7 @@ def extend(
     min_documents: int = 5,
     priority: Priority = "append",
     capitals_are_names: bool = True,
+    fewer: bool = False,
 ) -> Extension:
     """Add the `new_pieces` pieces that shorten the segmentation of the texts most.
 
@@ -77,6 +78,8 @@ def extend(
     priority: "append" only joins old pieces. "insert" applies new BPE merges before the old ones, and scores Unigram
     pieces by their frequency (hard EM on the texts, never below "append"), so that words without a new piece may be
     segmented in another way. WordPiece has no priorities.
+
+    fewer: take what the texts yield, where that is less than `new_pieces`.
 
     InputError for an unknown kind, for a tokenizer with words of `add_tokens`, and for texts that yield fewer pieces,
     with the number of candidates by reason of refusal.
@@ -96,6 +99,8 @@ def extend(
     needed = new_pieces if kind == "BPE" else math.ceil(new_pieces * _SPARE)
     while len(chosen) < new_pieces:
         more = _take(joins, needed)
+        if not more and chosen and fewer:
+            break
         if not more:
             raise _too_few(len(chosen), new_pieces, min_documents, refused)
         accepted += more

@@ -60,14 +60,15 @@ def kind_of(tokenizer: Any) -> str:
 
 
 def learn_tokenizer(
-    texts: Callable[[], Iterable[str]], size: int, like: PreTrainedTokenizerFast
+    texts: Callable[[], Iterable[str]], size: int, like: PreTrainedTokenizerFast, *, fewer: bool = False
 ) -> PreTrainedTokenizerFast:
     """Learn a tokenizer of the same kind as `like` on `texts`: cased, with accents, NFC.
 
     texts: returns the texts from the start at each call; they are read twice. The same texts give the same ids.
     size: number of pieces, special tokens included. Special tokens keep their strings, and their ids where they come
     first. Digits are split one by one, so that no long number becomes a piece (TRAPS T18).
-    InputError for an unknown kind, and for texts that yield fewer pieces.
+    fewer: take what the texts yield, where that is less. InputError for an unknown kind, and for texts that yield
+    fewer pieces than asked for.
     """
     specials = [like.pad_token, like.unk_token, like.cls_token, like.sep_token, like.mask_token]
     specials = list(dict.fromkeys(sorted((s for s in specials if s), key=like.convert_tokens_to_ids)))
@@ -146,7 +147,7 @@ def learn_tokenizer(
             pipeline.decoder,
         )
         pipeline = plain
-    if pipeline.get_vocab_size() < size:
+    if pipeline.get_vocab_size() < size and not fewer:
         raise InputError(
             f"the texts yield only {pipeline.get_vocab_size():,} pieces of the {size:,} requested: "
             "lower adapt.new_pieces, or give more text"

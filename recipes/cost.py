@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medlingua.recipes import machine
-from medlingua.recipes.folder import write
+from medlingua.recipes.folder import CLAIM, write
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.reports.rows import CostRow, Row
 
@@ -47,7 +47,7 @@ class Meter:
     def save(self) -> None:
         """For the process that goes on. A folder that holds nothing but its settings may still be given back."""
         files = {path.name for path in self.folder.iterdir()}
-        if files - {"run.toml"} and "cost.json" not in files:
+        if files - CLAIM and "cost.json" not in files:
             write(self.folder / _FILE, self.spent())
 
     def finish(self, state: Checkpoint) -> None:

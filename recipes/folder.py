@@ -17,6 +17,7 @@ from medlingua.reports.read import write_whole
 from pydantic import BaseModel
 
 _SEAL = "digests.json"
+CLAIM = {"run.toml", "run.lock"}  # of a run that has written nothing else
 
 
 def claim(folder: Path, run: Run) -> None:
@@ -26,8 +27,8 @@ def claim(folder: Path, run: Run) -> None:
     """
     if (folder / "run.toml").exists():
         theirs = read_run(folder)
-        if theirs != run:
-            changed = ", ".join(_differences(theirs, run))
+        if _as_given(theirs) != _as_given(run):
+            changed = ", ".join(_differences(_as_given(theirs), _as_given(run)))
             raise InputError(
                 f"{folder} holds another run, which differs in {changed}. Give another --out, or remove the folder"
             )
@@ -42,9 +43,9 @@ def claim(folder: Path, run: Run) -> None:
 def alone(folder: Path) -> Iterator[None]:
     """While open, no other process may work in a claimed folder; InputError where one does.
 
-    A lock on run.toml, which ends with the process, however that ends. Not on Windows, which has no such lock.
+    A lock on run.lock, which ends with the process, however that ends. Not on Windows, which has no such lock.
     """
-    held = lock(folder / "run.toml")
+    held = lock(folder / "run.lock")
     if held is None:
         raise InputError(f"another process is at work in {folder}: wait for it or stop it, or give another --out")
     with held:
@@ -84,9 +85,24 @@ def language_of(models: Iterable[str]) -> str | None:
 
 def release(folder: Path) -> None:
     """Undo claim() where nothing else came into the folder, so that a corrected command may use it."""
-    if [path.name for path in folder.iterdir()] == ["run.toml"]:
-        (folder / "run.toml").unlink()
+    if {path.name for path in folder.iterdir()} <= CLAIM:
+        for name in sorted(CLAIM):
+            (folder / name).unlink(missing_ok=True)
         folder.rmdir()
+
+
+def _as_given(run: Run) -> Run:
+    """A run by what was given alone, whether it has decided the rest yet or not. What becomes of a collapse may be
+    said anew, so that a run can go on."""
+    first = Run(strategy=run.strategy, lang=run.lang)
+    groups = {group: getattr(run, group) for group in ("train", "eval")}
+    for name in (*run.decided, "train.collapse"):
+        group, key = name.split(".")
+        if group in groups:
+            groups[group] = groups[group].model_copy(update={key: getattr(getattr(first, group), key)})
+    neutral = {"tokens": 0, "lr": 1.0, "warmup": 0.0}
+    phases = tuple(p.model_copy(update={key: neutral[key] for key in p.decided}) for p in run.phases)
+    return run.model_copy(update={**groups, "phases": phases})
 
 
 def model_of(model: str, pack: Pack, root: str | None = None) -> str:

@@ -91,6 +91,19 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def memory_bytes() -> int:
+    """Of the GPU, or of this machine, less where a container limits it."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.get_device_properties(0).total_memory)
+    total = int(psutil.virtual_memory().total)
+    for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
+        try:
+            total = min(total, int(file.read_text()))
+        except (OSError, ValueError):  # no such limit: "max"
+            continue
+    return total
+
+
 def energy_joules() -> float | None:
     """The CPU packages' energy counter, where the machine shows one (Linux powercap); None elsewhere."""
     counters = sorted(Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj"))

@@ -9,7 +9,16 @@ from typing import Any, Literal
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import known_languages, load_pack, read_toml
 from medlingua.recipes.bases import default_base, hub_id
-from medlingua.recipes.settings import STRATEGIES, Adapt, Eval, Run, Settings, setting_names
+from medlingua.recipes.settings import (
+    DECIDED,
+    DECIDED_BY_PHASE,
+    STRATEGIES,
+    Adapt,
+    Eval,
+    Run,
+    Settings,
+    setting_names,
+)
 from pydantic import ValidationError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -23,8 +32,8 @@ _USED_BY = {
 # What other tools call a setting of ours.
 _FAMILIAR = {
     "learning_rate": "train.lr, or --lr",
-    "epochs": "train.tokens (training is measured in tokens), or eval.epochs for fine-tuning on tasks",
-    "num_train_epochs": "train.tokens (training is measured in tokens)",
+    "epochs": "train.epochs, or eval.epochs for fine-tuning on tasks",
+    "num_train_epochs": "train.epochs",
     "max_steps": "train.tokens (training is measured in tokens)",
     "steps": "train.tokens (training is measured in tokens)",
     "batch_size": "train.batch_tokens (a batch is measured in tokens)",
@@ -103,7 +112,7 @@ def resolve(
         if not merged.get(needed):
             raise InputError(f"--{needed} is needed: {_needs(needed)}")
     _name_base(merged)
-    run = _validated(_with_phases(merged))
+    run = _validated(_with_decided(merged))
     _check_used(run)
     return run
 
@@ -170,7 +179,30 @@ def _check_used(run: Run) -> None:
                 )
 
 
-def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
+def _with_decided(merged: dict[str, Any]) -> dict[str, Any]:
+    """Complete settings, with the names of those that nobody gave and that the run decides."""
+    train = dict(merged.get("train", {}))
+    if "train.tokens" in merged.pop("decided", ()):  # the run.toml of another run: its tokens came from its epochs
+        train.pop("epochs", None)
+        merged["train"] = train
+    if train.get("tokens") is not None and train.get("epochs") is not None:
+        raise InputError("train.tokens and train.epochs say the same thing in two ways: give one of them")
+    if train.get("tokens") == 0 and merged.get("adapt", {}).get("head") == "fresh":
+        merged = {**merged, "adapt": {"head_tokens": 0, **merged["adapt"]}}  # no training at all
+    names = {name for name in (*DECIDED, "adapt.new_pieces") if not _is_given(merged, name)}
+    completed = _with_phases(merged, names)
+    for key in DECIDED_BY_PHASE:
+        if not any(key in phase["decided"] for phase in completed["phases"]):
+            names.discard(f"train.{key}")
+    return {**completed, "decided": sorted(names)}
+
+
+def _is_given(merged: dict[str, Any], name: str) -> bool:
+    group, _, key = name.partition(".")
+    return isinstance(merged.get(group), dict) and merged[group].get(key) is not None
+
+
+def _with_phases(merged: dict[str, Any], undecided: set[str]) -> dict[str, Any]:
     """Phases complete: what each leaves out comes from the groups; one phase where none is listed."""
     defaults = _validated({**merged, "phases": []})
     common = {
@@ -187,20 +219,26 @@ def _with_phases(merged: dict[str, Any]) -> dict[str, Any]:
         "decay": defaults.train.decay,
     }
     listed = merged.get("phases") or _default_phases(defaults)
-    budget_given = "tokens" in merged.get("train", {})
-    if budget_given and len(listed) > 1:
+    budget_given = "train.tokens" not in undecided
+    shares = [phase["tokens"] for phase in listed if "tokens" in phase]
+    if shares and len(shares) < len(listed):
+        raise InputError("phases: give every phase its tokens, or none (then they share train.tokens evenly)")
+    own_tokens = bool(merged.get("phases")) and bool(shares) and defaults.train.epochs is None
+    if budget_given or not own_tokens:
         # A budget for a recipe of several phases is shared out as the recipe shares its own.
-        given = [phase["tokens"] for phase in listed if "tokens" in phase]
-        if given and (len(given) < len(listed) or not sum(given)):
-            raise InputError("phases: give every phase its tokens, or none (then they share train.tokens evenly)")
-        shares = given or [1] * len(listed)
+        shares = shares if any(shares) else [1] * len(listed)
         listed = [
             {**phase, "tokens": round(defaults.train.tokens * share / sum(shares))}
             for phase, share in zip(listed, shares, strict=True)
         ]
-    elif budget_given:
-        listed = [{**listed[0], "tokens": defaults.train.tokens}]
-    return {**merged, "phases": [{**common, **phase} for phase in listed]}
+    phases = []
+    for phase in listed:
+        names = [key for key in ("lr", "warmup") if key not in phase and f"train.{key}" in undecided]
+        if not budget_given and not own_tokens:
+            names.append("tokens")
+        phases.append({**common, **phase, "decided": names})
+    train = {**merged.get("train", {}), "tokens": sum(phase["tokens"] for phase in phases)}
+    return {**merged, "phases": phases, "train": train}
 
 
 def _default_phases(run: Run) -> list[dict[str, Any]]:

@@ -14,6 +14,13 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRATEGIES = ("convert", "continue", "scratch")
+# Settings that a run decides for itself where they are not given: see training/defaults. What stands in their place
+# until then is the default of the class.
+DECIDED = (
+    "train.tokens", "train.lr", "train.warmup", "train.batch_tokens", "train.micro_tokens", "train.checkpoint_tokens",
+    "train.eval_tokens", "eval.tasks", "eval.seeds",
+)  # fmt: skip
+DECIDED_BY_PHASE = ("tokens", "lr", "warmup")
 
 
 class Settings(BaseModel):
@@ -89,7 +96,7 @@ class Adapt(Settings):
     vocabulary: Literal["keep", "extend", "replace", "prune", "repair"] = "keep"
     """What becomes of the tokenizer; repair: words that add_tokens added become pieces."""
     new_pieces: int = Field(default=16_000, ge=1)
-    """Pieces that extend adds, or the size of a replaced vocabulary."""
+    """Pieces that extend adds, or the size of a replaced vocabulary; unset: fewer where the corpus yields fewer."""
     piece_documents: int = Field(default=5, ge=1)
     """Documents of the corpus that an added piece must occur in."""
     priority: Literal["append", "insert"] = "append"
@@ -101,10 +108,10 @@ class Adapt(Settings):
     """Dictionary of rows = "wechsel": a table with columns en, lang, translation; unset: the pack's terms."""
     head: Literal["keep", "fresh"] = "keep"
     """fresh: a new masked-LM head for a base that has none."""
-    head_tokens: int = Field(default=0, ge=0)
-    """Tokens that a fresh head is trained on alone first, in head_lang."""
-    head_lang: str = "en"
-    """Language that a fresh head is trained on first."""
+    head_tokens: int = Field(default=500_000, ge=0)
+    """Tokens that a fresh head is trained on alone first, in head_lang; 0: with the rest from the start."""
+    head_lang: str = ""
+    """Language that a fresh head is trained on first; unset: the run's, on its own text."""
     architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra"] = "modernbert"
     """Of a new model (scratch)."""
     size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
@@ -150,21 +157,23 @@ class Train(Settings):
     """The optimizer and its budget."""
 
     tokens: int = Field(default=1_000_000, ge=0)
-    """Tokens to train on; 0: change and save, no training."""
+    """Tokens to train on; 0: change and save, no training. Unset: three passes over the corpus, one to convert."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes over the corpus, in place of train.tokens."""
     parameters: Literal["all", "head", "rows"] = "all"
     """What is trained: everything, the masked-LM head alone, or the embeddings of new pieces alone."""
     lr: float = Field(default=5e-4, gt=0)
-    """Peak learning rate."""
+    """Peak learning rate; unset: by the strategy and the model's width."""
     batch_tokens: int = Field(default=4_096, gt=0)
-    """Tokens of one optimizer step, over all processes."""
+    """Tokens of one optimizer step, over all processes; unset: what leaves 300 steps, up to the published sizes."""
     micro_tokens: int = Field(default=8_192, gt=0)
-    """Tokens of one forward pass: what memory allows."""
+    """Tokens of one forward pass; unset: what memory allows."""
     context: int | None = Field(default=None, gt=8)
     """Tokens that documents are cut to; unset: what the model reads."""
     schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
     """Of the learning rate; wsd: warm-up, stable, 1 - sqrt decay."""
     warmup: float = Field(default=0.05, ge=0, le=1)
-    """Share of a phase's tokens."""
+    """Share of a phase's tokens; unset: 0.05, at least 20 steps."""
     decay: float = Field(default=0.2, ge=0, le=1)
     """Share of a phase's tokens, schedule wsd only."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -181,11 +190,13 @@ class Train(Settings):
     shard: bool = False
     """Split weights, gradients and the optimizer's state over the processes (FSDP2)."""
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)
-    """Tokens between two checkpoints."""
+    """Tokens between two checkpoints; unset: a twentieth of the run, at least 250,000."""
     keep_checkpoints: int = Field(default=1, ge=0)
     """Newest checkpoints that are left once the run has finished."""
     eval_tokens: int = Field(default=250_000, gt=0)
-    """Tokens between two evaluations on held-out text."""
+    """Tokens between two evaluations on held-out text; unset: a tenth of the run, at least 250,000."""
+    collapse: Literal["stop", "warn"] = "stop"
+    """What happens where all hidden states become alike, or the loss stays at that of piece frequencies."""
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
     """Experiment trackers that get the metrics too."""
     seed: int = Field(default=0, ge=0)
@@ -196,13 +207,13 @@ class Eval(Settings):
     """Fine-tuning on tasks."""
 
     tasks: Literal["all", "none"] | tuple[str, ...] = "all"
-    """all that are under the data root, none, or names."""
+    """all that are under the data root, none, or names; unset: all that take no longer than training."""
     seeds: int = Field(default=3, ge=1)
-    """Fine-tuning runs a task."""
+    """Fine-tuning runs a task; unset: 3, or 1 where evaluation would take longer than training."""
     epochs: int = Field(default=8, ge=1)
     """Passes over a task's train part."""
     min_steps: int = Field(default=200, ge=0)
-    """A small task gets more epochs, until so many steps."""
+    """A small task gets more epochs, until so many steps; 0 where epochs are given."""
     lr: float = Field(default=5e-5, gt=0)
     """Learning rate, for models of base size; small ones want three to six times as much."""
     head_lr: float | None = Field(default=None, gt=0)
@@ -220,6 +231,13 @@ class Eval(Settings):
     batch_documents: int = Field(default=32, gt=0)
     """Most documents of one step."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _epochs_given(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "epochs" in values:
+            return {"min_steps": 0, **values}
+        return values
+
 
 class Phase(Settings):
     """A stretch of training. What a phase leaves out comes from objective.*, data.* and train.*."""
@@ -236,6 +254,7 @@ class Phase(Settings):
     lr: float = Field(default=5e-4, gt=0)
     warmup: float = Field(default=0.05, ge=0, le=1)
     decay: float = Field(default=0.2, ge=0, le=1)
+    decided: tuple[Literal["tokens", "lr", "warmup"], ...] = ()
 
 
 class Run(Settings):
@@ -264,6 +283,8 @@ class Run(Settings):
     eval: Eval = Eval()
     phases: tuple[Phase, ...] = ()
     """Stretches of training, each with its own objective, mixture, context and schedule; empty: one."""
+    decided: tuple[str, ...] = ()
+    """Written by the run: the settings that were not given."""
 
     @property
     def digest(self) -> str:

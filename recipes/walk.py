@@ -2,11 +2,14 @@
 
 import datetime
 import shutil
+import tempfile
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from medlingua import __version__
 from medlingua.adapters import encoder as encoders
@@ -25,6 +28,8 @@ from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.held_out import HeldOutText, held_out_text, piece_counts
 from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write
+from medlingua.recipes.job import Job, OnEvaluation
+from medlingua.recipes.planning import decided, planned, run_of
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Adapt, Eval, Run
 from medlingua.recipes.strategies import convert
@@ -33,43 +38,21 @@ from medlingua.recipes.text import parts
 from medlingua.recipes.text.corpus import Prepared, open_prepared, prepare
 from medlingua.recipes.text.inputs import Inputs, inputs_of
 from medlingua.recipes.text.sources import SYNTHETIC
+from medlingua.recipes.training import collapse
 from medlingua.recipes.training.checkpoint import Checkpoint, prune
 from medlingua.recipes.training.learner import Training, check_trackers
 from medlingua.recipes.training.loop import train
-from medlingua.recipes.training.plan import decide, whole_steps
+from medlingua.recipes.training.plan import in_words, whole_steps
 from medlingua.recipes.training.processes import SINGLE, Processes
-from medlingua.recipes.training.term_lists import TermLists, term_lists
+from medlingua.recipes.training.term_lists import term_lists
 from medlingua.reports.card import write_card
 from medlingua.reports.findings import frequencies_sentence
 from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import EvalRow
 
-OnEvaluation = Callable[[EvalRow], None]
-
+_PLAN_SECONDS = 20.0  # of steps that are measured for a plan by itself
 _HEAD_LR = 1e-3  # of a fresh masked-LM head trained alone: nothing learnt can be spoilt
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One run in its folder. base: a folder or hub id, "" where nothing is given."""
-
-    inputs: Inputs
-    base: str
-    folder: Path
-    processes: Processes
-    on_evaluation: OnEvaluation | None
-    terms: TermLists
-
-    @property
-    def run(self) -> Run:
-        return self.inputs.run
-
-    @property
-    def source(self) -> str:
-        """The model before a conversion: the base, or the base with another vocabulary."""
-        changed = self.folder / "vocabulary"
-        return str(changed) if changed.exists() else self.base
 
 
 def adapt(run: Run, folder: Path, on_evaluation: OnEvaluation | None = None, processes: Processes = SINGLE) -> Path:
@@ -91,6 +74,28 @@ def adapt(run: Run, folder: Path, on_evaluation: OnEvaluation | None = None, pro
     if processes.announce():
         _train_along(_job(inputs, base, folder, None, processes))
     return folder / "report.html"
+
+
+def plan(run: Run) -> tuple[str, ...]:
+    """What a run will cost here, in lines: all that it does before it trains is done, in a folder that is removed."""
+    _check_phases(run)
+    parts.check(run)
+    machine.keep_pages()
+    head_at_once = run.adapt.model_copy(update={"head_tokens": 0})
+    inputs = replace(inputs_of(run), run=run.model_copy(update={"adapt": head_at_once}))
+    with tempfile.TemporaryDirectory() as folder:
+        job = _job(inputs, located(run.base, run.data.root), Path(folder), None, SINGLE)
+        encoder = starting_encoder(job.inputs, job.base, job.folder)
+        encoder.model.eval().to(machine.device())
+        prepared = _prepared(job, encoder)
+        text = held_out_text([h.text for h in prepared.held_out], inputs.pack.spacy)
+        seconds = _evaluation_seconds(encoder, prepared, text)
+        job, row = decided(job, encoder, prepared, seconds, _PLAN_SECONDS)
+    fresh = job.run.adapt.head == "fresh" and run.adapt.head_tokens
+    lines = (
+        (f"head        {run.adapt.head_tokens:,} tokens for a fresh head come before, not measured",) if fresh else ()
+    )
+    return (*lines, *in_words(row), *whole_steps(job.run))
 
 
 def _check_phases(run: Run) -> None:
@@ -123,7 +128,7 @@ def _lead(
             raise
 
 
-def _job(inputs: Inputs, base: str, folder: Path, on_evaluation: OnEvaluation | None, processes: Processes) -> _Job:
+def _job(inputs: Inputs, base: str, folder: Path, on_evaluation: OnEvaluation | None, processes: Processes) -> Job:
     """The term lists are read first: what they lack is reported before anything is done."""
     terms = term_lists(inputs.run, inputs.pack)
     inputs = replace(inputs, run=with_own_head(inputs.run, base))
@@ -133,10 +138,10 @@ def _job(inputs: Inputs, base: str, folder: Path, on_evaluation: OnEvaluation | 
         if processes.is_main:
             _train_head(run, base, folder)
         base = str(head)
-    return _Job(inputs, base, folder, processes, on_evaluation, terms)
+    return Job(inputs, base, folder, processes, on_evaluation, terms)
 
 
-def _walk(job: _Job, meter: Meter) -> Path:
+def _walk(job: Job, meter: Meter) -> Path:
     run, folder = job.run, job.folder
     encoder = starting_encoder(job.inputs, job.base, folder)
     prepared = _prepared(job, encoder)
@@ -144,16 +149,13 @@ def _walk(job: _Job, meter: Meter) -> Path:
     text = held_out_text([h.text for h in prepared.held_out], job.inputs.pack.spacy)
     if not text.passages:
         say("no document was held out, so bits per byte are not measured: the corpus is small")
-    _evaluate_before(job, encoder, prepared, text)
+    seconds = _evaluate_before(job, encoder, prepared, text)
     counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
     if run.strategy == "convert":
         _certify(job, encoder, prepared)
     encoder.model.to(machine.device())
+    job = planned(job, encoder, prepared, seconds)
     precision = machine.precision_of(run.train.precision, encoder.device)
-    say(f"precision {precision.name}: {precision.reason}")
-    for line in whole_steps(run):
-        say(line)
-    write(folder / "plan.json", decide(run, encoder, precision))
 
     def evaluate(model: Encoder, state: Checkpoint) -> EvalRow | None:
         if not text.passages:
@@ -161,7 +163,7 @@ def _walk(job: _Job, meter: Meter) -> Path:
         at = {"phase": state.phase, "step": state.step, "tokens": state.tokens}
         return held_out.measure(model, text, counts, model="trained", **at)
 
-    training = _training(job, encoder, prepared, precision)
+    training = _training(job, encoder, prepared, precision, counts)
     job.processes.announce()
     training = replace(training, evaluate=evaluate, on_evaluation=job.on_evaluation, on_checkpoint=meter.save)
     state = train(encoder, training)
@@ -180,7 +182,7 @@ def _walk(job: _Job, meter: Meter) -> Path:
     return write_report(folder)
 
 
-def _train_along(job: _Job) -> None:
+def _train_along(job: Job) -> None:
     """What a process does that is not the main one: train, on what the main one has prepared."""
     encoder = starting_encoder(job.inputs, job.base, job.folder)
     if job.run.data.prepared:
@@ -188,8 +190,10 @@ def _train_along(job: _Job) -> None:
     else:
         prepared = open_prepared(job.folder / "shards", encoder.tokenizer)
     encoder.model.to(machine.device())
+    job = job.with_run(run_of(job))
     precision = machine.precision_of(job.run.train.precision, encoder.device)
-    train(encoder, _training(job, encoder, prepared, precision))
+    counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
+    train(encoder, _training(job, encoder, prepared, precision, counts))
     job.processes.disconnect()
 
 
@@ -198,7 +202,7 @@ def _train_head(run: Run, base: str, folder: Path) -> None:
 
     The head alone: its first steps, from noise, would spoil the body that is to be measured as "before".
     """
-    language = run.adapt.head_lang
+    language = run.adapt.head_lang or run.lang
     say(f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})")
     settings = {
         "strategy": "continue",
@@ -210,6 +214,7 @@ def _train_head(run: Run, base: str, folder: Path) -> None:
         "train": run.train.model_dump()
         | {
             "tokens": run.adapt.head_tokens,
+            "epochs": None,
             "parameters": "head",
             "lr": _HEAD_LR,
             "shard": False,
@@ -222,7 +227,7 @@ def _train_head(run: Run, base: str, folder: Path) -> None:
 
 def _head_data(run: Run) -> dict[str, Any]:
     """Text to train a fresh head on: the run's own where it is of that language, else what the data root has."""
-    if run.adapt.head_lang == run.lang:
+    if run.adapt.head_lang in ("", run.lang):
         return run.data.model_dump(exclude_none=True)
     if SYNTHETIC in run.data.paths:
         return {"paths": [SYNTHETIC]}
@@ -234,7 +239,7 @@ def _head_data(run: Run) -> dict[str, Any]:
     return {"root": run.data.root}
 
 
-def _prepared(job: _Job, encoder: Encoder) -> Prepared:
+def _prepared(job: Job, encoder: Encoder) -> Prepared:
     """The run's text as tokens, with corpora.json and a line on what was left out."""
     if job.run.data.prepared:
         prepared = parts.merge_parts(job.run, encoder.tokenizer, job.inputs.tasks.test_texts)
@@ -253,12 +258,25 @@ def _prepared(job: _Job, encoder: Encoder) -> Prepared:
     return prepared
 
 
-def _evaluate_before(job: _Job, encoder: Encoder, prepared: Prepared, text: HeldOutText) -> None:
-    """Held-out text by the base, by the base with another vocabulary, and by what training starts from; once."""
+def _evaluation_seconds(encoder: Encoder, prepared: Prepared, text: HeldOutText) -> float:
+    """Of one evaluation on held-out text, by doing it."""
+    if not text.passages:
+        return 0.0
+    counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
+    began = time.perf_counter()
+    held_out.measure(encoder, text, counts, model="the start", phase=0, step=0, tokens=0)
+    return time.perf_counter() - began
+
+
+def _evaluate_before(job: Job, encoder: Encoder, prepared: Prepared, text: HeldOutText) -> float:
+    """Held-out text by the base, by the base with another vocabulary, and by what training starts from; once.
+
+    Returns the seconds of one of these evaluations, 0.0 where none was needed.
+    """
     run, folder = job.run, job.folder
     done = {row.model for row in read_run(folder).evaluations}
     if not text.passages or {"base", "start"} & done:
-        return
+        return 0.0
     changed, vocabulary = (folder / "start").exists(), folder / "vocabulary"
     models: list[tuple[str, Callable[[], Encoder]]] = []
     if job.base and (run.adapt.head == "keep" or run.adapt.head_tokens):
@@ -268,15 +286,17 @@ def _evaluate_before(job: _Job, encoder: Encoder, prepared: Prepared, text: Held
     if changed:
         models.append(("start", lambda: encoder))
     rows = []
+    began = time.perf_counter()
     for name, load in models:
         model = load()
         model.model.eval().to(machine.device())
         counts = piece_counts(prepared.shards, encoder.tokenizer, model.tokenizer)
         rows.append(held_out.measure(model, text, counts, model=name, phase=0, step=0, tokens=0))
     append_row(folder / "metrics.jsonl", *rows)
+    return (time.perf_counter() - began) / max(1, len(rows))
 
 
-def _certify(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
+def _certify(job: Job, encoder: Encoder, prepared: Prepared) -> None:
     """certificate.json, once; InputError where the conversion lost what it had to keep."""
     if (job.folder / "certificate.json").exists():
         return
@@ -290,7 +310,9 @@ def _certify(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
     say("certificate: " + "; ".join(f"{c.name} {c.value:.2g}" for c in row.checks))
 
 
-def _training(job: _Job, encoder: Encoder, prepared: Prepared, precision: machine.Precision) -> Training:
+def _training(
+    job: Job, encoder: Encoder, prepared: Prepared, precision: machine.Precision, counts: np.ndarray
+) -> Training:
     """The training of a run, with the model and the ids that its phases need beside the encoder; it evaluates
     nothing yet."""
     run = job.run
@@ -301,6 +323,12 @@ def _training(job: _Job, encoder: Encoder, prepared: Prepared, precision: machin
     new_ids: torch.Tensor | None = None
     if job.base and any(phase.parameters == "rows" for phase in run.phases):
         new_ids = new_piece_ids(encoders.read_tokenizer(job.base, run.revision, run.allow), encoder.tokenizer)
+    texts = [h.text for h in prepared.held_out]
+    probe = collapse.CollapseProbe(
+        "warn" if run.strategy == "scratch" else run.train.collapse,  # it starts with the frequencies
+        collapse.unigram_loss(counts),
+        collapse.samples(texts, encoder),
+    )
     return Training(
         run,
         job.folder,
@@ -312,10 +340,11 @@ def _training(job: _Job, encoder: Encoder, prepared: Prepared, precision: machin
         concepts=job.terms.train,
         relations=job.terms.relations,
         processes=job.processes,
+        probe=probe,
     )
 
 
-def _after_training(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
+def _after_training(job: Job, encoder: Encoder, prepared: Prepared) -> None:
     """Global projections that training did not move follow the local ones; a conversion is probed again."""
     run = job.run
     longformer = encoder.architecture.family == "longformer"
@@ -336,7 +365,7 @@ def _after_training(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
     write(job.folder / "certificate.json", row)
 
 
-def _save(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
+def _save(job: Job, encoder: Encoder, prepared: Prepared) -> None:
     """model/ of the run's folder, whole or not at all."""
     run, corpora = job.run, prepared.row.corpora
     step = LineageStep(
@@ -361,7 +390,7 @@ def _save(job: _Job, encoder: Encoder, prepared: Prepared) -> None:
     partial.rename(job.folder / "model")
 
 
-def _score(job: _Job, encoder: Encoder, precision: machine.Precision) -> None:
+def _score(job: Job, encoder: Encoder, precision: machine.Precision) -> None:
     """The base and the trained model on term lists and tasks."""
     run, pack, tasks = job.run, job.inputs.pack, job.inputs.tasks
     if job.terms.train:
@@ -369,4 +398,5 @@ def _score(job: _Job, encoder: Encoder, precision: machine.Precision) -> None:
     models = {"base": job.base} if job.base else {}
     models["trained"] = str(job.folder / "model")
     how = Evaluation(run.eval, pack.spacy, job.folder, precision, run.allow, warm_start=tasks.warm_start)
-    score_models(models, tasks.tasks, how)
+    names = run.eval.tasks
+    score_models(models, [t for t in tasks.tasks if names == "all" or t.spec.name in names], how)

@@ -120,8 +120,16 @@ class CostRow(Row):
     resumed: int  # times
 
 
+class DefaultRow(Row):
+    """A setting that nobody gave, as the run decided it, and why."""
+
+    setting: str
+    value: int | float | str | tuple[str, ...]
+    reason: str
+
+
 class PlanRow(Row):
-    """What was decided from the machine before training, and why."""
+    """What was decided before training, and why, and what the run will cost."""
 
     machine: str
     device: str
@@ -134,7 +142,14 @@ class PlanRow(Row):
     tokens: int
     steps: int
     memory_bytes: int  # for training: an estimate, or the peak of measured steps
-    seconds: float | None  # estimate from measured steps; None where none was measured
+    seconds: float | None  # of training, from measured steps; None where none was measured
+    corpus_tokens: int = 0  # of one pass
+    passes: float = 0.0
+    evaluation_seconds: float = 0.0  # of all evaluations on held-out text, from one that was measured
+    task_seconds: float = 0.0  # of fine-tuning on tasks, from the speed of training
+    disk_bytes: int = 0  # of the run's folder: tokens, checkpoints, models
+    defaults: tuple[DefaultRow, ...] = ()
+    not_scored: tuple[str, ...] = ()  # tasks that would take longer than training
 
 
 class VocabularyRow(Row):

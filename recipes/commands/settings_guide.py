@@ -9,7 +9,7 @@ from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.bases import default_base
 from medlingua.recipes.resolve import resolve
-from medlingua.recipes.settings import STRATEGIES, Phase, Run, Settings, setting_names
+from medlingua.recipes.settings import DECIDED, STRATEGIES, Phase, Run, Settings, setting_names
 from medlingua.reports.read import write_whole
 from pydantic.fields import FieldInfo
 
@@ -24,6 +24,8 @@ _COMMON = (
     "train.context", "train.checkpoint_tokens", "train.eval_tokens", "train.seed", "eval.tasks", "eval.seeds",
 )  # fmt: skip
 
+_BY_THE_RUN = "decided by the run"
+
 
 def listed(word: str | None = None) -> str:
     """Every setting with its type, default and meaning, or those that a word is about. InputError for none."""
@@ -33,11 +35,11 @@ def listed(word: str | None = None) -> str:
         if not fields:
             raise InputError(f"adapt settings: no setting is about '{word}' ({nearest(word, setting_names())})")
     blocks = [
-        f"{name}  {_kind(field.annotation)}, default {_default(field)}\n    {_meaning(field)}"
+        f"{name}  {_kind(field.annotation)}, default {_default(name, field)}\n    {_meaning(field)}"
         for name, field in fields.items()
     ]
     if word is None:
-        keys = ", ".join(Phase.model_fields)
+        keys = ", ".join(key for key in Phase.model_fields if key != "decided")
         blocks.append(f"[[phases]]  keys of one stretch of training, each as in its group: {keys}")
     return "\n".join(blocks)
 
@@ -73,9 +75,10 @@ def write_starter(strategy: str, lang: str, base: str | None, out: Path) -> Path
             group = head
         field = _field(name)
         replaced = strategy == "scratch" and not model and name == "adapt.vocabulary"
-        value = '"replace"' if replaced else _default(field)
+        value = '"replace"' if replaced else _default(name, field)
         lines.append(f"# {_meaning(field)}")
-        lines.append(f"{'' if replaced else '# '}{key} = {value}" if value != "unset" else f"# {key}: unset")
+        settable = value not in ("unset", _BY_THE_RUN)
+        lines.append(f"{'' if replaced else '# '}{key} = {value}" if settable else f"# {key}: {value}")
     text = "\n".join(lines) + "\n"
     write_whole(out, text)
     resolve({}, config=out)  # what was written can be read
@@ -103,7 +106,9 @@ def _kind(annotation: Any) -> str:
     return names.get(annotation, "table")
 
 
-def _default(field: FieldInfo) -> str:
+def _default(name: str, field: FieldInfo) -> str:
+    if name in DECIDED:
+        return _BY_THE_RUN
     value = field.get_default(call_default_factory=True)
     if field.is_required() or value is None or value == "":
         return "unset"

@@ -26,6 +26,7 @@ class Cell:
     test: dict[str, float]
     predicted: list[Any]
     tallies: list[list[float]]
+    epochs: int = 0  # that were run
 
 
 def digest_of_model(encoder: Encoder) -> str:

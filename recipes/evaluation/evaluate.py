@@ -100,7 +100,11 @@ def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list
         candidate = _candidate("trained", where, task, evaluation)
         for seed in missing:
             fits = _fits(candidate, settings, seed, f"{task.spec.name} on dev", test=False)
-            note = f"epoch {fits[0].epoch} by dev" if len(fits) == 1 else f"mean over dev of {len(fits)} folds"
+            note = (
+                f"epoch {fits[0].epoch} of {fits[0].epochs} by dev"
+                if len(fits) == 1
+                else f"mean over dev of {len(fits)} folds"
+            )
             means = {metric: fmean(one.dev[metric] for one in fits) for metric in fits[0].dev}
             rows = (score_row(candidate.whole, "trained", m, v, seed, note, "dev") for m, v in means.items())
             append_row(results, *rows)
@@ -112,7 +116,8 @@ def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
     task. Epoch and dev are the median and the mean."""
     decided = [predicted for fold in folds for predicted in fold.decided]
     dev = {metric: fmean(fold.dev[metric] for fold in folds) for metric in folds[0].dev}
-    return Fitted(int(median(f.epoch for f in folds)), {}, dev, model.score("test", decided), decided)
+    epoch, epochs = (int(median(counts)) for counts in ([f.epoch for f in folds], [f.epochs for f in folds]))
+    return Fitted(epoch, epochs, {}, dev, model.score("test", decided), decided)
 
 
 def _describe(task: Task) -> None:
@@ -155,7 +160,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
             if evaluation.cache is not None:
                 cache.write(evaluation.cache, keys[seed], cell)
         write_predictions(evaluation.folder / "predictions", name, whole, seed, cell)
-        note = f"epoch {cell.epoch} by dev" + (", median of the folds" if candidate.folds else "")
+        note = f"epoch {cell.epoch} of {cell.epochs} by dev" + (", median of the folds" if candidate.folds else "")
         if settings.trials and not candidate.folds:
             note += f", lr {cell.chosen['lr']:.2g} by dev of {settings.trials} trials"
         append_row(results, *(score_row(whole, name, metric, v, seed, note) for metric, v in cell.test.items()))
@@ -192,7 +197,8 @@ def _fitted_cell(candidate: _Candidate, settings: Eval, seed: int) -> Cell:
     predicted = [[plain(item) for item in in_order(items)] for items in fitted.decided]
     tallies = whole.tallies("test", fitted.decided).astype(float).tolist()
     lr = {"lr": candidate.tuned[0].lr} if settings.trials and not candidate.folds else {}
-    return Cell(fitted.epoch, {**fitted.chosen, **lr}, fitted.dev, fitted.test, predicted, tallies)
+    chosen = {**fitted.chosen, **lr}
+    return Cell(fitted.epoch, chosen, fitted.dev, fitted.test, predicted, tallies, fitted.epochs)
 
 
 def _fits(candidate: _Candidate, settings: Eval, seed: int, label: str, test: bool) -> list[Fitted]:

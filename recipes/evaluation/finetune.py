@@ -169,9 +169,11 @@ class TaskModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What one fine-tuning run found. test: scores by metric; decided: test predictions as they were scored."""
+    """What one fine-tuning run found. epoch: the best of `epochs`, which were run. test: scores by metric; decided:
+    test predictions as they were scored."""
 
     epoch: int
+    epochs: int
     chosen: dict[str, float]
     dev: dict[str, float]
     test: dict[str, float]
@@ -236,7 +238,7 @@ def fit(
     predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
     chosen = model.choose(predicted)
     dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
-    fitted = Fitted(best[1] + 1, chosen, dev, {}, [])
+    fitted = Fitted(best[1] + 1, epochs, chosen, dev, {}, [])
     if last:
         predicted_test = _predict(encoder, states_of, model, "test", settings, autocast)
         decided = [model.decide(p, chosen) for p in predicted_test]

@@ -26,6 +26,7 @@ from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_dev
 from medlingua.recipes.experiments.space import BITS, Sweep, read_sweep
 from medlingua.recipes.folder import lock
+from medlingua.recipes.resolve import read_run as read_settings
 from medlingua.recipes.settings import Eval, Run
 from medlingua.recipes.text.task_set import find_tasks
 from medlingua.recipes.walk import adapt
@@ -217,13 +218,13 @@ def _measured(study: optuna.Study, trial: Trial, plan: Sweep, folder: Path) -> l
     """Train and score one trial: its values by the objectives. TrialPruned where it is not worth going on."""
     run = plan.run(plan.values(trial))
     sign = 1.0 if plan.directions[0] == "minimize" else -1.0
-    every = run.train.eval_tokens
     # A worker that died between an evaluation and a checkpoint has reported it; it comes again, with the same value.
     known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
 
     def watch(row: EvalRow) -> None:
         if len(plan.objective) > 1:
             return
+        every = read_settings(folder).train.eval_tokens  # as the run has decided it
         if (step := row.tokens // every * every) not in known:
             trial.report(sign * row.bits_per_byte, step)
         if trial.should_prune():
@@ -231,11 +232,12 @@ def _measured(study: optuna.Study, trial: Trial, plan: Sweep, folder: Path) -> l
 
     # Scored below, on dev alone: a trial never meets a test document.
     adapt(run.model_copy(update={"eval": Eval(tasks="none")}), folder, watch)
+    tokens = read_settings(folder).tokens
     last = {row.model: row for row in read_run(folder).evaluations}.get("trained")
     if last is not None:
         _same_text(study, trial, last)
-        if len(plan.objective) == 1 and run.tokens not in known:
-            trial.report(sign * last.bits_per_byte, run.tokens)
+        if len(plan.objective) == 1 and tokens not in known:
+            trial.report(sign * last.bits_per_byte, tokens)
     scores = _dev_scores(run, plan, folder) if plan.tasks else []
     return [_value(name, last, scores) for name in plan.objective]
 

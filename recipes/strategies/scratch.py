@@ -13,6 +13,7 @@ from medlingua.adapters.tiling import copy_embeddings, tile_weights
 from medlingua.adapters.tokenizer import check_fit, empty_tokenizer, learn_tokenizer
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack
+from medlingua.recipes.console import say
 from medlingua.recipes.settings import Adapt, Run
 from medlingua.recipes.strategies import vocabulary
 from medlingua.reports.rows import VocabularyRow
@@ -37,7 +38,10 @@ def start(
                 "adapt.vocabulary=replace (and adapt.tokenizer, adapt.new_pieces), or give a --base whose "
                 "tokenizer is kept"
             )
-        tokenizer = learn_tokenizer(texts, run.adapt.new_pieces, empty_tokenizer(run.adapt.tokenizer))
+        fewer, wanted = "adapt.new_pieces" in run.decided, run.adapt.new_pieces
+        tokenizer = learn_tokenizer(texts, wanted, empty_tokenizer(run.adapt.tokenizer), fewer=fewer)
+        if len(tokenizer) < wanted:
+            say(f"vocabulary: the texts yield {len(tokenizer):,} pieces, fewer than the default {wanted:,}")
         check_fit(tokenizer, pack.code, "the new vocabulary")
     elif carry != "nothing":
         parent, row = vocabulary.change(run, parent, pack, texts)

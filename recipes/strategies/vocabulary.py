@@ -70,10 +70,13 @@ def changed_tokenizer(
 ) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
     """The tokenizer alone, extended, pruned, replaced or repaired. The row counts no rows of a table yet."""
     adapt = run.adapt
+    fewer = "adapt.new_pieces" in run.decided
     action: Literal["extend", "prune", "replace", "repair"]
     extension: Extension | None = None
     if adapt.vocabulary == "replace":
-        action, new = "replace", learn_tokenizer(texts, adapt.new_pieces, old)
+        action, new = "replace", learn_tokenizer(texts, adapt.new_pieces, old, fewer=fewer)
+        if len(new) < adapt.new_pieces:
+            say(f"vocabulary: the texts yield {len(new):,} pieces, fewer than the default {adapt.new_pieces:,}")
         check_fit(new, pack.code, "the new vocabulary")
     else:
         check_base(run, old, pack)  # no new piece gives back what the normaliser takes away
@@ -93,10 +96,13 @@ def changed_tokenizer(
                 min_documents=adapt.piece_documents,
                 priority=adapt.priority,
                 capitals_are_names=not pack.capital_nouns,
+                fewer=fewer,
             )
             action, new = "extend", extension.tokenizer
             refused = ", ".join(f"{count:,} {why}" for why, count in extension.refused.items()) or "none"
-            say(f"vocabulary: {adapt.new_pieces:,} pieces added; candidates refused: {refused}")
+            added = len(extension.pieces)
+            default = f", fewer than the default {adapt.new_pieces:,}" if added < adapt.new_pieces else ""
+            say(f"vocabulary: {added:,} pieces added{default}; candidates refused: {refused}")
     old_rate, new_rate = (_pieces_per_word(t, texts(), pack.spacy) for t in (old, new))
     row = VocabularyRow(
         action=action,

@@ -86,50 +86,68 @@ def stretch_of(ids: np.ndarray, number: int, frame: Frame) -> tuple[int, int]:
     return ends[0], ends[1]
 
 
+class Share(NamedTuple):
+    """A corpus's part in a phase: the documents that its filter lets pass, int64, and how often each comes a pass."""
+
+    shard: Shard
+    documents: np.ndarray
+    repeat: float
+
+    @property
+    def tokens(self) -> int:
+        """Of the documents, each read once, with the two special tokens around it."""
+        return int(np.diff(self.shard.starts)[self.documents].sum()) + 2 * len(self.documents)
+
+
+def shares_of(shards: tuple[Shard, ...], phase: Phase) -> list[Share]:
+    """What each corpus gives to a pass of a phase. InputError where that is nothing."""
+    once = [
+        Share(shard, np.flatnonzero(shard.accepts & np.uint64(1 << shard.filters.index(m.filter))), 1.0)
+        for shard, m in mixture_of(shards, phase.mixture)
+    ]
+    mixture = [m for _, m in mixture_of(shards, phase.mixture)]
+    tokens = [int(np.diff(share.shard.starts)[share.documents].sum()) for share in once]
+    if not sum(tokens):
+        raise InputError("the corpora of this phase have no token to train on")
+    weights = [m.weight for m in mixture]
+    if not any(weights):
+        if sum(m.repeat * len(share.documents) for m, share in zip(mixture, once, strict=True)) < 1:
+            raise InputError("mixture: the repeat factors leave less than one document a pass")
+        return [share._replace(repeat=m.repeat) for share, m in zip(once, mixture, strict=True)]
+    if None in weights:
+        raise InputError("mixture: give every corpus a weight, or none")
+    whole, total = sum(tokens), sum(w for w in weights if w)
+    repeats = [(w or 0.0) / total * whole / max(1, n) for w, n in zip(weights, tokens, strict=True)]
+    return [share._replace(repeat=repeat) for share, repeat in zip(once, repeats, strict=True)]
+
+
+def pass_tokens(shards: tuple[Shard, ...], phase: Phase) -> int:
+    """Tokens of one pass of a phase over its corpora; 0 for a phase that reads none."""
+    if phase.kind == "terms" or not phase.tokens:
+        return 0
+    return round(sum(share.repeat * share.tokens for share in shares_of(shards, phase)))
+
+
 class Stream:
     """Chunks of one phase, from any place on, without end."""
 
     def __init__(
         self, shards: tuple[Shard, ...], phase: Phase, number: int, seed: int, frame: Frame, masker: Masker
     ) -> None:
-        self._parts = mixture_of(shards, phase.mixture)
+        self._shares = shares_of(shards, phase)
         self._seed, self._number = seed, number
         self._frame, self._masker = frame, masker
-        self._members = [self._accepted(shard, m.filter) for shard, m in self._parts]
-        self._repeats = self._repeat_factors()
         self._order: tuple[int, np.ndarray] | None = None
-
-    @staticmethod
-    def _accepted(shard: Shard, expression: str) -> np.ndarray:
-        bit = np.uint64(1 << shard.filters.index(expression))
-        return np.flatnonzero(shard.accepts & bit)
-
-    def _repeat_factors(self) -> list[float]:
-        tokens = [
-            int(np.diff(shard.starts)[chosen].sum())
-            for (shard, _), chosen in zip(self._parts, self._members, strict=True)
-        ]
-        if not sum(tokens):
-            raise InputError("the corpora of this phase have no token to train on")
-        weights = [m.weight for _, m in self._parts]
-        if not any(weights):
-            if sum(m.repeat * len(members) for (_, m), members in zip(self._parts, self._members, strict=True)) < 1:
-                raise InputError("mixture: the repeat factors leave less than one document a pass")
-            return [m.repeat for _, m in self._parts]
-        if None in weights:
-            raise InputError("mixture: give every corpus a weight, or none")
-        whole, total = sum(tokens), sum(w for w in weights if w)
-        return [(w or 0.0) / total * whole / max(1, n) for w, n in zip(weights, tokens, strict=True)]
 
     def order(self, passed: int) -> np.ndarray:
         """(n, 3) int64: (part, document, stretch) in the order of a pass, repeats included."""
         if self._order is None or self._order[0] != passed:
             rng = np.random.default_rng([self._seed, self._number, passed])
             rows = []
-            for part, (members, repeat) in enumerate(zip(self._members, self._repeats, strict=True)):
-                times = int(repeat) + (rng.random(len(members)) < repeat % 1)
-                chosen = np.repeat(members, times)
-                lengths = np.diff(self._parts[part][0].starts)[chosen]
+            for part, share in enumerate(self._shares):
+                times = int(share.repeat) + (rng.random(len(share.documents)) < share.repeat % 1)
+                chosen = np.repeat(share.documents, times)
+                lengths = np.diff(share.shard.starts)[chosen]
                 counts = stretches(lengths, self._frame.context)
                 first = np.repeat(np.cumsum(counts) - counts, counts)
                 numbers = np.arange(counts.sum()) - first
@@ -147,7 +165,7 @@ class Stream:
 
     def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
         part, document, number = order[at].tolist()
-        shard = self._parts[part][0]
+        shard = self._shares[part].shard
         begin, finish = shard.starts[document], shard.starts[document + 1]
         start, end = stretch_of(shard.tokens[begin:finish], number, self._frame)
         begin, finish = begin + start, begin + end

@@ -22,7 +22,7 @@ COPIES = 2  # the newest, and the one before should the newest be damaged
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a run is. phase_tokens: in the current phase; tokens: in all."""
+    """How far a run is. phase_tokens: in the current phase; tokens: in all. window_*: see `collapse`."""
 
     phase: int = 0
     step: int = 0
@@ -31,6 +31,9 @@ class Checkpoint:
     place: Place = field(default_factory=Place)
     seconds: float = 0.0
     resumed: int = 0
+    window_start: int = 0
+    window_loss: float = 0.0
+    windows_at_unigram: int = 0
 
 
 def save(

@@ -69,6 +69,8 @@ def evaluate(learner: Learner, training: Training, step: Step) -> None:
         return
     learner.encoder.model.eval()
     row = training.evaluate(learner.encoder, step.after)
+    if training.probe is not None:
+        training.probe.check_states(learner.encoder)
     learner.encoder.model.train()
     if row is not None:
         append_row(training.folder / "metrics.jsonl", row)

@@ -16,6 +16,7 @@ from medlingua.recipes.settings import Run, Train
 from medlingua.recipes.text.shards import Shard
 from medlingua.recipes.training import sharded
 from medlingua.recipes.training.checkpoint import Checkpoint
+from medlingua.recipes.training.collapse import CollapseProbe
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.processes import SINGLE, Processes
 from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector
@@ -37,7 +38,7 @@ class Training:
     written; what it raises ends the training. on_checkpoint: called before each checkpoint, by the main process.
     source: the model before a conversion, for phases that learn from it and for positions that change gradually.
     new_ids: ids of the pieces that the base did not have, for phases that train their embeddings alone.
-    concepts, relations: for phases of kind terms.
+    concepts, relations: for phases of kind terms. probe: watches for a collapse.
     """
 
     run: Run
@@ -52,6 +53,7 @@ class Training:
     concepts: Sequence[Concept] = ()
     relations: Relations = ()
     processes: Processes = SINGLE
+    probe: CollapseProbe | None = None
 
 
 @dataclass(frozen=True, slots=True)

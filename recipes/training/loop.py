@@ -54,7 +54,10 @@ def train(encoder: Encoder, training: Training) -> Checkpoint:
     with stop_requests() as requested, progress("training", run.tokens, state.tokens) as bar:
         for number in range(state.phase, len(run.phases)):
             if state.phase != number:
-                state = replace(state, phase=number, phase_tokens=0, place=Place())
+                state = replace(
+                    state, phase=number, phase_tokens=0, place=Place(), window_start=state.tokens, window_loss=0.0,
+                    windows_at_unigram=0,
+                )  # fmt: skip
             state = _train_phase(learner, training, state, bar, requested)
         effects.save_checkpoint(learner, training, state)
         if learner.processes.any(requested.is_set()):  # after the last step
@@ -137,6 +140,8 @@ def _do_step(learner: Learner, training: Training, work: _Work, batch: Batch, st
         phase_tokens=state.phase_tokens + batch.tokens, place=batch.after,
         seconds=state.seconds + time.perf_counter() - began,
     )  # fmt: skip
+    if training.probe is not None:
+        after = training.probe.check_loss(phase, state, after, loss)
     return Step(phase, state, after, loss, norm, lr)
 
 

@@ -1,32 +1,56 @@
 """What a run will cost on this machine, measured on a few of its own steps."""
 
+import copy
 import math
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from medlingua.adapters.attention import choose_backend
-from medlingua.adapters.document_attention import DENSE_TOKENS
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import pack
-from medlingua.recipes.machine import Precision, describe, peak_memory_bytes
+from medlingua.recipes.machine import Precision, describe, memory_bytes, peak_memory_bytes
 from medlingua.recipes.settings import Run
-from medlingua.recipes.training.batches import Batch, Place
+from medlingua.recipes.text.shards import Shard
+from medlingua.recipes.training import defaults
+from medlingua.recipes.training.batches import Batch, Place, pass_tokens
+from medlingua.recipes.training.checkpoint import COPIES
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
+from medlingua.recipes.training.memory import size_of, training_bytes
 from medlingua.recipes.training.objectives import MaskedLM
-from medlingua.reports.quantities import duration, memory
-from medlingua.reports.rows import PlanRow
+from medlingua.reports.quantities import duration, memory, short
+from medlingua.reports.rows import DefaultRow, PlanRow
 
 
-def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | None = None) -> PlanRow:
-    """The plan of a run: what was chosen from the machine and why, and what it will need.
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A run with a value for every setting of its training, and what of it was decided, for the plan."""
 
-    seconds: from measured_seconds; the memory is then the peak of this process, which holds what its steps needed.
-    """
+    run: Run
+    defaults: tuple[DefaultRow, ...]
+    pass_tokens: Sequence[int]
+
+
+def decide(run: Run, encoder: Encoder, shards: tuple[Shard, ...]) -> Decided:
+    """The settings of training that nobody gave, decided from the model, the corpora and this machine."""
+    size = size_of(encoder, run.train.context, run.objective.mask_rate)
+    tokens = [pass_tokens(shards, phase) for phase in run.phases]
+    device = encoder.device.type
+    decided, rows = defaults.decide(run, defaults.Facts(size, tokens, memory_bytes(), device))
+    return Decided(decided, rows, tokens)
+
+
+def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: float) -> PlanRow:
+    """The plan of a run, its speed measured on steps that take `minimum` seconds. The encoder is not changed."""
+    run = decided.run
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     backend = choose_backend(encoder.device, dtype)
-    parameters = sum(p.numel() for p in encoder.model.parameters())
+    size = size_of(encoder, run.train.context, run.objective.mask_rate)
+    seconds = measured_seconds(run, encoder, precision, minimum) if run.tokens else 0.0
+    weights = 4 * size.parameters
     return PlanRow(
         machine=describe(),
         device=str(encoder.device),
@@ -35,21 +59,24 @@ def decide(run: Run, encoder: Encoder, precision: Precision, seconds: float | No
         precision_reason=precision.reason,
         attention=backend.name,
         attention_reason=backend.reason,
-        parameters=parameters,
+        parameters=size.parameters,
         tokens=run.tokens,
         steps=math.ceil(run.tokens / run.train.batch_tokens),
-        memory_bytes=_memory(encoder, run, parameters) if seconds is None else peak_memory_bytes(),
+        memory_bytes=training_bytes(size, run.train.micro_tokens, encoder.device.type),
         seconds=seconds,
+        corpus_tokens=max(decided.pass_tokens, default=0),
+        passes=defaults.passes(run, decided.pass_tokens),
+        # Checkpoints hold weights and two moments; one more is written before the oldest goes. Tokens take two bytes.
+        disk_bytes=(COPIES + 1) * 3 * weights + 2 * weights + 2 * max(decided.pass_tokens, default=0),
+        defaults=decided.defaults,
     )
 
 
-def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: float = 20.0) -> float:
-    """Seconds of training that the run needs, from steps on random tokens that take `minimum` seconds.
-
-    Trains the encoder on noise: give it one that is not needed afterwards.
-    """
-    learner = plain_learner(encoder, run.train, precision)
-    objective = MaskedLM(encoder)
+def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: float) -> float:
+    """Seconds of training that the run needs, from steps of a copy of the encoder on random tokens."""
+    learner = plain_learner(replace(encoder, model=copy.deepcopy(encoder.model)), run.train, precision)
+    learner.encoder.model.train()
+    objective = MaskedLM(learner.encoder)
     batch = _noise(run, encoder)
     step(learner, objective, batch, 0.0)
     done, began = 0, time.perf_counter()
@@ -59,28 +86,39 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
     return run.tokens * (time.perf_counter() - began) / done
 
 
-def in_words(plan: PlanRow) -> str:
+def in_words(plan: PlanRow) -> tuple[str, ...]:
     """A plan in lines for a person."""
     steps = "1 step" if plan.steps == 1 else f"about {plan.steps:,} steps"
-    if plan.seconds is None:
-        size, time_needed = f"about {memory(plan.memory_bytes)}, estimated", "not measured"
-    else:
-        size = (
-            f"{memory(plan.memory_bytes)} at the peak of the measured steps: weights, gradients, the optimizer's "
-            f"moments, activations{', and the libraries' if plan.device == 'cpu' else ''}"
+    rate = plan.tokens / plan.seconds if plan.seconds else 0.0
+    training = f"about {duration(plan.seconds or 0.0)} ({rate:,.0f} tokens/s, measured)" if rate else "none"
+    evaluation = f"about {duration(plan.evaluation_seconds + plan.task_seconds)}"
+    if plan.task_seconds:
+        evaluation += f", {duration(plan.task_seconds)} of it fine-tuning on tasks (from the speed of training)"
+    lines = [
+        f"machine     {plan.machine}",
+        f"precision   {plan.precision}: {plan.precision_reason}",
+        f"attention   {plan.attention}: {plan.attention_reason}",
+        f"model       {short(plan.parameters)} parameters",
+        f"corpus      {plan.corpus_tokens:,} tokens, read {plan.passes:.2g} times",
+        f"training    {plan.tokens:,} tokens in {steps}: {training}",
+        f"evaluation  {evaluation}",
+        f"memory      {memory(plan.memory_bytes)} while training, by the formula; peak so far "
+        f"{memory(peak_memory_bytes())}",
+        f"disk        about {memory(plan.disk_bytes)}",
+    ]
+    lines += [f"default     {row.setting} = {_shown(row.value)}: {row.reason}" for row in plan.defaults]
+    if plan.not_scored:
+        lines.append(
+            f"not scored  {', '.join(plan.not_scored)}: evaluation would take longer than training. Name them in "
+            "eval.tasks, or score them later with adapt evaluate"
         )
-        rate = plan.tokens / plan.seconds if plan.seconds else 0.0
-        time_needed = f"about {duration(plan.seconds)} of training ({rate:,.0f} tokens/s, measured)"
-    lines = (
-        f"machine    {plan.machine}",
-        f"precision  {plan.precision}: {plan.precision_reason}",
-        f"attention  {plan.attention}: {plan.attention_reason}",
-        f"model      {plan.parameters:,} parameters",
-        f"training   {plan.tokens:,} tokens in {steps}",
-        f"memory     {size}",
-        f"time       {time_needed}",
-    )
-    return "\n".join(lines)
+    return tuple(lines)
+
+
+def _shown(value: float | str | tuple[str, ...]) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value}"
 
 
 def whole_steps(run: Run) -> tuple[str, ...]:
@@ -102,13 +140,3 @@ def _noise(run: Run, encoder: Encoder) -> Batch:
     tokens = count * length
     where = np.sort(rng.permutation(tokens)[: max(1, round(run.objective.mask_rate * tokens))])
     return Batch((row.with_labels(row.ids.numpy()[where], where),), tokens, len(where), Place())
-
-
-def _memory(encoder: Encoder, run: Run, parameters: int) -> int:
-    """Bytes: weights, gradients and two moments in fp32, and what a forward pass keeps for its backward."""
-    config = encoder.model.config
-    width, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
-    context = min(run.train.context or encoder.length, encoder.length)
-    weights = heads * context if context <= DENSE_TOKENS else 0  # longer documents keep none
-    activations = run.train.micro_tokens * layers * (16 * width + weights) * 4
-    return int(peak_memory_bytes() + 16 * parameters + activations)

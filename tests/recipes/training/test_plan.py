@@ -1,27 +1,30 @@
-"""What a plan says that a run will cost."""
+"""What a plan says that a run will cost, and lines on what is unusual about it."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+import torch
 from medlingua.adapters.encoder import Encoder
-from medlingua.recipes import machine
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Run
-from medlingua.recipes.training.plan import decide, in_words, measured_seconds, whole_steps
+from medlingua.recipes.training.plan import Decided, in_words, plan_of, whole_steps
+
+from ..conftest import call
 
 FP32 = Precision("fp32", "as the test says")
 
 
-def test_measured_steps_give_the_peak_that_they_reached(make_run: Callable[..., Run], encoder: Encoder) -> None:
-    run = make_run("train.tokens=256", "train.batch_tokens=256", "train.micro_tokens=256")
-    seconds = measured_seconds(run, encoder, FP32, minimum=0.0)
-    plan = decide(run, encoder, FP32, seconds)
-    assert plan.memory_bytes <= machine.peak_memory_bytes()
-    assert decide(run, encoder, FP32).memory_bytes > plan.memory_bytes  # an estimate of what is still to come
-    words = in_words(plan)
-    assert "256 tokens in 1 step\n" in words
-    assert "the peak of the measured steps: weights, gradients" in words
-    assert "1 steps" not in words
+def test_a_plan_measures_on_a_copy(make_run: Callable[..., Run], encoder: Encoder) -> None:
+    before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
+    run = make_run("train.tokens=512", "train.batch_tokens=256", "train.micro_tokens=256")
+    plan = plan_of(Decided(run, (), [128]), encoder, FP32, 0.0)
+    assert plan.seconds
+    assert (plan.tokens, plan.steps, plan.corpus_tokens, plan.passes) == (512, 2, 128, 4.0)
+    assert all(torch.equal(value, before[name]) for name, value in encoder.model.state_dict().items())
+    words = "\n".join(in_words(plan))
+    assert "512 tokens in about 2 steps: about" in words
+    assert "128 tokens, read 4 times" in words
 
 
 @pytest.mark.parametrize(("tokens", "lines"), [(100, 1), (256, 0), (1_000, 0), (0, 0)])
@@ -29,3 +32,28 @@ def test_fewer_tokens_than_a_step_are_reported(tokens: int, lines: int, make_run
     found = whole_steps(make_run(f"train.tokens={tokens}", "train.batch_tokens=256"))
     assert len(found) == lines
     assert all("100 tokens" in line and "train.batch_tokens = 256" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        ["--strategy", "continue"],
+        ["--strategy", "convert", "--set", "adapt.length=256", "--set", "adapt.window=64"],
+        ["--strategy", "scratch", "--set", "adapt.size=tiny", "--set", "adapt.length=256"],
+    ],
+)
+def test_the_command_plans_what_the_run_would_train(
+    strategy: list[str], base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("medlingua.recipes.walk._PLAN_SECONDS", 0.0)
+    words = ["plan", *strategy, "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
+    assert call(monkeypatch, words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    told = {line.split()[0]: line for line in lines}
+    assert {"model", "corpus", "training", "evaluation", "memory", "disk"} <= told.keys()
+    tokens = int(told["corpus"].split()[1].replace(",", ""))
+    passes = 1 if "convert" in strategy else 3
+    assert f"training    {passes * tokens:,} tokens" in told["training"]
+    assert not list(tmp_path.iterdir())

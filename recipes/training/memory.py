@@ -1,0 +1,59 @@
+"""How much memory training needs, by a formula, and the largest forward pass that fits.
+
+Weights, gradients and AdamW's two moments are fp32, four bytes each a parameter. A forward pass keeps for its
+backward pass, a token and layer, about 16 vectors of the model's width, and the attention weights where documents are
+short enough that they are stored; and the logits of the masked tokens with their gradient.
+"""
+
+from dataclasses import dataclass
+
+from medlingua.adapters.document_attention import DENSE_TOKENS
+from medlingua.adapters.encoder import Encoder
+
+_SHARE = 0.6  # of the memory: the rest is for the formula's error, evaluation, and the system
+_LEAST, _MOST_ON_CPU, _MOST = 1_024, 8_192, 65_536  # tokens; a CPU gains nothing from larger passes
+_LIBRARIES = 500 * 2**20  # torch and the tokenizer's tables, on a CPU
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What decides a model's memory. context: tokens that a document is cut to. predicted: share of the tokens."""
+
+    parameters: int
+    width: int
+    layers: int
+    heads: int
+    vocabulary: int
+    context: int
+    predicted: float = 0.3
+
+
+def size_of(encoder: Encoder, context: int | None, predicted: float) -> Size:
+    config = encoder.model.config
+    return Size(
+        parameters=sum(p.numel() for p in encoder.model.parameters()),
+        width=config.hidden_size,
+        layers=config.num_hidden_layers,
+        heads=config.num_attention_heads,
+        vocabulary=len(encoder.tokenizer),
+        context=min(context or encoder.length, encoder.length),
+        predicted=predicted,
+    )
+
+
+def training_bytes(size: Size, micro_tokens: int, device: str) -> int:
+    """Memory of training with forward passes of `micro_tokens`, activations in fp32 on a CPU, in bf16 elsewhere."""
+    wide = 4 if device == "cpu" else 2
+    stored = size.heads * size.context if device == "cpu" and size.context <= DENSE_TOKENS else 0
+    activations = micro_tokens * size.layers * (16 * size.width + stored) * wide
+    logits = round(micro_tokens * size.predicted) * size.vocabulary * 4 * 2
+    return 16 * size.parameters + activations + logits + (_LIBRARIES if device == "cpu" else 0)
+
+
+def largest_pass(size: Size, memory_bytes: int, device: str, batch_tokens: int) -> tuple[int, int]:
+    """(tokens, bytes): the largest power of two that fits into 0.6 of the memory, of one context at least."""
+    tokens = min(_MOST_ON_CPU if device == "cpu" else _MOST, batch_tokens)
+    while tokens > _LEAST and training_bytes(size, tokens, device) > _SHARE * memory_bytes:
+        tokens //= 2
+    tokens = max(tokens, size.context)
+    return tokens, training_bytes(size, tokens, device)
