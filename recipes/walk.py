@@ -210,7 +210,7 @@ def _train_head(run: Run, base: str, folder: Path) -> None:
         "base": base,
         "allow": list(run.allow),
         "data": _head_data(run),
-        "adapt": Adapt(head="fresh").model_dump(),
+        "adapt": Adapt(head="fresh", head_tokens=0).model_dump(),
         "train": run.train.model_dump()
         | {
             "tokens": run.adapt.head_tokens,

@@ -145,7 +145,7 @@ def test_a_base_without_a_head_gets_one_and_is_measured_before_its_body_is_touch
     AutoTokenizer.from_pretrained(base).save_pretrained(bare)
     line = [*command]
     line[line.index(str(base))] = str(bare)
-    for key in ("adapt.head=fresh", "adapt.head_tokens=2_000", "adapt.head_lang=fr", "train.tokens=2_000"):
+    for key in ("adapt.head=fresh", "adapt.head_tokens=2_000", "train.tokens=2_000"):
         line += ["--set", key]
     done = give(line, tmp_path / "run")
     assert done.returncode == 0, done.stderr
