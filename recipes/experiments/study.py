@@ -27,6 +27,7 @@ from medlingua.adapters.encoder import read_tokenizer
 from medlingua.adapters.tokenizer import lost_distinctions
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import Pack, load_pack, read_toml
+from medlingua.languages.tasks import available
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
@@ -71,7 +72,7 @@ def study(study_plan: Study, lang: str, data: str | None, allow: tuple[Any, ...]
     pack = load_pack(lang)
     _check_text(study_plan, pack, data)
     arms = [fit for arm in study_plan.arms if (fit := fitting(arm, pack.code, allow)) is not None]
-    study_plan = study_plan.model_copy(update={"arms": tuple(arms), "settings": with_tasks(study_plan, pack.code)})
+    study_plan = study_plan.model_copy(update={"arms": tuple(arms), "settings": with_tasks(study_plan, pack, data)})
     runs = {arm.name: _run(study_plan, arm, lang, data, allow, folder) for arm in arms if not arm.model}
     settings = next(iter(runs.values())).eval if runs else Eval.model_validate(study_plan.settings.get("eval", {}))
     task_set = find_tasks(
@@ -186,16 +187,22 @@ def _message(error: ValidationError) -> str:
     return f"{where}: {first['msg']}"
 
 
-def with_tasks(study_plan: Study, code: str) -> dict[str, Any]:
-    """The study's settings, with its tasks of the language; where it names others' alone, that is said."""
-    wanted = "synthetic" if _is_synthetic(study_plan) else code
+def with_tasks(study_plan: Study, pack: Pack, data: str | None) -> dict[str, Any]:
+    """The study's settings, with those of its tasks of the language whose files are there; the others are named."""
+    wanted = "synthetic" if _is_synthetic(study_plan) else pack.code
     tasks = study_plan.tasks.get(wanted)
     own = study_plan.settings.get("eval", {})
     if tasks is None and study_plan.tasks and "tasks" not in own:
         say(f"the study names tasks for {', '.join(study_plan.tasks)} and none for {wanted}: all at hand are scored")
     if tasks is None or "tasks" in own:
         return study_plan.settings
-    return {**study_plan.settings, "eval": {**own, "tasks": list(tasks)}}
+    missing = []
+    if data is not None:
+        missing = [spec.name for spec in pack.tasks if spec.name in tasks and not available(spec, Path(data))]
+    if missing:
+        say(f"the study's tasks {', '.join(missing)} are not under {data} and are not scored")
+    chosen = [name for name in tasks if name not in missing]
+    return {**study_plan.settings, "eval": {**own, "tasks": chosen or "none"}}
 
 
 def _check_text(study_plan: Study, pack: Pack, data: str | None) -> None:

@@ -97,10 +97,17 @@ def sweep(
 
 
 def opened(source: Path | Mapping[str, Any], folder: Path, flags: Mapping[str, Any]) -> tuple[Sweep, optuna.Study]:
-    """A sweep that exists, to look at. InputError where there is none."""
-    plan = read_sweep(source, flags)
+    """A sweep that exists. What its first command gave on the command line need not be given again.
+
+    InputError where there is none, and for another sweep's file.
+    """
     if not (folder / "sweep.json").is_file():
         raise InputError(f"{folder} holds no sweep yet: start it with adapt sweep {source} --out {folder}")
+    settings = _stored(folder)["sweep"]["settings"]
+    first = {key: settings[key] for key in ("lang", "allow") if key in settings}
+    if root := settings.get("data", {}).get("root"):
+        first["data"] = {"root": root}
+    plan = read_sweep(source, {**first, **flags})
     _compare(folder, plan)
     return plan, _study(folder, plan)
 

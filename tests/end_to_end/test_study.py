@@ -188,16 +188,25 @@ def test_a_study_takes_the_tasks_of_its_language_and_says_where_it_names_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = read_study("strategies")
-    assert with_tasks(given, "de")["eval"]["tasks"] == list(given.tasks["de"])
+    assert with_tasks(given, load_pack("de"), None)["eval"]["tasks"] == list(given.tasks["de"])
     generated = given.model_copy(update={"settings": {"data": {"paths": ["synthetic"]}}})
-    assert with_tasks(generated, "de")["eval"]["tasks"] == list(given.tasks["synthetic"])
+    assert with_tasks(generated, load_pack("de"), None)["eval"]["tasks"] == list(given.tasks["synthetic"])
     assert capsys.readouterr().err == ""
-    settings = with_tasks(given, "en")
+    settings = with_tasks(given, load_pack("en"), None)
     assert "tasks" not in settings["eval"]
     assert "fr, es, de, synthetic and none for en" in capsys.readouterr().err
     own = given.model_copy(update={"settings": {"eval": {"tasks": ["mantra_fr"]}}})
-    assert with_tasks(own, "en") == own.settings
+    assert with_tasks(own, load_pack("en"), None) == own.settings
     assert capsys.readouterr().err == ""
+
+
+def test_a_study_names_those_of_its_tasks_that_are_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tasks" / "mantra_gsc" / "de").mkdir(parents=True)
+    settings = with_tasks(read_study("strategies"), load_pack("de"), str(tmp_path))
+    assert settings["eval"]["tasks"] == ["mantra_de", "synthetic_long_outcome"]
+    assert f"germediq are not under {tmp_path}" in capsys.readouterr().err
 
 
 def test_a_base_that_cannot_write_the_language_gets_its_vocabulary_or_leaves_its_control_out(
