@@ -37,6 +37,8 @@ def fit_to_training(
     seconds_per_char: of training on text. models: how many are scored. choose_tasks, choose_seeds: whether tasks may
     be left out and seeds be fewer. One seed only where not even the cheapest task has time for more.
     """
+    if not tasks:
+        return Fitting((), settings.seeds, 0.0, ())
     budget = max(training_seconds, _LEAST_SECONDS)
     for seeds in (settings.seeds, 1) if choose_seeds and settings.seeds > 1 else (settings.seeds,):
         costs = {
@@ -53,7 +55,7 @@ def fit_to_training(
                     spent += costs[name]
         if chosen and sum(costs[name] for name in chosen) <= budget:
             break
-    if costs and not chosen:
+    if not chosen:
         chosen = [min(costs, key=lambda name: costs[name])]
     return Fitting(
         tuple(name for name in costs if name in chosen),

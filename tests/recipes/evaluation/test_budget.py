@@ -52,6 +52,10 @@ def test_one_seed_only_where_nothing_else_fits(tasks: list[Task]) -> None:
     assert fitted(tasks, 900 / everything * 12, choose_seeds=False).seeds == 3
 
 
+def test_without_tasks_nothing_is_decided() -> None:
+    assert fitted([], 1.0) == Fitting((), 3, 0.0, ())
+
+
 def test_epochs_that_are_given_are_the_epochs() -> None:
     assert (Eval().epochs, Eval().min_steps) == (8, 200)
     assert Eval(epochs=2).min_steps == 0
