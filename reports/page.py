@@ -203,4 +203,12 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
             ("Precision", f"{record.plan.precision}: {record.plan.precision_reason}"),
             ("Attention", f"{record.plan.attention}: {record.plan.attention_reason}"),
         ]
+        if record.plan.corpus_tokens:
+            lines.append(
+                ("Corpus", f"{count(record.plan.corpus_tokens)} tokens, read {record.plan.passes:.2g} times")
+            )
+        lines += [(f"Default of {row.setting}", f"{row.text}: {row.reason}") for row in record.plan.defaults]
+        if record.plan.not_scored:
+            left_out = ", ".join(record.plan.not_scored)
+            lines.append(("Not scored", f"{left_out}: evaluation would have taken longer than training"))
     return lines

@@ -124,8 +124,15 @@ class DefaultRow(Row):
     """A setting that nobody gave, as the run decided it, and why."""
 
     setting: str
-    value: int | float | str | tuple[str, ...]
+    value: int | float | tuple[str, ...]
     reason: str
+
+    @property
+    def text(self) -> str:
+        """The value as a person writes it."""
+        if isinstance(self.value, tuple):
+            return ", ".join(self.value)
+        return f"{self.value:,}" if isinstance(self.value, int) else f"{self.value:g}"
 
 
 class PlanRow(Row):

@@ -106,19 +106,13 @@ def in_words(plan: PlanRow) -> tuple[str, ...]:
         f"{memory(peak_memory_bytes())}",
         f"disk        about {memory(plan.disk_bytes)}",
     ]
-    lines += [f"default     {row.setting} = {_shown(row.value)}: {row.reason}" for row in plan.defaults]
+    lines += [f"default     {row.setting} = {row.text}: {row.reason}" for row in plan.defaults]
     if plan.not_scored:
         lines.append(
             f"not scored  {', '.join(plan.not_scored)}: evaluation would take longer than training. Name them in "
             "eval.tasks, or score them later with adapt evaluate"
         )
     return tuple(lines)
-
-
-def _shown(value: float | str | tuple[str, ...]) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value}"
 
 
 def whole_steps(run: Run) -> tuple[str, ...]:

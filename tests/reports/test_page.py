@@ -14,7 +14,7 @@ from medlingua.reports.findings import tokens_by_corpus
 from medlingua.reports.page import write_report
 from medlingua.reports.quantities import short_path
 from medlingua.reports.read import append_row, read_run
-from medlingua.reports.rows import CorporaRow
+from medlingua.reports.rows import CorporaRow, DefaultRow, PlanRow
 
 from .conftest import RUN_TOML, corpus_row, evaluation_row, score, scores, write_predictions, write_run
 
@@ -246,6 +246,21 @@ def test_two_seeds_are_said_to_leave_out_the_variation_between_seeds(run_folder:
     text = page_of(run_folder)
     assert "Fewer than three seeds: fracco_sample, morfitt" in text
     assert "95 % interval" in text
+
+
+def test_the_page_says_what_the_run_decided_and_did_not_score(run_folder: Path) -> None:
+    plan = PlanRow.model_validate_json((run_folder / "plan.json").read_text(encoding="utf-8"))
+    rows = (
+        DefaultRow(setting="train.lr", value=1e-4, reason="by the width"),
+        DefaultRow(setting="train.batch_tokens", value=131_072, reason="as published"),
+    )
+    plan = plan.model_copy(
+        update={"defaults": rows, "not_scored": ("morfitt",), "corpus_tokens": 1_000, "passes": 3.0}
+    )
+    (run_folder / "plan.json").write_text(plan.model_dump_json(), encoding="utf-8")
+    page = write_report(run_folder).read_text(encoding="utf-8")
+    for part in ("0.0001: by the width", "131,072: as published", "morfitt: evaluation would", "read 3 times"):
+        assert part in page
 
 
 def test_a_run_that_has_only_started_says_what_is_missing(tmp_path: Path) -> None:
