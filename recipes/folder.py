@@ -27,8 +27,9 @@ def claim(folder: Path, run: Run) -> None:
     """
     if (folder / "run.toml").exists():
         theirs = read_run(folder)
-        if _as_given(theirs) != _as_given(run):
-            changed = ", ".join(_differences(_as_given(theirs), _as_given(run)))
+        if _as_given(theirs) != _as_given(run) and _values(theirs) != _values(run):
+            names = _differences(_as_given(theirs), _as_given(run))
+            changed = ", ".join(name for name in names if name != "decided")
             raise InputError(
                 f"{folder} holds another run, which differs in {changed}. Give another --out, or remove the folder"
             )
@@ -156,6 +157,13 @@ def _removal_advice(folder: Path) -> str:
 
 def write(path: Path, row: BaseModel) -> None:
     write_whole(path, row.model_dump_json(indent=2) + "\n")
+
+
+def _values(run: Run) -> Run:
+    """What a run does, whoever decided it."""
+    phases = tuple(phase.model_copy(update={"decided": ()}) for phase in run.phases)
+    train = run.train.model_copy(update={"epochs": None})
+    return run.model_copy(update={"decided": (), "phases": phases, "train": train})
 
 
 def _differences(theirs: BaseModel, ours: BaseModel, prefix: str = "") -> list[str]:

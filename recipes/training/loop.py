@@ -63,6 +63,8 @@ def train(encoder: Encoder, training: Training) -> Checkpoint:
         if learner.processes.any(requested.is_set()):  # after the last step
             effects.stop(learner, training, state)
     _finish(learner)
+    if training.probe is not None and run.tokens and learner.processes.is_main:
+        training.probe.check_states(learner.encoder)
     return state
 
 

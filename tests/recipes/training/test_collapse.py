@@ -69,6 +69,16 @@ def test_states_that_became_alike_are_noticed(encoder: Encoder) -> None:
         probe.check_states(encoder)
 
 
+def test_a_short_run_is_checked_at_its_end(
+    make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medlingua.recipes.training.collapse._ALIKE", -1.0)  # any model's states are alike
+    run = make_run("train.tokens=600", "train.batch_tokens=256", "eval.tasks=none")
+    with pytest.raises(InputError, match="have become alike"):
+        adapt(run, tmp_path / "run")
+    assert not (tmp_path / "run" / "model").exists()
+
+
 def test_mean_cosine_is_that_of_all_pairs(encoder: Encoder) -> None:
     documents = samples(cases(2), encoder)
     plain = []

@@ -89,7 +89,8 @@ def test_a_folder_knows_its_run_before_and_after_it_decided(tmp_path: Path) -> N
     (tmp_path / "run" / "run.toml").write_text(decided.to_toml(), encoding="utf-8")
     claim(tmp_path / "run", run)
     assert read_run(tmp_path / "run") == decided
-    with pytest.raises(InputError, match=r"differs in train\.lr|differs in decided"):
+    claim(tmp_path / "run", resolve({}, config=tmp_path / "run" / "run.toml"))
+    with pytest.raises(InputError, match=r"differs in train\.lr, phases\."):
         claim(tmp_path / "run", resolve(FLAGS, sets=("train.lr=1e-3",)))
 
 
