@@ -116,7 +116,9 @@ def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
 
 
 def _describe(task: Task) -> None:
-    """Lines on what no model can find, and on what was left out."""
+    """Lines on what no model can find, and on what was changed or left out."""
+    for note in task.notes:
+        say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):
         if tested.unseen:
             counted = ", ".join(f"{label} ({n})" for label, n in tested.unseen.items())

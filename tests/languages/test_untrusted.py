@@ -16,10 +16,12 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medlingua.languages import files, parquet
-from medlingua.languages.annotations import read_brat, read_conll, read_json, read_table
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
+from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.conll import read_conll
+from medlingua.languages.readers.tables import read_json, read_table
 
 fuzzed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -121,7 +123,8 @@ def test_a_zstd_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
     """One read of a compressed chunk gives a bounded number of bytes, and all reads no more than text would."""
     file = tmp_path / "bomb.txt.zst"
     file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b"a" * 2**29))
-    stream = files._Zstd(file)
+    packed = zstandard.ZstdDecompressor().decompressobj
+    stream = files._Unpacked(file.open("rb"), file, packed)
     pieces = []
 
     def unpack() -> None:
