@@ -1,6 +1,8 @@
 """Members of .zip and .tar archives, read within bounds."""
 
+import errno
 import re
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -63,8 +65,12 @@ def members(path: Path) -> Iterator[Member]:
 
 
 def _damaged(error: Exception, path: Path) -> Exception:
+    """The InputError for what zipfile and tarfile raise; any other error as it is."""
     if isinstance(error, RuntimeError):  # zipfile's: a password is needed, or a way of packing that it does not know
         return InputError(f"{path}: it cannot be unpacked here ({error}); unpack it first")
+    misplaced = isinstance(error, OSError) and error.errno == errno.EINVAL  # a directory that points before the file
+    if misplaced or isinstance(error, (ValueError, OverflowError, IndexError, struct.error)):
+        return InputError(f"{path}: truncated or damaged archive; copy or download it again")
     return truncated(error, path, "its members are not whole")
 
 

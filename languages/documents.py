@@ -91,18 +91,15 @@ def _read_file(file: File, name: str, source: str, text_field: str) -> Iterator[
         yield Document(name, read_text(file).removeprefix("\ufeff"), source)
     elif kind in ("csv", "tsv"):
         for number, row in read_rows(file, delimiter=None):
-            yield _row(row, f"{name}:{number}", f"{file}, line {number}", source, text_field, secret=True)
+            yield _row(row, f"{name}:{number}", f"{file}, line {number}", source, text_field)
     else:
         yield from _read_jsonl(file, name, source, text_field)
 
 
-def _row(
-    row: Mapping[str, Any], where: str, place: str, source: str, text_field: str, secret: bool = False
-) -> Document:
-    """One row as a document. `where` becomes the id if the row has none; `place` is for messages; `secret`: the
-    columns' names may be text."""
+def _row(row: Mapping[str, Any], where: str, place: str, source: str, text_field: str) -> Document:
+    """One row as a document. `where` becomes the id if the row has none; `place` is for messages."""
     if text_field not in row:
-        raise missing_column(text_field, row, place, secret)
+        raise missing_column(text_field, row, place)
     text = row[text_field]
     if not isinstance(text, str):
         raise InputError(

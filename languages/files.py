@@ -9,19 +9,19 @@ import lzma
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from .errors import InputError, nearest
+from .errors import InputError
 
 LARGEST = 2**28  # bytes of one text, line or archive member, unpacked: what is larger is taken for a bomb
 LARGEST_WINDOW = 2**28  # bytes that unpacking may look back over: zstd --long=28
 # What the libraries raise for packed bytes that are not whole; gzip and bz2 raise an OSError without a number.
-_DAMAGED = (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, tarfile.TarError)
+_DAMAGED = (EOFError, zlib.error, lzma.LZMAError)
 _RATIO = 1_000  # unpacked bytes to a packed one, above LARGEST: text makes three to thirty
 
 
@@ -206,6 +206,8 @@ def truncated(error: Exception, file: File, state: str) -> Exception:
             f"{file}: packed with a window above {LARGEST_WINDOW:,} bytes (zstd --long=29 or more); unpack it first: "
             "zstd -d --long=31"
         )
+    if isinstance(error, (zipfile.BadZipFile, tarfile.TarError)):  # their words may be those of a member
+        return InputError(f"{file}: truncated or damaged archive; {state}; copy or download it again")
     if isinstance(error, (*_DAMAGED, zstandard.ZstdError)) or (isinstance(error, OSError) and error.errno is None):
         return InputError(
             f"{file}: truncated or damaged {file.suffix} file ({error}); {state}; copy or download it again"
@@ -213,18 +215,14 @@ def truncated(error: Exception, file: File, state: str) -> Exception:
     return error
 
 
-def missing_column(
-    name: str, columns: Mapping[str, Any] | list[str], place: str | Path, secret: bool = False
-) -> InputError:
-    """secret: the names come from a table's first line, which may be a row: they are shown where asked for."""
-    if not secret:
-        return InputError(
-            f"{place}: no column '{name}'; {nearest(name, columns)}; name the text's column with --text-field"
-        )
-    close = get_close_matches(name, columns, n=1, cutoff=0.6)
+def missing_column(name: str, columns: Iterable[str], place: str | File) -> InputError:
+    """The names that are there are shown where text is asked for: the first line of a table, or the keys of a JSON
+    object, may be somebody's words."""
+    names = list(columns)
+    close = get_close_matches(name, [column for column in names if column.isidentifier()], n=1, cutoff=0.7)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return InputError(
-        f"{place}: no column '{name}' among the {len(columns)} that the first line names{hint}; name the text's "
-        "column with --text-field, or in the task's options",
-        text=", ".join(columns),
+        f"{place}: no column '{name}' among the {len(names)} that are there{hint}; name the text's column with "
+        "--text-field, or in the task's options",
+        text=", ".join(names),
     )

@@ -37,7 +37,7 @@ def read_table(
         place = f"{path}, line {number}"
         for name in (*columns, labels, *(name for name in (id, question) if name)):
             if name not in row:
-                raise missing_column(name, row, place, secret=header)
+                raise missing_column(name, row, place)
         if label_separator is None:
             gold: Gold = _one_label(row[labels], labels, place)
         else:
