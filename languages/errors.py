@@ -29,6 +29,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(choices)}{hint}" if choices else "none are known"
 
 
+def near(name: str, known: Iterable[str]) -> str:
+    """End of an error message: the nearest of names that may be somebody's words; the others are not listed."""
+    close = get_close_matches(name, [other for other in known if other.isidentifier()], n=1, cutoff=0.7)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
 def shown(name: str) -> str:
     """An id in a message. One that may be text, as where the wrong column was taken for the ids, is not shown."""
     if len(name) <= _LONGEST_ID and not re.search(r"\s", name):

@@ -11,12 +11,11 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from .errors import InputError
+from .errors import InputError, near
 
 LARGEST = 2**28  # bytes of one text, line or archive member, unpacked: what is larger is taken for a bomb
 LARGEST_WINDOW = 2**28  # bytes that unpacking may look back over: zstd --long=28
@@ -219,10 +218,8 @@ def missing_column(name: str, columns: Iterable[str], place: str | File) -> Inpu
     """The names that are there are shown where text is asked for: the first line of a table, or the keys of a JSON
     object, may be somebody's words."""
     names = list(columns)
-    close = get_close_matches(name, [column for column in names if column.isidentifier()], n=1, cutoff=0.7)
-    hint = f"; did you mean '{close[0]}'?" if close else ""
     return InputError(
-        f"{place}: no column '{name}' among the {len(names)} that are there{hint}; name the text's column with "
-        "--text-field, or in the task's options",
+        f"{place}: no column '{name}' among the {len(names)} that are there{near(name, names)}; name the text's "
+        "column with --text-field, or in the task's options",
         text=", ".join(names),
     )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .annotations import Example
-from .errors import InputError, nearest, shown
+from .errors import InputError, near, nearest, shown
 from .pack import Kind, TaskSpec, load_pack
 from .parallel import learnt_on
 from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
@@ -150,8 +150,8 @@ def _value(spec: TaskSpec, example: Example) -> float:
         value = math.nan
     if not low <= value <= high:
         raise InputError(
-            f"task {spec.name}: the value of {shown(example.id)} is no number from {low:g} to {high:g}; correct it "
-            "or the task's 'scale'",
+            f"task {spec.name}: the value of {shown(example.id)} is no number from {low:g} to {high:g}; "
+            "correct it, or the task's 'scale'",
             text=str(example.gold),
         )
     return value
@@ -196,7 +196,8 @@ def _check(task: Task, root: Path) -> None:
                 )
     if task.spec.positive is not None and task.spec.positive not in task.labels:
         raise InputError(
-            f"{where}: none of the {len(task.labels)} labels is '{task.spec.positive}', which 'positive' names",
+            f"{where}: none of the {len(task.labels)} labels is '{task.spec.positive}', which 'positive' names"
+            f"{near(task.spec.positive, task.labels)}",
             text=", ".join(task.labels),
         )
     _check_ids(task, where)
