@@ -10,6 +10,7 @@ from .errors import InputError
 # What a reader changes in annotations or leaves out, as lines with `{n}` for their number.
 TRIMMED = "annotations that lose the white space at their ends: {n}"
 NO_WIDTH = "annotations left out, which have no visible character: {n}"
+UNLABELLED = "annotations left out, which have no label: {n}"
 JOINED = "annotations read as whole, whose fragments white space alone divides: {n}"
 
 

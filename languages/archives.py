@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from . import files
 from .errors import InputError
-from .files import Member, too_large, truncated, unpacked
+from .files import Member, open_bytes, too_large, truncated, unpacked
 
 ARCHIVE = re.compile(r"\.(?:zip|tar(?:\.(?P<packing>gz|zst|xz|bz2))?|(?P<short>tgz))$", re.IGNORECASE)
 
@@ -72,6 +72,33 @@ def _damaged(error: Exception, path: Path) -> Exception:
     if misplaced or isinstance(error, (ValueError, OverflowError, IndexError, struct.error)):
         return InputError(f"{path}: truncated or damaged archive; copy or download it again")
     return truncated(error, path, "its members are not whole")
+
+
+def files_below(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the files below a folder (its archives too), in an archive, or of the file itself."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
+            if file.is_dir() or hidden(name):
+                continue
+            if name.endswith(suffixes):
+                yield name, _whole(file)
+            elif name.endswith((".zip", ".tar.gz")):
+                yield from read_archive(file, suffixes)
+    elif path.name.endswith((".zip", ".tar.gz")):
+        yield from read_archive(path, suffixes)
+    elif path.is_file():
+        yield path.name, _whole(path)
+    else:
+        raise InputError(f"{path}: no such folder, .zip, .tar.gz or {' or '.join(suffixes)} file; check the path")
+
+
+def _whole(file: Path) -> bytes:
+    with open_bytes(file) as stream:
+        raw = stream.read(files.LARGEST + 1)
+    if len(raw) > files.LARGEST:
+        raise too_large(file)
+    return raw
 
 
 def hidden(name: str) -> bool:

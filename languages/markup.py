@@ -6,6 +6,8 @@ from xml.parsers import expat
 
 from .errors import InputError
 
+_DEEPEST = 200  # elements inside each other
+
 
 def parsed_xml(raw: bytes, place: object) -> ET.Element:
     """The root element. InputError for what is no XML, and for a document that declares entities (bombs do)."""
@@ -16,14 +18,26 @@ def parsed_xml(raw: bytes, place: object) -> ET.Element:
     def name(tag: str) -> str:
         return "{" + tag if "}" in tag else tag
 
+    depth = 0
+
     def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _DEEPEST:
+            raise InputError(f"{place}: XML nested too deeply; correct it")
         builder.start(name(tag), {name(key): value for key, value in attributes.items()})
 
     def refuse(*_: Any) -> int:
         raise InputError(f"{place}: the XML declares entities of its own; write it without them")
 
     parser.StartElementHandler = start
-    parser.EndElementHandler = lambda tag: builder.end(name(tag))
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(name(tag))
+
+    parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
     parser.EntityDeclHandler = refuse
     parser.ExternalEntityRefHandler = refuse

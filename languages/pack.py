@@ -12,8 +12,9 @@ from .errors import InputError, nearest
 Access = Literal["open", "request", "gated", "local"]
 Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
 Reader = Literal[
-    "brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations"
-]
+    "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
+    "docbin", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations",
+]  # fmt: skip
 _ROOM = Path(__file__).parent
 
 

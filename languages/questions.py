@@ -36,7 +36,9 @@ def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
             trial, name_of_section = _text(row, role, place), _text(row, "Section_id", place)
             if trial not in records:
                 raise InputError(f"{place}: trial {shown(trial)} is neither in CT_json nor in CT_json.zip")
-            lines = _list(records[trial], name_of_section, f"{path.parent}, trial {shown(trial)}")
+            lines = records[trial].get(name_of_section)
+            if not isinstance(lines, list):
+                raise InputError(f"{place}: trial {shown(trial)} has no section as its Section_id names; correct it")
             section = "\n".join(str(line).strip() for line in lines)
             parts.append(f"{role.removesuffix('_id')} trial, {name_of_section}\n{section}")
         meta = {"type": _text(row, "Type", place), "section": _text(row, "Section_id", place), **_change(row, place)}

@@ -4,7 +4,6 @@ import hashlib
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,26 +11,8 @@ from .annotations import Example
 from .errors import InputError, near, nearest, shown
 from .pack import Kind, TaskSpec, load_pack
 from .parallel import learnt_on
-from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
-from .readers.brat import read_brat
-from .readers.conll import read_conll
-from .readers.tables import read_codiesp, read_json, read_table
-from .relations import read_e3c_relations
+from .readers import READERS
 from .task import Task, labels_of
-
-_READERS: dict[str, Callable[..., Iterator[Example]]] = {
-    "brat": read_brat,
-    "conll": read_conll,
-    "table": read_table,
-    "json": read_json,
-    "codiesp": read_codiesp,
-    "nli4ct": read_nli4ct,
-    "pubmedqa": read_pubmedqa,
-    "options": read_options,
-    "squad": read_squad,
-    "e3c_relations": read_e3c_relations,
-}
-
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
 _MAY_LACK = ("ner", "multilabel", "answers")
@@ -71,7 +52,7 @@ def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
         return {split: folder / name for split, name in spec.splits.items()}
     if spec.file is not None:
         return {"hash": folder / spec.file}
-    if spec.reader in ("brat", "codiesp", "e3c_relations") or not folder.is_dir():
+    if not folder.is_dir() or (spec.reader is not None and READERS[spec.reader].folder):
         return {"hash": folder}
     # A table in a folder of its own: the data file is the one that is not a licence or a readme.
     tables = [file for file in sorted(folder.iterdir()) if _is_table(file)]
@@ -101,7 +82,7 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
             f"task {spec.name}: {missing[0]} is not there; fill the data root with `adapt fetch` or point "
             f"--data to one that has {spec.path}"
         )
-    reader = _READERS[spec.reader]
+    reader = READERS[spec.reader].read
     parameters = set(inspect.signature(reader).parameters)
     known = parameters - {"path", "source", "notes"}
     for name in spec.options:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..annotations import Example, Span, checked, tidy
-from ..archives import hidden, read_archive
+from ..archives import files_below
 from ..documents import Document
 from ..errors import InputError
 from ..files import decode
@@ -36,7 +36,7 @@ def read_brat(
     if label_from not in ("type", "note_group"):
         raise InputError(f"{path}: label_from is '{label_from}'; known: note_group, type")
     files: dict[str, bytes] = {}
-    for name, raw in _brat_files(path):
+    for name, raw in files_below(path, (".txt", ".ann")):
         if name in files:
             raise InputError(f"{path}: {name} occurs twice, in the folder and in an archive; take one out")
         files[name] = raw
@@ -56,23 +56,6 @@ def read_brat(
         lines = decode(files[annotations], f"{path}: {annotations}").removeprefix("\ufeff").split("\n")
         spans = _brat_spans(lines, document.text, f"{path}: {annotations}", label_from)
         yield Example(document.id, document, tidy(spans, document.text, notes))
-
-
-def _brat_files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Names below `path` (in an archive: as they are there) and their bytes."""
-    if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            name = file.relative_to(path).as_posix()
-            if hidden(name):
-                continue
-            if file.suffix in (".txt", ".ann"):
-                yield name, file.read_bytes()
-            elif file.name.endswith((".zip", ".tar.gz")):
-                yield from _brat_files(file)
-    elif path.name.endswith((".zip", ".tar.gz")):
-        yield from read_archive(path, (".txt", ".ann"))
-    else:
-        raise InputError(f"{path}: no such folder, .zip or .tar.gz; check the path")
 
 
 def _brat_spans(lines: list[str], text: str, where: str, label_from: str) -> Iterator[Span]:
