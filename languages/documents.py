@@ -86,17 +86,17 @@ def _read_file(file: File, name: str, source: str, text_field: str) -> Iterator[
         from .parquet import rows_of  # pyarrow takes a third of a second to import
 
         for number, row in rows_of(file, text_field):
-            yield _row(row, f"{name}:{number}", f"{file}, row {number}", source, text_field)
+            yield document_of(row, f"{name}:{number}", f"{file}, row {number}", source, text_field)
     elif kind in ("txt", "md"):
         yield Document(name, read_text(file).removeprefix("\ufeff"), source)
     elif kind in ("csv", "tsv"):
         for number, row in read_rows(file, delimiter=None):
-            yield _row(row, f"{name}:{number}", f"{file}, line {number}", source, text_field)
+            yield document_of(row, f"{name}:{number}", f"{file}, line {number}", source, text_field)
     else:
         yield from _read_jsonl(file, name, source, text_field)
 
 
-def _row(row: Mapping[str, Any], where: str, place: str, source: str, text_field: str) -> Document:
+def document_of(row: Mapping[str, Any], where: str, place: str, source: str, text_field: str) -> Document:
     """One row as a document. `where` becomes the id if the row has none; `place` is for messages."""
     if text_field not in row:
         raise missing_column(text_field, row, place)
@@ -150,5 +150,5 @@ def _read_jsonl(file: File, name: str, source: str, text_field: str) -> Iterator
                 f"{place}: a JSON {type(row).__name__}, not an object; each line must be an object such as "
                 f'{{"id": "1", "{text_field}": "..."}}'
             )
-        yield _row(row, f"{name}:{number}", place, source, text_field)
+        yield document_of(row, f"{name}:{number}", place, source, text_field)
         before += 1
