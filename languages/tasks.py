@@ -143,7 +143,10 @@ def _check(task: Task, root: Path) -> None:
     where = f"task {task.spec.name} ({root / (task.spec.path or '')})"
     for split, examples in (("train", task.train), ("dev", task.dev), ("test", task.test)):
         if not examples:
-            raise InputError(f"{where}: no documents in {split}; give it more documents or other splits")
+            raise InputError(
+                f"{where}: no documents in {split}; give it more documents, or other splits: "
+                "'ranked' divides few documents evenly"
+            )
         for example in examples:
             if not isinstance(example.gold, _GOLD[task.spec.kind]):
                 raise InputError(

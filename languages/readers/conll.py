@@ -29,9 +29,9 @@ def read_conll(
 
     `label_column` (from 1) is that of the tags; without it, it is the one column that holds tags alone. Tags are BIO
     (an I that continues nothing begins a span, so IOB1 is read too), BIOES, BILOU or BMES; B, I and O without a label
-    stand for "entity". A blank line ends a document; in a file with -DOCSTART- lines these divide the documents, with
-    `document_start` a document begins at each block whose text starts with it, and blank lines become newlines. They
-    end every span. The text is the tokens joined by spaces. Comments (CoNLL-U Plus) are left out.
+    stand for "entity". A blank line ends a document. Several -DOCSTART- lines divide the documents instead; with
+    `document_start` a document begins at each block whose text starts with it. Blank lines inside become newlines.
+    They end every span. The text is the tokens joined by spaces. Comments (CoNLL-U Plus) are left out.
 
     InputError for lines with different numbers of columns, where `label_column` does not say which is meant, and
     where several columns or none could be the tags.
@@ -40,7 +40,7 @@ def read_conll(
     column = _column(rows, path, label_column)
     documents: list[list[list[tuple[str, str]]]] = []
     firsts: list[int] = []
-    borders = any(cells and cells[0] == _BORDER for _, cells in rows)
+    borders = sum(bool(cells) and cells[0] == _BORDER for _, cells in rows) > 1  # one alone divides nothing
     begin = True
     for number, block in _blocks(rows, column, path):
         text = " ".join(token for token, _ in block)

@@ -120,7 +120,8 @@ def _json_gold(value: object, column: str, text: str, place: str, notes: Counter
             expected = str(item["text"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
-                f"{place}: item {number} of '{column}' is neither a label nor a span (start, end, label, text)",
+                f"{place}: item {number} of '{column}' is neither a label nor a span (start, end, label, text); "
+                "exports of doccano, Label Studio and Prodigy have readers of their own",
                 text=repr(item),
             ) from error
         spans.append(checked(span, text, expected, place))

@@ -66,6 +66,8 @@ def test_docstart_is_a_border_of_documents_and_no_text(tmp_path: Path) -> None:
     )
     assert (first.document.text, second.document.text) == ("Il tousse\nOui", "Elle")
     assert entities(first) == [("tousse", "DISO")]
+    one, other = read(tmp_path, ["-DOCSTART-\tO", "", "Il\tO", "tousse\tB-DISO", "", "Oui\tO"])  # divides nothing
+    assert (one.document.text, other.document.text) == ("Il tousse", "Oui")
 
 
 def test_labels_with_spaces(tmp_path: Path) -> None:
