@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from textwrap import shorten
 
 _LONGEST_REASON = 300  # characters
+_LONGEST_ID = 80
 
 
 class InputError(Exception):
@@ -26,6 +27,19 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = get_close_matches(name, choices, n=1, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"known: {', '.join(choices)}{hint}" if choices else "none are known"
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """End of an error message: the nearest of names that may be somebody's words; the others are not listed."""
+    close = get_close_matches(name, [other for other in known if other.isidentifier()], n=1, cutoff=0.7)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def shown(name: str) -> str:
+    """An id in a message. One that may be text, as where the wrong column was taken for the ids, is not shown."""
+    if len(name) <= _LONGEST_ID and not re.search(r"\s", name):
+        return name
+    return f"an id of {len(name)} characters"
 
 
 def reason(error: Exception) -> str:

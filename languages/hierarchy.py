@@ -7,7 +7,7 @@ from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from .documents import read_rows
+from .delimited import read_rows
 from .errors import InputError
 
 

@@ -12,8 +12,9 @@ from .errors import InputError, nearest
 Access = Literal["open", "request", "gated", "local"]
 Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
 Reader = Literal[
-    "brat", "conll", "table", "json", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations"
-]
+    "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
+    "docbin", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations",
+]  # fmt: skip
 _ROOM = Path(__file__).parent
 
 
@@ -40,12 +41,19 @@ class Record(BaseModel):
 
 
 class Corpus(Record):
-    """Raw text: under the data root (`path`), on the hub (`hub`, `revision`) or at an `address`."""
+    """Raw text: under the data root (`path`), on the hub (`hub`, `revision`), or got from its owners (`address`).
+
+    `download`: the address of the file itself, which `adapt fetch` takes. `address`: a page to read or to ask at.
+    `config`, `split`: of the hub's data set; without a split all are read.
+    """
 
     name: _Name
     path: _Below | None = None
     hub: str | None = None
     revision: str | None = None
+    config: str | None = None
+    split: str | None = None
+    download: str | None = None
     address: str | None = None
     text_field: str = "text"
     licence: str = ""
@@ -56,6 +64,11 @@ class Corpus(Record):
     verified: bool = False
     words: int | None = None
     note: str = ""
+
+    @property
+    def place(self) -> str | None:
+        """Where it lies under a data root: its path, or where `adapt fetch` puts a corpus of the hub."""
+        return self.path or (f"corpora/{self.name}" if self.hub else None)
 
     @property
     def restriction(self) -> str:
@@ -105,6 +118,7 @@ class TaskSpec(Record):
     kind: Kind
     path: _Below | None = None
     hub: str | None = None
+    download: str | None = None  # the address of its file or archive
     address: str | None = None
     reader: Reader | None = None
     splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], _Below] = "hash"

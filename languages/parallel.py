@@ -39,7 +39,9 @@ def learnt_on(own: Task, other: Task) -> Task:
             raise InputError(f"{where}: every case of {part} shares text with test; nothing is left to learn from")
     if other.labels != own.labels:
         raise InputError(
-            f"{where}: the labels are {', '.join(own.labels)}, in {other.spec.name} {', '.join(other.labels)}"
+            f"{where}: its {len(own.labels)} labels are not the {len(other.labels)} of {other.spec.name}; give "
+            "files of one edition",
+            text=f"{', '.join(own.labels)}, and {', '.join(other.labels)}",
         )
     left_out = len(own.train) + len(own.dev) - sum(map(len, parts.values()))
     return replace(own, train=parts["train"], dev=parts["dev"], learnt_on=other.language, left_out=left_out)

@@ -1,4 +1,4 @@
-"""Rows of a parquet file from anybody: measured before they are unpacked, or refused."""
+"""Rows of a parquet or Arrow file from anybody: measured before they are unpacked, or refused."""
 
 import json
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from . import files
 from .errors import InputError
 from .files import missing_column, too_large
 
+_ARROW_FILE = b"ARROW1"  # how an Arrow file begins; a stream does not
 _TERMS = b"medlingua.terms"  # key of the schema's metadata
 LARGEST_GROUP = 2**31  # bytes of one row group, unpacked: what is larger is taken for a bomb
 _ROWS_A_BYTE = 1_000  # of a file: more are one row, written down once
@@ -20,39 +21,67 @@ _ROWS_PER_READ, _ROWS_PER_BATCH = 1_024, 64  # rows that are read, and made Pyth
 
 
 def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows with their numbers, from 1. Nested columns, of which a document takes none, are not unpacked.
+    """The rows of a .parquet or .arrow file with their numbers, from 1. Nested columns, of which a document takes
+    none, are not unpacked.
 
-    Memory is that of 1,024 rows. A value that many rows share stays one until it is measured: a dictionary of one
-    long text makes a bomb of a small file. InputError for a file that is damaged, lacks the column, holds text that
-    is not UTF-8 or dates beyond the year 9999, says that a row
+    Memory is that of 1,024 rows (of Arrow: of a batch, as it was written). A value that many rows share stays one
+    until it is measured: a dictionary of one long text makes a bomb of a small file. InputError for a file that is
+    damaged, lacks the column, holds text that is not UTF-8 or dates beyond the year 9999, says that a row
     group has more than LARGEST_GROUP bytes, or holds a text above `files.LARGEST`.
     """
     number = 0
+    kind = file.suffix.lower().removeprefix(".")
     try:
-        schema = pq.read_schema(file)
-        if text_field not in schema.names:
-            raise missing_column(text_field, schema.names, file)
-        columns = [field.name for field in schema if not pa.types.is_nested(field.type) or field.name == text_field]
-        texts = [field.name for field in schema if _is_text(field.type)]
-        with pq.ParquetFile(file, read_dictionary=texts) as table:
-            _check(table.metadata, file)
-            for batch in table.iter_batches(batch_size=_ROWS_PER_READ, columns=columns):
-                for row in _rows(batch, f"{file}, after row {number}"):
-                    number += 1
-                    yield number, row
+        for batch in (_arrow_batches if kind == "arrow" else _parquet_batches)(file, text_field):
+            for row in _rows(batch, f"{file}, after row {number}"):
+                number += 1
+                yield number, row
     except UnicodeDecodeError as error:
         raise InputError(
             f"{file}, after row {number}: not UTF-8; write the file again with its text as UTF-8"
         ) from error
     except (pa.ArrowException, OSError) as error:
         raise InputError(
-            f"{file}: truncated or damaged parquet file ({str(error).splitlines()[0]}); {number} documents "
+            f"{file}: truncated or damaged {kind} file ({str(error).splitlines()[0]}); {number} documents "
             f"came before; copy or download it again"
         ) from error
     except (ValueError, OverflowError) as error:  # Python's dates end with the year 9999
         raise InputError(
             f"{file}, after row {number}: a date or number out of range ({error}); correct its column or leave it out"
         ) from error
+
+
+def _columns(schema: pa.Schema, text_field: str, file: Path) -> list[str]:
+    if text_field not in schema.names:
+        raise missing_column(text_field, schema.names, file)
+    return [field.name for field in schema if not pa.types.is_nested(field.type) or field.name == text_field]
+
+
+def _parquet_batches(file: Path, text_field: str) -> Iterator[pa.RecordBatch]:
+    schema = pq.read_schema(file)
+    columns = _columns(schema, text_field, file)
+    texts = [field.name for field in schema if _is_text(field.type)]
+    with pq.ParquetFile(file, read_dictionary=texts) as table:
+        _check(table.metadata, file)
+        yield from table.iter_batches(batch_size=_ROWS_PER_READ, columns=columns)
+
+
+def _arrow_batches(file: Path, text_field: str) -> Iterator[pa.RecordBatch]:
+    """Batches of an Arrow stream, which `datasets` saves, or of an Arrow file; each is validated."""
+    with pa.OSFile(str(file)) as handle:
+        start = handle.read(len(_ARROW_FILE))
+        handle.seek(0)
+        if start == _ARROW_FILE:
+            table = pa.ipc.open_file(handle)
+            batches = (table.get_batch(number) for number in range(table.num_record_batches))
+        else:
+            table = pa.ipc.open_stream(handle)
+            batches = iter(table)
+        columns = _columns(table.schema, text_field, file)
+        for batch in batches:
+            chosen = batch.select(columns)
+            chosen.validate(full=True)
+            yield chosen
 
 
 def write_table(table: pa.Table, file: Path, terms: dict[str, str | bool]) -> None:

@@ -1,14 +1,16 @@
 """Labelled tasks that ask something of a text: pairs of texts, and questions with options."""
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .annotations import Example, Span, checked, in_order, read_archive
-from .documents import Document
-from .errors import InputError
-from .files import decode, read_text
+from .annotations import Example, Span, checked, tidy
+from .archives import hidden, read_archive
+from .documents import Document, without_nul
+from .errors import InputError, shown
+from .files import decode, parsed_json, read_text
 
 
 def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
@@ -23,7 +25,7 @@ def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
     records = dict(_trials(path.parent))
     for name, row in _entries(path):
         place = f"{path}, {name}"
-        if "Label" not in row:
+        if "Label" not in _object(row, place):
             raise InputError(
                 f"{place}: no Label; this split has no gold, the labelled one is Gold_{path.name} or gold_{path.name}"
             )
@@ -31,13 +33,17 @@ def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
         for role in ("Primary_id", "Secondary_id"):
             if role not in row:
                 continue
-            if row[role] not in records:
-                raise InputError(f"{place}: trial {row[role]} is neither in CT_json nor in CT_json.zip")
-            section = "\n".join(line.strip() for line in records[row[role]][row["Section_id"]])
-            parts.append(f"{role.removesuffix('_id')} trial, {row['Section_id']}\n{section}")
-        meta = {"type": row["Type"], "section": row["Section_id"], **_change(row, place)}
+            trial, name_of_section = _text(row, role, place), _text(row, "Section_id", place)
+            if trial not in records:
+                raise InputError(f"{place}: trial {shown(trial)} is neither in CT_json nor in CT_json.zip")
+            lines = records[trial].get(name_of_section)
+            if not isinstance(lines, list):
+                raise InputError(f"{place}: trial {shown(trial)} has no section as its Section_id names; correct it")
+            section = "\n".join(str(line).strip() for line in lines)
+            parts.append(f"{role.removesuffix('_id')} trial, {name_of_section}\n{section}")
+        meta = {"type": _text(row, "Type", place), "section": _text(row, "Section_id", place), **_change(row, place)}
         document = Document(name, "\n\n".join(parts), source, meta)
-        yield Example(name, document, str(row["Label"]), question=str(row["Statement"]))
+        yield Example(name, document, str(row["Label"]), question=_text(row, "Statement", place))
 
 
 def _change(row: dict[str, Any], place: str) -> dict[str, str]:
@@ -48,7 +54,8 @@ def _change(row: dict[str, Any], place: str) -> dict[str, str]:
     if not known or "Intervention" not in row:
         raise InputError(
             f"{place}: a changed statement needs Intervention, and Causal_type as [Preserving or Altering, id of its "
-            f"source]; it has {row.get('Intervention')!r} and {effect!r}"
+            "source]",
+            text=f"{row.get('Intervention')!r} and {effect!r}",
         )
     assert isinstance(effect, list)
     return {"change": str(row["Intervention"]), "effect": effect[0], "changed_from": str(effect[1])}
@@ -56,17 +63,18 @@ def _change(row: dict[str, Any], place: str) -> dict[str, str]:
 
 def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
     places = [within / name for within in (folder, folder / "training_data") for name in ("CT_json", "CT json")]
+    files_read: Iterable[tuple[str, bytes]]
     if records := next((place for place in places if place.is_dir()), None):
         files = [file for file in sorted(records.glob("*.json")) if not file.name.startswith(".")]
-        files_read: Any = ((file.name, file.read_bytes()) for file in files)
+        files_read = ((file.name, file.read_bytes()) for file in files)
     elif (folder / "CT_json.zip").is_file():
         files_read = read_archive(folder / "CT_json.zip", (".json",))
     else:
         raise InputError(f"{folder}: neither CT_json/ nor CT_json.zip, the trial records, next to the statements")
     for name, raw in files_read:
-        if "__MACOSX" not in name:
-            record = json.loads(decode(raw, f"{folder}: {name}"))
-            yield record["Clinical Trial ID"], record
+        if not hidden(name):
+            record = _object(_parsed(decode(raw, f"{folder}: {name}"), f"{folder}: {name}"), f"{folder}: {name}")
+            yield _text(record, "Clinical Trial ID", f"{folder}: {name}"), record
 
 
 def read_pubmedqa(path: Path, *, source: str) -> Iterator[Example]:
@@ -82,11 +90,13 @@ def read_pubmedqa(path: Path, *, source: str) -> Iterator[Example]:
     gold = dict(_entries(folder / "test_ground_truth.json"))
     questions = dict(_entries(listed[0]))
     if absent := [name for name in gold if name not in questions]:
-        raise InputError(f"{path}: question {absent[0]} of the test set is not in {listed[0].name}")
+        raise InputError(f"{path}: question {shown(absent[0])} of the test set is not in {listed[0].name}")
     for name, row in questions.items():
+        place = f"{listed[0]}, question {shown(name)}"
         if (name in gold) == tested:
-            document = Document(name, "\n".join(row["CONTEXTS"]), source, {"year": str(row.get("YEAR", ""))})
-            yield Example(name, document, str(row["final_decision"]), question=str(row["QUESTION"]))
+            contexts = "\n".join(map(str, _list(_object(row, place), "CONTEXTS", place)))
+            document = Document(name, contexts, source, {"year": str(row.get("YEAR", ""))})
+            yield Example(name, document, _text(row, "final_decision", place), question=_text(row, "QUESTION", place))
 
 
 def read_options(
@@ -106,41 +116,48 @@ def read_options(
     seen: dict[str, int] = {}
     for number, row in enumerate(_listed(path), 1):
         place = f"{path}, entry {number}"
-        for column in (question, options, right):
-            if column not in row:
-                raise InputError(f"{place}: no '{column}'; it has {', '.join(row)}")
+        if not isinstance(row.get(options), dict):
+            raise InputError(f"{place}: '{options}' is no object of texts by name; correct it or name another")
         named = {str(name): str(text) for name, text in row[options].items()}
-        gold = frozenset(map(str, row[right]))
+        gold = frozenset(map(str, _list(row, right, place)))
         if not gold or not gold <= named.keys():
-            raise InputError(f"{place}: '{right}' is {sorted(gold)}, the options are {', '.join(named)}")
+            raise InputError(
+                f"{place}: '{right}' does not name some of the {len(named)} options; correct it",
+                text=f"{sorted(gold)}, and the options are {', '.join(named)}",
+            )
         name = str(row.get(id, f"{path.name}:{number}"))
         seen[name] = seen.get(name, 0) + 1
         name = name if seen[name] == 1 else f"{name}#{seen[name]}"
-        yield Example(name, Document(name, str(row[question]), source), gold, options=tuple(named.items()))
+        yield Example(name, Document(name, _text(row, question, place), source), gold, options=tuple(named.items()))
 
 
-def read_squad(path: Path, *, source: str) -> Iterator[Example]:
+def read_squad(path: Path, *, source: str, notes: Counter[str] | None = None) -> Iterator[Example]:
     """SQuAD's JSON, 1.1 or 2.0 (RadQA; BioASQ as SQuAD): a question to a paragraph, its answers and their places.
 
-    The gold is the set of distinct answer spans, empty where the question has none. InputError for an answer that
+    The gold is the set of distinct answer spans, empty where the question has none. `notes` counts what `tidy` does.
+    InputError for an answer that
     is not at its place.
     """
     value = _json(path)
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
         raise InputError(f"{path}: no list 'data' in it; a SQuAD file has data, paragraphs and qas")
     for article in value["data"]:
-        for paragraph in article["paragraphs"]:
-            for question in paragraph["qas"]:
-                name, text = str(question["id"]), str(paragraph["context"])
-                place = f"{path}, question {name}"
+        for paragraph in _list(_object(article, path), "paragraphs", path):
+            text = _text(_object(paragraph, path), "context", path)
+            for question in _list(paragraph, "qas", path):
+                name = _text(_object(question, path), "id", path)
+                place = f"{path}, question {shown(name)}"
                 if "answers" not in question:
                     raise InputError(f"{place}: no 'answers'; this split has no gold, take the labelled one")
-                spans = [_answer(entry, text, place) for entry in question["answers"]]
-                yield Example(name, Document(name, text, source), in_order(spans), question=str(question["question"]))
+                spans = [_answer(entry, text, place) for entry in _list(question, "answers", place)]
+                gold = tidy(spans, text, notes)
+                yield Example(name, Document(name, text, source), gold, question=_text(question, "question", place))
 
 
-def _answer(entry: dict[str, Any], text: str, place: str) -> Span:
-    start, answer = int(entry["answer_start"]), str(entry["text"])
+def _answer(entry: Any, text: str, place: str) -> Span:
+    start, answer = _object(entry, place).get("answer_start"), _text(entry, "text", place)
+    if not isinstance(start, int):
+        raise InputError(f"{place}: 'answer_start' is no number; correct it")
     return checked(Span.of(start, start + len(answer), "ANSWER"), text, answer, place)
 
 
@@ -159,7 +176,32 @@ def _listed(path: Path) -> list[dict[str, Any]]:
 
 
 def _json(path: Path) -> Any:
+    return _parsed(read_text(path).removeprefix("\ufeff"), path)
+
+
+def _parsed(text: str, place: str | Path) -> Any:
     try:
-        return json.loads(read_text(path).removeprefix("\ufeff"))
+        return parsed_json(text, place)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON ({error.msg} at line {error.lineno}); it may be truncated") from error
+        raise InputError(f"{place}: not JSON ({error.msg} at line {error.lineno}); it may be truncated") from error
+
+
+def _object(value: Any, place: str | Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{place}: a JSON {type(value).__name__} where an object is expected; correct it")
+    return value
+
+
+def _list(row: dict[str, Any], name: str, place: str | Path) -> list[Any]:
+    value = row.get(name)
+    if not isinstance(value, list):
+        raise InputError(f"{place}: '{name}' is no list; correct it, or name another column")
+    return value
+
+
+def _text(row: dict[str, Any], name: str, place: str | Path) -> str:
+    """A text; a number is taken for one."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InputError(f"{place}: '{name}' is no text; correct it, or name another column")
+    return without_nul(str(value), str(place))

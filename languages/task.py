@@ -14,6 +14,7 @@ class Task:
 
     folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
     learnt_on: the language of train and dev, where it is another one; left_out: cases of them that are in test.
+    notes: a line each on what the reader changed or left out.
     """
 
     spec: TaskSpec
@@ -25,6 +26,7 @@ class Task:
     folds: tuple["Task", ...] = ()
     learnt_on: str = ""
     left_out: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -4,38 +4,15 @@ import hashlib
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from .annotations import (
-    Example,
-    read_brat,
-    read_codiesp,
-    read_conll,
-    read_json,
-    read_table,
-)
-from .errors import InputError, nearest
+from .annotations import Example
+from .errors import InputError, near, nearest, shown
 from .pack import Kind, TaskSpec, load_pack
 from .parallel import learnt_on
-from .questions import read_nli4ct, read_options, read_pubmedqa, read_squad
-from .relations import read_e3c_relations
+from .readers import READERS
 from .task import Task, labels_of
-
-_READERS: dict[str, Callable[..., Iterator[Example]]] = {
-    "brat": read_brat,
-    "conll": read_conll,
-    "table": read_table,
-    "json": read_json,
-    "codiesp": read_codiesp,
-    "nli4ct": read_nli4ct,
-    "pubmedqa": read_pubmedqa,
-    "options": read_options,
-    "squad": read_squad,
-    "e3c_relations": read_e3c_relations,
-}
-
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
 _MAY_LACK = ("ner", "multilabel", "answers")
@@ -75,7 +52,7 @@ def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
         return {split: folder / name for split, name in spec.splits.items()}
     if spec.file is not None:
         return {"hash": folder / spec.file}
-    if spec.reader in ("brat", "codiesp", "e3c_relations") or not folder.is_dir():
+    if not folder.is_dir() or (spec.reader is not None and READERS[spec.reader].folder):
         return {"hash": folder}
     # A table in a folder of its own: the data file is the one that is not a licence or a readme.
     tables = [file for file in sorted(folder.iterdir()) if _is_table(file)]
@@ -105,13 +82,16 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
             f"task {spec.name}: {missing[0]} is not there; fill the data root with `adapt fetch` or point "
             f"--data to one that has {spec.path}"
         )
-    reader = _READERS[spec.reader]
-    known = set(inspect.signature(reader).parameters) - {"path", "source"}
+    reader = READERS[spec.reader].read
+    parameters = set(inspect.signature(reader).parameters)
+    known = parameters - {"path", "source", "notes"}
     for name in spec.options:
         if name not in known:
             raise InputError(f"task {spec.name}: reader {spec.reader} has no option '{name}'; {nearest(name, known)}")
+    notes: Counter[str] = Counter()
+    options = {"source": f"task {spec.name}", **({"notes": notes} if "notes" in parameters else {}), **spec.options}
     parts = {
-        split: tuple(_short(spec, example) for example in reader(place, source=f"task {spec.name}", **spec.options))
+        split: tuple(_short(spec, example) for example in reader(place, **options))
         for split, place in _places(spec, root).items()
     }
     if spec.folds is not None:
@@ -121,7 +101,8 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
         parts = _divide(parts["hash"], spec.group, bounds, ranked=spec.splits == "ranked")
     elif "dev" not in parts:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
-    task = Task(spec, language, parts["train"], parts["dev"], parts["test"])
+    lines = tuple(note.format(n=f"{n:,}") for note, n in sorted(notes.items()))
+    task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines)
     _check(task, root)
     if spec.learn_from is None:
         return task
@@ -131,6 +112,8 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
 def _short(spec: TaskSpec, example: Example) -> Example:
     if spec.kind == "similarity":
         return replace(example, gold=_value(spec, example))
+    if spec.kind in ("ner", "answers") and example.gold == frozenset():  # an empty list, whatever it is a list of
+        return replace(example, gold=())
     if spec.label_prefix is None:
         return example
     if isinstance(example.gold, str):
@@ -148,8 +131,9 @@ def _value(spec: TaskSpec, example: Example) -> float:
         value = math.nan
     if not low <= value <= high:
         raise InputError(
-            f"task {spec.name}: {example.id} has the value {example.gold!r}, which is no number from {low:g} to "
-            f"{high:g}; correct it, or the task's 'scale'"
+            f"task {spec.name}: the value of {shown(example.id)} is no number from {low:g} to {high:g}; "
+            "correct it, or the task's 'scale'",
+            text=str(example.gold),
         )
     return value
 
@@ -159,22 +143,28 @@ def _check(task: Task, root: Path) -> None:
     where = f"task {task.spec.name} ({root / (task.spec.path or '')})"
     for split, examples in (("train", task.train), ("dev", task.dev), ("test", task.test)):
         if not examples:
-            raise InputError(f"{where}: no documents in {split}; give it more documents or other splits")
+            raise InputError(
+                f"{where}: no documents in {split}; give it more documents, or other splits: "
+                "'ranked' divides few documents evenly"
+            )
         for example in examples:
             if not isinstance(example.gold, _GOLD[task.spec.kind]):
                 raise InputError(
-                    f"{where}: {example.id} has {type(example.gold).__name__} gold, which is not "
+                    f"{where}: {shown(example.id)} has {type(example.gold).__name__} gold, which is not "
                     f"{task.spec.kind}; correct 'kind', or 'label_separator' in the options"
                 )
             if task.spec.kind in ("pairs", "answers", "similarity") and not example.question:
-                raise InputError(f"{where}: {example.id} has no question; name its column in the options")
+                raise InputError(f"{where}: {shown(example.id)} has no question; name its column in the options")
             if task.spec.kind == "relations" and task.spec.negative not in task.labels:
                 raise InputError(
-                    f"{where}: relations need 'negative', the label of what is none; the labels are "
-                    f"{', '.join(task.labels)}"
+                    f"{where}: relations need 'negative', the label of what is none, which is one of the "
+                    f"{len(task.labels)} labels",
+                    text=", ".join(task.labels),
                 )
             if task.spec.kind == "choice" and len(example.options) < 2:
-                raise InputError(f"{where}: {example.id} has {len(example.options)} options; a choice needs two")
+                raise InputError(
+                    f"{where}: {shown(example.id)} has {len(example.options)} options; a choice needs two"
+                )
         if task.spec.kind in _MAY_LACK and not any(example.gold for example in examples):
             raise InputError(
                 f"{where}: no document of {split} has any gold; it may be a part whose gold is held back: take the "
@@ -184,10 +174,15 @@ def _check(task: Task, root: Path) -> None:
         for example in examples:
             source = example.document.meta.get("changed_from", example.id)
             if task.spec.positive is not None and source not in ids_of:
-                raise InputError(f"{where}: {example.id} is changed from {source}, which is not in {split}; add it")
+                raise InputError(
+                    f"{where}: {shown(example.id)} is changed from {shown(str(source))}, which is not in {split}; "
+                    "add it"
+                )
     if task.spec.positive is not None and task.spec.positive not in task.labels:
         raise InputError(
-            f"{where}: no example has the label 'positive' names; {nearest(task.spec.positive, task.labels)}"
+            f"{where}: none of the {len(task.labels)} labels is '{task.spec.positive}', which 'positive' names"
+            f"{near(task.spec.positive, task.labels)}",
+            text=", ".join(task.labels),
         )
     _check_ids(task, where)
 
@@ -195,7 +190,7 @@ def _check(task: Task, root: Path) -> None:
 def _check_ids(task: Task, where: str) -> None:
     ids = Counter(example.id for example in (*task.train, *task.dev, *task.test))
     if double := [name for name, n in ids.items() if n > 1]:
-        raise InputError(f"{where}: {len(double)} ids occur more than once, first '{double[0]}'; rename them")
+        raise InputError(f"{where}: {len(double)} ids occur more than once, first {shown(double[0])}; rename them")
 
 
 def _folded(spec: TaskSpec, language: str, examples: tuple[Example, ...], root: Path) -> Task:
@@ -260,7 +255,8 @@ def _keys(examples: tuple[Example, ...], group: str | None) -> list[str]:
             key = str(example.document.meta[group])
         else:
             raise InputError(
-                f"{example.id}: no column '{group}' to group by; {nearest(group, example.document.meta)}"
+                f"{example.document.source}: {shown(example.id)} has no column '{group}' to group by",
+                text=", ".join(example.document.meta),
             )
         keys.append(key)
         text = " ".join(example.document.text.split()).casefold()

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .documents import read_rows
+from .delimited import read_rows
 from .errors import InputError
 from .hierarchy import Hierarchy, read_hierarchy
 from .pack import Pack, Terms

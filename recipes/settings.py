@@ -226,6 +226,9 @@ class Eval(Settings):
     """spans: entities inside entities too, under a protocol of its own."""
     body: Literal["trained", "frozen"] = "trained"
     """frozen: a linear head on hidden states that do not change, under a protocol of its own."""
+    long_questions: Literal["refuse", "cut"] = "refuse"
+    """cut: questions that leave a model less than a quarter of its length for the document, under a protocol of its
+    own."""
     batch_tokens: int = Field(default=4_096, gt=0)
     """Most tokens of one step; a longer document goes alone."""
     batch_documents: int = Field(default=32, gt=0)

@@ -129,6 +129,10 @@ def _warm_start(record: Protocol, match: re.Match[str]) -> Protocol:
     return replace(record, training=record.training + option)
 
 
+def _cut_questions(record: Protocol, match: re.Match[str]) -> Protocol:
+    return replace(record, documents=f"{record.documents}; questions too long for a model are cut for it")
+
+
 _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Protocol]], ...] = (
     (re.compile(r"frozen body"), _frozen),
     (re.compile(r"tuned in (\d+) trials"), _tuned),
@@ -136,6 +140,7 @@ _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Prot
     (re.compile(r"(\d+) folds"), _folds),
     (re.compile(r"after ([\w.-]+)"), _warm_start),
     (re.compile(r"learnt on (\w+)"), _cross_lingual),
+    (re.compile(r"long questions cut"), _cut_questions),
 )
 
 

@@ -67,7 +67,9 @@ def select(
 def fetch(
     data: Annotated[Path, typer.Option("--data", help="Data root to fill.")],
     lang: Lang = None,
-    names: Annotated[list[str] | None, typer.Option("--name", help="A corpus of the pack; again for more.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Option("--name", help="A corpus or task of the pack; again for more.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="A model of the hub, by its id or its name in adapt bases.")
     ] = None,
@@ -75,13 +77,14 @@ def fetch(
     allow: Allow = None,
 ) -> None:
     """Fill a data root from the hub or from addresses; an interrupted download goes on."""
-    from medlingua.recipes.commands.fetch import fetch_corpora, fetch_model
+    from medlingua.recipes.commands.fetch import fetch as fetch_named
+    from medlingua.recipes.commands.fetch import fetch_model
 
     if model is not None:
         print(fetch_model(model, revision, data, lang))
         return
     code = needed(lang, "--lang (and --name), or --model,", "what to fetch")
-    for path in fetch_corpora(code, names or (), data, allow or ()):
+    for path in fetch_named(code, names or (), data, allow or ()):
         print(path)
 
 

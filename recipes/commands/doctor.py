@@ -4,16 +4,22 @@ import os
 import socket
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import islice
 from pathlib import Path
 
 import psutil
 import torch
 from medlingua.adapters.attention import choose_backend
-from medlingua.languages.pack import known_languages, load_pack
-from medlingua.languages.tasks import available
+from medlingua.languages.documents import read_documents
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Corpus, TaskSpec, known_languages, load_pack
+from medlingua.languages.tasks import available, read_task
 from medlingua.recipes import machine
+from medlingua.recipes.text.hub import read_hub
 
 _PACKAGES = ("medlingua", "torch", "transformers", "tokenizers", "accelerate", "datasets", "spacy", "flash-attn")
+_ROOM = ("corpora", "corpora-nc", "tasks", "tasks-nc", "terms", "models")  # folders of a data root
+_FIRST = 20  # documents of a corpus that are read
 _BYTES_A_PARAMETER = 16  # fp32 weights, gradients, two moments
 
 
@@ -62,13 +68,45 @@ def _data(root: Path | None) -> Iterator[str]:
     if root is None:
         yield "data       no data root given: --data ROOT shows which corpora and tasks are there"
         return
+    for entry in sorted(root.iterdir()) if root.is_dir() else ():
+        if entry.is_dir() and entry.name not in _ROOM and not entry.name.startswith("."):
+            yield f"unknown    {entry.name}/: nothing reads it; the folders of a data root are {', '.join(_ROOM)}"
     for code in known_languages():
         pack = load_pack(code)
         for corpus in pack.corpora:
-            if corpus.path is not None:
-                there = "there" if (root / corpus.path).exists() else "missing"
+            if corpus.path is not None or (corpus.place is not None and (root / corpus.place).exists()):
                 note = f" ({corpus.restriction})" if corpus.restricted else ""
-                yield f"corpus     {code} {corpus.name}: {there}{note}"
+                yield f"corpus     {code} {corpus.name}: {_state_of_corpus(corpus, root)}{note}"
         for task in pack.tasks:
             if task.path is not None:
-                yield f"task       {code} {task.name}: {'there' if available(task, root) else 'missing'}"
+                yield f"task       {code} {task.name}: {_state_of_task(task, root, code)}"
+
+
+def _state_of_corpus(corpus: Corpus, root: Path) -> str:
+    """Whether it is there, and its first documents can be read."""
+    assert corpus.place is not None
+    place = root / corpus.place
+    if not place.exists():
+        return "missing"
+    try:
+        if corpus.path is None:
+            documents = read_hub(
+                corpus.name, str(place), text_field=corpus.text_field, config=corpus.config, split=corpus.split
+            )
+        else:
+            documents = read_documents(place, source=corpus.name, text_field=corpus.text_field)
+        for _ in islice(documents, _FIRST):
+            pass
+        return "there"
+    except InputError as error:
+        return f"cannot be read: {error}"
+
+
+def _state_of_task(task: TaskSpec, root: Path, code: str) -> str:
+    if not available(task, root):
+        return "missing"
+    try:
+        read_task(task, root, code)
+        return "there"
+    except InputError as error:
+        return f"cannot be read: {error}"

@@ -19,6 +19,7 @@ from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_model
+from medlingua.recipes.evaluation.questions import check_questions, cut_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.trials import tuned_by_dev
@@ -79,6 +80,9 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
         raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     if evaluation.cache is not None:
         evaluation.results.unlink(missing_ok=True)
+    tasks = tuple(tasks)
+    if settings.long_questions == "refuse":
+        check_questions(models, tasks, evaluation.allow)
     for task in tasks:
         _describe(task)
         for name, where in models.items():
@@ -121,7 +125,9 @@ def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
 
 
 def _describe(task: Task) -> None:
-    """Lines on what no model can find, and on what was left out."""
+    """Lines on what no model can find, and on what was changed or left out."""
+    for note in task.notes:
+        say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):
         if tested.unseen:
             counted = ", ".join(f"{label} ({n})" for label, n in tested.unseen.items())
@@ -171,6 +177,10 @@ def _candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> _Ca
     encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
     encoder.model.to(machine.device())
     states = CachedStates(encoder) if settings.body == "frozen" else None
+    if settings.long_questions == "cut":
+        task, cut = cut_questions(task, encoder)
+        if cut:
+            say(f"task {task.spec.name}, {name}: {cut:,} questions are cut to what the model can read")
     whole = task_model(task, encoder, evaluation.spacy, settings)
     parts = [task_model(fold, encoder, evaluation.spacy, settings) for fold in task.folds] or [whole]
     before = None

@@ -92,6 +92,18 @@ def encode_document(encoder: Encoder, text: str, question: str = "") -> EncodedD
     )
 
 
+def fitting_question(encoder: Encoder, question: str) -> str:
+    """The question, or as much of it as leaves its document a quarter of the model's length."""
+    if not question:
+        return question
+    head, tokens = _head(encoder.tokenizer, question)
+    excess = encoder.length // 4 - (encoder.length - len(head) - 1)
+    if excess <= 0:
+        return question
+    offsets = encoder.tokenizer.backend_tokenizer.encode(question, add_special_tokens=False).offsets
+    return question[: offsets[len(tokens) - excess - 1][1]] if len(tokens) > excess else question[:1]
+
+
 def _head(tokenizer: Any, question: str) -> tuple[np.ndarray, np.ndarray]:
     """What stands before a document's tokens, and where in it the question is: the first special token alone, or the
     question and what divides a pair."""

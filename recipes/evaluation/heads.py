@@ -5,6 +5,7 @@ from typing import TypeGuard
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.finetune import TaskModel
+from medlingua.recipes.evaluation.questions import CUT
 from medlingua.recipes.evaluation.tasks.answers import Answers
 from medlingua.recipes.evaluation.tasks.choice import Choice
 from medlingua.recipes.evaluation.tasks.labels import Labels, protocol_of_labels
@@ -56,6 +57,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
         words.append(f"learnt on {task.learnt_on}")
     if settings.body == "frozen":
         words.append("frozen body")
+    if settings.long_questions == "cut" and spec.kind in ("pairs", "similarity", "answers", "choice"):
+        words.append(CUT)
     if settings.trials:
         words.append(f"tuned in {settings.trials} trials")
     return ", ".join(words)

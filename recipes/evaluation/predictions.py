@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from medlingua.adapters.encoder import Permission
-from medlingua.languages.annotations import Span
-from medlingua.languages.errors import InputError
+from medlingua.languages.annotations import Span, tidy
+from medlingua.languages.errors import InputError, shown
 from medlingua.languages.files import parsed_json, read_text
 from medlingua.languages.pack import load_pack
 from medlingua.languages.task import Task
@@ -38,6 +38,7 @@ def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
     """The spans of each test document: {"id": ..., "predicted": [{"fragments": [[start, end], ...], "label": ...}]}
     a line, in any order, with a "text" where offsets are to be checked; a first line without an id tells of the file.
 
+    White space at the ends and between fragments is treated as in gold (`annotations.tidy`).
     Labels that the task lacks are counted and said; they are wrong, and kept. InputError for ids that are not those
     of the test documents, each once, and for offsets outside the text or with another text there.
     """
@@ -57,19 +58,19 @@ def read_predictions(path: Path, task: Task) -> list[tuple[Span, ...]]:
         name = str(record.get("id"))
         if name not in texts:
             raise InputError(
-                f"{where}: id '{name}' is no test document of task {task.spec.name}, whose ids are like "
-                f"'{task.test[0].id}'; give predictions of the same division"
+                f"{where}: id '{shown(name)}' is no test document of task {task.spec.name}, whose ids are like "
+                f"'{shown(task.test[0].id)}'; give predictions of the same division"
             )
         if name in spans_of:
-            raise InputError(f"{where}: id '{name}' comes twice; keep one line")
+            raise InputError(f"{where}: id '{shown(name)}' comes twice; keep one line")
         predicted = record.get("predicted")
         if not isinstance(predicted, list):
             raise InputError(f'{where}: no list "predicted"; write [] where nothing was found')
-        spans_of[name] = tuple(sorted({_span(item, texts[name], where) for item in predicted}))
+        spans_of[name] = tidy((_span(item, texts[name], where) for item in predicted), texts[name])
     if absent := [name for name in texts if name not in spans_of]:
         raise InputError(
-            f"{path}: {len(absent):,} of {len(texts):,} test documents have no line, the first is '{absent[0]}'; "
-            'give each one, with "predicted": [] where nothing was found'
+            f"{path}: {len(absent):,} of {len(texts):,} test documents lack a line, the first is '{shown(absent[0])}'"
+            '; give each one, with "predicted": [] where nothing was found'
         )
     known = {*task.labels, *task.unseen}
     other = Counter(span.label for spans in spans_of.values() for span in spans if span.label not in known)
@@ -95,18 +96,21 @@ def _span(item: Any, text: str, where: str) -> Span:
         span = Span(fragments, str(item["label"]))
     except (TypeError, ValueError, KeyError, OverflowError) as error:  # the last of Infinity
         raise InputError(
-            f'{where}: not {{"fragments": [[start, end], ...], "label": ...}}: {json.dumps(item)[:80]}'
+            f'{where}: a prediction is not {{"fragments": [[start, end], ...], "label": ...}}',
+            text=json.dumps(item, ensure_ascii=False)[:200],
         ) from error
+    offsets = ";".join(f"{start} {end}" for start, end in fragments)
     ends = [0, *(place for fragment in fragments for place in fragment)]
     if not fragments or ends != sorted(ends) or any(a == b for a, b in fragments) or ends[-1] > len(text):
         raise InputError(
-            f"{where}: offsets {item['fragments']} ({span.label}) are not in order inside a text of {len(text):,} "
-            "characters; they count characters of the text as the task has it, the end not included"
+            f"{where}: offsets {offsets} are not in order inside a text of {len(text):,} characters; they "
+            "count characters of the text as the task has it, the end not included"
         )
     expected = item.get("text", span.surface(text))
     if expected != span.surface(text):
         raise InputError(
-            f"{where}: offsets {item['fragments']} ({span.label}) give {span.surface(text)!r} but the prediction "
-            f"says {expected!r}; they count bytes, tokens or another edition of the text"
+            f"{where}: offsets {offsets} give other words than the prediction says; they count bytes, tokens or "
+            "another edition of the text",
+            text=f"{span.surface(text)!r}, and the prediction says {expected!r}",
         )
     return span

@@ -17,7 +17,7 @@ from typing import Any
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Example, Span
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, shown
 from medlingua.languages.files import parsed_json, read_text
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.languages.task import Task
@@ -134,9 +134,11 @@ def read_answers(path: Path, task: Task, spacy: str) -> Answered:
     seen: set[str] = set()
     for line, (id, answer) in _lines(path):
         if id not in sentence_ids:
-            raise InputError(f"{path}, line {line}: id '{id}' is no sentence of task {task.spec.name}'s test part")
+            raise InputError(
+                f"{path}, line {line}: id '{shown(id)}' is no sentence of task {task.spec.name}'s test part"
+            )
         if id in seen:
-            raise InputError(f"{path}, line {line}: id '{id}' is answered twice; keep one")
+            raise InputError(f"{path}, line {line}: id '{shown(id)}' is answered twice; keep one")
         seen.add(id)
         number, start, end = sentence_ids[id]
         parsed, kind = _spans(answer, task.test[number].document.text, start, end, task.labels)
@@ -144,8 +146,9 @@ def read_answers(path: Path, task: Task, spacy: str) -> Answered:
         outcomes[kind] += 1
     if absent := [id for id in sentence_ids if id not in seen]:
         raise InputError(
-            f"{path}: {len(absent):,} of {len(sentence_ids):,} sentences have no line, the first is '{absent[0]}'; "
-            'give each one, with "answer": [] where there is nothing'
+            f"{path}: {len(absent):,} of {len(sentence_ids):,} sentences have no line, the first is "
+            f"'{shown(absent[0])}'"
+            '; give each one, with "answer": [] where there is nothing'
         )
     return Answered([tuple(sorted(of)) for of in spans], outcomes["parsed"], outcomes["repaired"], outcomes["wrong"])
 

@@ -136,7 +136,7 @@ class Sweep(Settings):
     pruner: Named | None = None  # None: MedianPruner; no pruning with several objectives, which Optuna cannot
     seed: int = Field(default=0, ge=0)
     earlier: tuple[str, ...] = ()  # folders of sweeps whose best trials' settings are tried first
-    storage: str = ""  # a URL of Optuna's; empty: a journal file in the sweep's folder
+    storage: str = ""  # a URL of Optuna's, a file's from the sweep's folder; empty: a journal there
     full_tokens: int | None = Field(default=None, gt=0)
     settings: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Parameter] = Field(min_length=1)

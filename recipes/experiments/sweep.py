@@ -302,7 +302,7 @@ def _study(folder: Path, plan: Sweep) -> optuna.Study:
     gate = lock(folder / "sweep.lock", wait=True)
     assert gate is not None
     with gate:
-        storage: Any = plan.storage
+        storage: Any = _in_folder(plan.storage, folder)
         if not storage:
             backend = JournalFileBackend(str(folder / "journal.log"))
             storage = optuna.storages.JournalStorage(backend)
@@ -310,6 +310,14 @@ def _study(folder: Path, plan: Sweep) -> optuna.Study:
             study_name=_stored(folder)["study"], storage=storage, load_if_exists=True,
             directions=plan.directions, pruner=plan.pruner_of(),
         )  # fmt: skip
+
+
+def _in_folder(storage: str, folder: Path) -> str:
+    """A database in a file without a root counts from the sweep's folder, wherever its workers are started."""
+    head, slashes, place = storage.partition(":///")
+    if not head.startswith("sqlite") or not slashes or not place or place.startswith((":memory:", "file:")):
+        return storage
+    return f"{head}:///{(folder.resolve() / place)}"
 
 
 def _claim(folder: Path, plan: Sweep) -> None:

@@ -110,7 +110,10 @@ def corpora(pack: Pack, root: Path | None, documents: int | None = None) -> dict
     for corpus in pack.corpora:
         if corpus.path is not None and (root / corpus.path).exists():
             read = read_documents(root / corpus.path, source=corpus.name, text_field=corpus.text_field)
-            texts[corpus.name] = [document.text for document in islice(read, documents)]
+            try:
+                texts[corpus.name] = [document.text for document in islice(read, documents)]
+            except InputError as error:
+                say(f"corpus {corpus.name} is left out, which cannot be read: {error}")
     if not texts:
         raise InputError(f"no corpus of language {pack.code} under {root}; adapt fetch fills a data root")
     return texts
@@ -120,7 +123,10 @@ def entities(pack: Pack, root: Path) -> Iterator[tuple[str, tuple[Example, ...]]
     """The NER tasks under a data root by name. Train parts alone: test is looked at once, by the evaluation."""
     for spec in pack.tasks:
         if spec.kind == "ner" and available(spec, root):
-            yield spec.name, read_task(spec, root, pack.code).train
+            try:
+                yield spec.name, read_task(spec, root, pack.code).train
+            except InputError as error:
+                say(f"task {spec.name} is left out, which cannot be read: {error}")
 
 
 def numbers(tokenizers: Mapping[str, Tokenizer]) -> pd.DataFrame:

@@ -25,5 +25,5 @@ def inputs_of(run: Run) -> Inputs:
     selection = Selection((), ()) if run.data.prepared else select(run, pack)
     root = Path(run.data.root) if run.data.root else None
     synthetic = SYNTHETIC in run.data.paths
-    tasks = find_tasks(pack, root, run.eval.tasks, run.allow, run.eval.warm_start, synthetic)
+    tasks = find_tasks(pack, root, run.eval.tasks, run.allow, run.eval.warm_start, synthetic, check_overlap=True)
     return Inputs(run, pack, selection, tasks)

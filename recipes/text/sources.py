@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import Document, read_documents
-from medlingua.languages.errors import InputError, nearest, reason
+from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.folders import files_of
 from medlingua.languages.pack import Corpus, Pack
 from medlingua.recipes.settings import Run
+from medlingua.recipes.text.hub import read_hub
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -21,7 +23,9 @@ CASE_WORDS = (60, 900)  # shortest and longest synthetic case
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One corpus that will be read. `path` is where it lies, or "synthetic", or hub:id."""
+    """One corpus that will be read. `path` is where it lies, or "synthetic", or hub:id.
+
+    hub: its id there, also where it was fetched; with `revision`, `config` and `split`."""
 
     name: str
     path: str
@@ -30,12 +34,16 @@ class Source:
     licence_source: str
     non_commercial: bool = False
     synthetic: bool = False
+    hub: str | None = None
+    revision: str | None = None
+    config: str | None = None
+    split: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     sources: tuple[Source, ...]
-    left_out: tuple[str, ...]  # a line each: which corpus, why, how to use it
+    left_out: tuple[str, ...]  # a line each: which corpus or files, why, how to use them
 
 
 def select(run: Run, pack: Pack) -> Selection:
@@ -59,7 +67,7 @@ def select(run: Run, pack: Pack) -> Selection:
     elif run.data.root and not own:
         root = _root(run.data.root)
         for corpus in pack.corpora:
-            if corpus.path is None or not (root / corpus.path).exists():
+            if corpus.place is None or not (root / corpus.place).exists():
                 continue
             allowed = corpus.non_commercial and "non-commercial" in run.allow
             if corpus.restricted and not allowed:
@@ -68,7 +76,14 @@ def select(run: Run, pack: Pack) -> Selection:
                     f"corpus {corpus.name} is left out ({corpus.restriction}): {flag}name it in data.corpora"
                 )
                 continue
-            chosen.append(_under(root, corpus))
+            source = _under(root, corpus)
+            try:
+                next(read(source, pack, run), None)
+            except InputError as error:  # one that nobody named stops no run
+                left_out.append(f"corpus {corpus.name} is left out, which cannot be read: {error}")
+                continue
+            chosen.append(source)
+    left_out += [line for source in chosen if (line := _unread(source))]
     if not chosen:
         raise InputError(
             f"no corpus of language {pack.code} to read under {run.data.root}: "
@@ -82,10 +97,22 @@ def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
     if source.synthetic and source.path == SYNTHETIC:
         for case in generate_cases(pack, run.data.synthetic_documents, run.train.seed, CASE_WORDS):
             yield case.document
-    elif source.path.startswith("hub:"):
-        yield from _read_hub(source)
+    elif source.hub is not None:
+        local = None if source.path.startswith("hub:") else source.path
+        yield from read_hub(
+            source.name, local or source.hub, text_field=source.text_field or "text", config=source.config,
+            split=source.split, revision=None if local else source.revision,
+        )  # fmt: skip
     else:
         yield from read_documents(source.path, source=source.name, text_field=source.text_field)
+
+
+def _unread(source: Source) -> str:
+    """A line on what a folder holds and is not read."""
+    if source.hub is not None or source.path == SYNTHETIC or Path(source.path).is_file():
+        return ""
+    note = files_of(source.path).note
+    return f"corpus {source.name}: {source.path} also holds what is not read: {note}" if note else ""
 
 
 def _own(path: str, text_field: str | None, taken: set[str]) -> Source:
@@ -135,7 +162,7 @@ def _root(folder: str) -> Path:
 
 def remedy(pack: Pack) -> str:
     """What to run where there is no text, in words."""
-    free = [corpus.name for corpus in pack.corpora if (corpus.hub or corpus.address) and not corpus.restricted]
+    free = [corpus.name for corpus in pack.corpora if (corpus.hub or corpus.download) and not corpus.restricted]
     fetch = f"adapt fetch --lang {pack.code} --data ROOT"
     listed = f" (free to use: {', '.join(free)})" if free else ""
     return (
@@ -154,10 +181,14 @@ def _synthetic(pack: Pack) -> Source:
 
 
 def _under(root: Path, corpus: Corpus) -> Source:
-    assert corpus.path is not None
+    assert corpus.place is not None
+    return _source(corpus, str(root / corpus.place), corpus.hub if corpus.path is None else None)
+
+
+def _source(corpus: Corpus, path: str, hub: str | None) -> Source:
     return Source(
-        corpus.name, str(root / corpus.path), corpus.text_field, corpus.licence or "not stated",
-        corpus.licence_source, corpus.non_commercial,
+        corpus.name, path, corpus.text_field, corpus.licence or "not stated", corpus.licence_source,
+        corpus.non_commercial, hub=hub, revision=corpus.revision, config=corpus.config, split=corpus.split,
     )  # fmt: skip
 
 
@@ -165,32 +196,13 @@ def _named(name: str, run: Run, pack: Pack) -> Source:
     corpus = next((c for c in pack.corpora if c.name == name), None)
     if corpus is None:
         raise InputError(f"data.corpora: unknown corpus '{name}' ({nearest(name, [c.name for c in pack.corpora])})")
-    if corpus.path is not None and run.data.root is not None:
+    if corpus.place is not None and run.data.root is not None:
         root = _root(run.data.root)
-        if not (root / corpus.path).exists():
+        if (root / corpus.place).exists():
+            return _under(root, corpus)
+        if corpus.path is not None:
             raise InputError(f"corpus {name}: {root / corpus.path} does not exist; adapt fetch fills a data root")
-        return _under(root, corpus)
     if corpus.hub is not None:
         at = f"hub:{corpus.hub}" + (f"@{corpus.revision}" if corpus.revision else "")
-        licence = corpus.licence or "not stated"
-        return Source(name, at, corpus.text_field, licence, corpus.licence_source, corpus.non_commercial)
+        return _source(corpus, at, corpus.hub)
     raise InputError(f"corpus {name} lies under a data root ({corpus.path}): say where with --data ROOT")
-
-
-def _read_hub(source: Source) -> Iterator[Document]:
-    from datasets import load_dataset
-
-    name, _, revision = source.path.removeprefix("hub:").partition("@")
-    field = source.text_field or "text"
-    try:
-        rows = load_dataset(name, split="train", revision=revision or None, streaming=True)
-        for number, row in enumerate(rows):
-            if field not in row:
-                raise InputError(f"corpus {source.name}: no column '{field}' on the hub ({nearest(field, row)})")
-            meta = {k: v for k, v in row.items() if k != field and isinstance(v, str | int | float | bool | None)}
-            yield Document(str(row.get("id", number)), row[field], source.name, meta)
-    except (OSError, ConnectionError, ValueError) as error:
-        raise InputError(
-            f"corpus {source.name}: {name} cannot be read from the hub ({reason(error)}). "
-            "Without a network give files with --corpus, or a data root with --data"
-        ) from error

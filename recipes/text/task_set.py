@@ -19,9 +19,9 @@ _LONG_WORDS = (450, 700)  # more tokens than short models read
 
 
 class TaskSet(NamedTuple):
-    """tasks: to be scored. test_texts: by task, of every real task whose files are there. unchecked: names
-    of the pack's tasks whose files are not. left_out: a line each on tasks that may not be used.
-    warm_start: the task of eval.warm_start."""
+    """tasks: to be scored. test_texts: by task, of every real task that the text is checked against. unchecked: names
+    of the pack's other tasks, whose files are not there or cannot be read. left_out: a line each on tasks that may
+    not be used or cannot be read. warm_start: the task of eval.warm_start."""
 
     tasks: tuple[Task, ...]
     test_texts: dict[str, list[str]]
@@ -37,9 +37,15 @@ def find_tasks(
     allow: tuple[str, ...],
     warm_start: str = "",
     synthetic_text: bool = False,
+    check_overlap: bool = False,
 ) -> TaskSet:
-    """wanted: "all", "none" or names. synthetic_text: whether a run trains on synthetic cases; "all" then means
-    synthetic tasks where the data root has none. InputError for an unknown name and for missing files."""
+    """requested: "all", "none" or names. synthetic_text: whether a run trains on synthetic cases; "all" then means
+    synthetic tasks where the data root has none. check_overlap: whether a run trains on text, which is checked
+    against all tasks under the data root; else only what is requested is read.
+
+    InputError for an unknown name, and for a named task whose files are missing or broken. Any other task that cannot
+    be read stops nothing: a line in left_out says why.
+    """
     names = requested if isinstance(requested, tuple) else ()
     synthetic = _synthetic(pack)
     long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
@@ -48,15 +54,23 @@ def find_tasks(
         if name not in known:
             raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, known)})")
     specs = {spec.name: spec for spec in pack.tasks}
+    tasks: dict[str, Task] = {}
     for name in names:
-        if name in specs and root is None:
-            raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
+        if name in specs:
+            if root is None:
+                raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
+            tasks[name] = read_task(specs[name], root, pack.code)
+    left_out = []
     # A task that is learnt in another language tests on the same documents: read where it is named.
     listed = [spec for spec in pack.tasks if spec.learn_from is None or spec.name in names]
-    available_specs = {s.name: s for s in listed if root is not None and available(s, root)}
-    tasks = {name: read_task(spec, root, pack.code) for name, spec in available_specs.items() if root is not None}
-    left_out = []
-    chosen: list[Task] = []
+    for spec in listed if check_overlap or requested == "all" else ():
+        if root is None or spec.name in tasks or not available(spec, root):
+            continue
+        try:
+            tasks[spec.name] = read_task(spec, root, pack.code)
+        except InputError as error:
+            left_out.append(f"task {spec.name} is left out, which cannot be read: {error}")
+    chosen: list[Task] = [{**synthetic, **long, **tasks}[name] for name in names]
     if requested == "all":
         for name, task in tasks.items():
             if reason := _restriction(task.spec, allow):
@@ -69,19 +83,11 @@ def find_tasks(
             chosen = list(synthetic.values())
         elif not chosen:
             left_out.append(f"no task is scored: give --data ROOT with tasks of language {pack.code}")
-    for name in names:
-        if name in synthetic or name in long:
-            chosen.append({**synthetic, **long}[name])
-        elif name in tasks:
-            chosen.append(tasks[name])
-        elif root is not None:
-            chosen.append(read_task(specs[name], root, pack.code))  # says which files are missing
     # Synthetic tasks are other cases of the corpus's own grammar: they share sentences by design.
-    checked = {**tasks, **{task.spec.name: task for task in chosen if not task.synthetic}}
     return TaskSet(
         tuple(chosen),
-        {name: [example.document.text for example in task.test] for name, task in checked.items()},
-        tuple(spec.name for spec in listed if spec.name not in available_specs),
+        {name: [example.document.text for example in task.test] for name, task in tasks.items()},
+        tuple(spec.name for spec in listed if spec.name not in tasks),
         tuple(left_out),
         find_tasks(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
     )

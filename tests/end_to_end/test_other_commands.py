@@ -15,7 +15,7 @@ import pytest
 from ..recipes.conftest import call
 from .conftest import ENVIRONMENT
 
-BYTES = json.dumps({"text": "Le patient a de la fièvre."}).encode() * 40_000
+BYTES = (json.dumps({"text": "Le patient a de la fièvre."}) + "\n").encode() * 40_000
 PACK = """
 code = "oc"
 name = "Occitan"
@@ -24,13 +24,13 @@ spacy = "fr"
 [[corpora]]
 name = "notes"
 path = "corpora/notes.jsonl"
-address = "{address}"
+download = "{address}"
 licence = "CC0-1.0"
 
 [[corpora]]
 name = "closed"
 path = "corpora/closed.jsonl"
-address = "{address}"
+download = "{address}"
 licence = "CC-BY-NC-4.0"
 non_commercial = true
 """

@@ -77,7 +77,7 @@ def test_options_keep_their_names_and_an_id_that_comes_again_is_numbered(tmp_pat
     assert first.options == (("a", "oui"), ("b", "non"))
     assert (first.id, second.id) == ("x", "x#2")
     for wrong in (["c"], []):
-        with pytest.raises(InputError, match=r"entry 1: 'correct_answers' is .* the options are a, b"):
+        with pytest.raises(InputError, match=r"entry 1: 'correct_answers' does not name some of the 2 options"):
             list(read_options(written(tmp_path / "w.json", [row | {"correct_answers": wrong}]), source="s"))
 
 

@@ -1,5 +1,6 @@
 """Pairs of mentions, marked in their sentence."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,26 @@ def test_markers_take_nothing_away(a: int, b: int, c: int, d: int) -> None:
     assert made.count("@") == made.count("#") == 2
     inside = made[made.index("@ ") + 2 : made.rindex(" @")]
     assert inside.replace("# ", "").replace(" #", "") == text[a : a + b]
+
+
+def test_offsets_in_utf16_units_are_mapped_and_checked(tmp_path: Path) -> None:
+    """UIMA counts an emoji as two."""
+    moved = re.sub(r'(begin|end)="(\d+)"', lambda m: f'{m[1]}="{int(m[2]) + 4 * (m[2] != "0")}"', XMI)
+    (tmp_path / "d.xml").write_text(moved.replace(TEXT, f"😀😀{TEXT}"), encoding="utf-8")
+    assert "😀😀La # natrémie # est à @ 130 @." in {e.document.text for e in read_e3c_relations(tmp_path, source="s")}
+    (tmp_path / "d.xml").write_text(XMI.replace('end="46"', 'end="99"'), encoding="utf-8")
+    with pytest.raises(InputError, match=r"d\.xml: offset 99 lies outside the text, which ends at 58"):
+        list(read_e3c_relations(tmp_path, source="s"))
+    (tmp_path / "d.xml").write_text(XMI.replace(TEXT, TEXT[:10] + "😀" + TEXT[11:]), encoding="utf-8")
+    with pytest.raises(InputError, match="offset 11 lies inside a character"):
+        list(read_e3c_relations(tmp_path, source="s"))
+
+
+def test_xml_that_declares_entities_is_refused(tmp_path: Path) -> None:
+    bomb = '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b SYSTEM "file:///etc/passwd">]>'
+    (tmp_path / "d.xml").write_text(XMI.replace("?>\n", f"?>{bomb}", 1), encoding="utf-8")
+    with pytest.raises(InputError, match="declares entities of its own"):
+        list(read_e3c_relations(tmp_path, source="s"))
 
 
 def test_what_is_no_file_of_e3c_is_told(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -163,3 +164,25 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         read_task(spec.model_copy(update={"kind": "ner"}), tmp_path, "xx")
     with pytest.raises(InputError, match=r"no column 'patient' to group by"):
         read_task(spec.model_copy(update={"group": "patient"}), tmp_path, "xx")
+
+
+def test_a_document_without_entities_is_one_of_a_ner_task(tmp_path: Path) -> None:
+    """An empty list is no spans here, and an empty set of labels elsewhere."""
+    rows = [
+        {
+            "id": str(n),
+            "text": f"{n} toux",
+            "labels": [{"start": 0, "end": len(str(n)), "label": "N", "text": str(n)}],
+        }
+        for n in range(60)
+    ]
+    rows += [{"id": f"empty{n}", "text": f"rien {n}", "labels": []} for n in range(20)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    spec = TaskSpec(name="t", kind="ner", path="", file="c.jsonl", reader="json")
+    task = read_task(spec, tmp_path, "fr")
+    gold = {example.id: example.gold for part in parts(task) for example in part}
+    assert all(gold[f"empty{n}"] == () for n in range(20))
+    labelled = [{"id": str(n), "text": f"{n}", "labels": ["a"] if n % 2 else []} for n in range(60)]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, labelled)), encoding="utf-8")
+    sets = read_task(spec.model_copy(update={"kind": "multilabel"}), tmp_path, "fr")
+    assert {example.gold for part in parts(sets) for example in part} == {frozenset(), frozenset({"a"})}

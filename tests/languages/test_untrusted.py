@@ -1,11 +1,14 @@
 """Files from anybody: whatever the bytes, a reader gives documents or one InputError, in bounded memory."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,15 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from medlingua.languages import files, parquet
-from medlingua.languages.annotations import read_brat, read_conll, read_json, read_table
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
+from medlingua.languages.readers import READERS as TOOLS
+from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.conll import read_conll
+from medlingua.languages.readers.tables import read_json, read_table
+
+from .annotation_tools import PROJECTS
 
 fuzzed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -45,6 +53,27 @@ def parquet_bytes() -> bytes:
     return sink.getvalue()
 
 
+def arrow_bytes() -> bytes:
+    sink = io.BytesIO()
+    table = pa.table({"id": ["1", "2"], "text": ["Le patient tousse.", "Fièvre."]})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def zip_bytes() -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("a.txt", "Le patient tousse.")
+        archive.writestr("b.jsonl", '{"text": "Fièvre."}')
+    return sink.getvalue()
+
+
+def of_tool(name: str) -> tuple[Callable[[Path, bytes], None], bytes]:
+    reader, file, good, options = PROJECTS[name]
+    return of_file(file, partial(TOOLS[reader].read, **options)), good
+
+
 ROW = b'{"id": "1", "text": "Le patient tousse.", "labels": ["a"], "label": "b"}\n'
 TABLE = b'id,text,label\n1,"Le patient, tousse.",b\n'
 # name: (reads these bytes, bytes that are good)
@@ -60,6 +89,11 @@ READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "gzip": (of_file("a.jsonl.gz", read_documents), gzip.compress(ROW, mtime=0)),
     "zstd": (of_file("a.jsonl.zst", read_documents), zstandard.ZstdCompressor().compress(ROW)),
     "parquet": (of_file("a.parquet", read_documents), parquet_bytes()),
+    "arrow": (of_file("a.arrow", read_documents), arrow_bytes()),
+    "zip": (of_file("a.zip", read_documents), zip_bytes()),
+    "xz": (of_file("a.jsonl.xz", read_documents), lzma.compress(ROW)),
+    "bz2": (of_file("a.jsonl.bz2", read_documents), bz2.compress(ROW)),
+    **{name: of_tool(name) for name in PROJECTS},
 }
 
 
@@ -121,7 +155,8 @@ def test_a_zstd_bomb_is_unpacked_in_small_pieces(tmp_path: Path) -> None:
     """One read of a compressed chunk gives a bounded number of bytes, and all reads no more than text would."""
     file = tmp_path / "bomb.txt.zst"
     file.write_bytes(zstandard.ZstdCompressor(level=19).compress(b"a" * 2**29))
-    stream = files._Zstd(file)
+    packed = zstandard.ZstdDecompressor().decompressobj
+    stream = files._Unpacked(file.open("rb"), file, packed)
     pieces = []
 
     def unpack() -> None:

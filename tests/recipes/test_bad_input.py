@@ -257,10 +257,11 @@ def data_root(tmp: Path, brat: str = "T1\tDISO 0 6\tFièvre\n") -> list[str]:
     return ["--lang", str(pack), "--data", str(root)]
 
 
-def test_offsets_that_do_not_match_stop_before_anything(
+def test_offsets_of_a_named_task_that_do_not_match_stop_before_anything(
     base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = [*data_root(tmp_path, "T1\tDISO 1 7\tFièvre\n"), "--out", str(tmp_path / "out")]
+    root = data_root(tmp_path, "T1\tDISO 1 7\tFièvre\n")
+    given = [*root, "--out", str(tmp_path / "out"), "--set", "eval.tasks=fever"]
     said = failed(monkeypatch, capsys, base, corpus, given)
     for told in ("task", "d0.ann", "1 7", "other words than the annotation says"):
         assert told in said

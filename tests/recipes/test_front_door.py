@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 from medlingua import __version__
 from medlingua.languages.errors import InputError, reason
 from medlingua.languages.pack import load_pack
@@ -187,7 +188,7 @@ def test_without_text_it_says_what_to_run_and_writes_nothing(
     line = ["--strategy", "continue", "--lang", "fr", "--base", str(base), "--out", str(tmp_path / "run")]
     assert call(monkeypatch, line) == 2
     message = capsys.readouterr().err
-    for remedy in ("--corpus FILES", "--data ROOT", "adapt fetch --lang fr", "e3c_pamj_fr", "--corpus synthetic"):
+    for remedy in ("--corpus FILES", "--data ROOT", "adapt fetch --lang fr", "parhaf", "--corpus synthetic"):
         assert remedy in message
     assert not (tmp_path / "run").exists()
 
@@ -199,7 +200,7 @@ def test_corpus_means_these_texts(make_run: Callable[..., Run], corpus: Path, tm
     pack = load_pack("fr")
     path = next(c.path for c in pack.corpora if c.name == "e3c_pamj_fr")
     assert path is not None
-    (root / path).write_bytes(b"x")
+    (root / path).write_bytes(zstandard.ZstdCompressor().compress(b'{"text": "Le patient tousse."}'))
     alone = make_run(data={"paths": [str(corpus)], "root": str(root)})
     assert [source.name for source in inputs_of(alone).selection.sources] == ["notes"]
     named = make_run(data={"paths": [str(corpus)], "root": str(root), "corpora": ["e3c_pamj_fr"]})

@@ -132,7 +132,7 @@ def test_a_squad_file_is_read_with_its_places_checked(tmp_path: Path) -> None:
     assert example.gold == (Span.of(13, 21, "ANSWER"),)
     (none,) = read_squad(squad_file(tmp_path / "b.json", []), source="s")
     assert none.gold == ()
-    with pytest.raises(InputError, match=r"question q: offsets 12 20 .* give other words") as raised:
+    with pytest.raises(InputError, match=r"question q: offsets 12 20 give other words") as raised:
         list(read_squad(squad_file(tmp_path / "c.json", [right | {"answer_start": 12}]), source="s"))
     assert raised.value.text.startswith("' morphin'")
     (tmp_path / "d.json").write_text("[]")

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,22 @@ def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path,
     assert isinstance(json.loads(lines[1])["predicted"][0], float)
 
 
+def test_a_question_that_is_too_long_is_named_before_anything_is_trained_or_cut_where_asked(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = like_task((24, 8, 12))
+    long = replace(task.dev[3], question="Le foie est normal. " * 60)
+    task = replace(task, dev=(*task.dev[:3], long, *task.dev[4:]))
+    how = Evaluation(Eval(epochs=1, min_steps=0, seeds=1), "fr", tmp_path, Precision("fp32", "test"))
+    with pytest.raises(InputError, match=rf"task like: 1 of 44 questions leave m too .*, the first is {long.id}\."):
+        score_models({"m": str(base)}, [task], how)
+    assert not how.results.exists()
+    cut = replace(how, settings=Eval(epochs=1, min_steps=0, seeds=1, long_questions="cut"))
+    score_models({"m": str(base)}, [task], cut)
+    assert {row.protocol for row in read_scores(how.results)} == {"similarity/1, long questions cut"}
+    assert "task like, m: 1 questions are cut" in capsys.readouterr().err
+
+
 def read_like(folder: Path, values: list[str], **changes: Any) -> Task:
     rows = "".join(f"d{i}\tUn texte {i}.\tUn autre {i}.\t{value}\n" for i, value in enumerate(values))
     (folder / "t.tsv").write_text("id\tfirst\tsecond\tscore\n" + rows, encoding="utf-8")
@@ -115,7 +132,7 @@ def test_graded_pairs_are_read_from_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "changes", "told"),
     [
-        ("six", {}, r"d0 has the value 'six', which is no number from 0 to 5"),
+        ("six", {}, r"the value of d0 is no number from 0 to 5"),
         ("7", {}, r"no number from 0 to 5; correct it, or the task's 'scale'"),
         ("nan", {}, r"no number from 0 to 5"),
         ("1", {"scale": None}, r"similarity needs scale"),

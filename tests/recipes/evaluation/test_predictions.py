@@ -61,7 +61,7 @@ def test_predictions_are_read_in_any_order_with_fragments(tmp_path: Path) -> Non
     ("records", "told"),
     [
         ([said("t0"), said("x9")], "line 2: id 'x9' is no test document of task toy, whose ids are like 't0'"),
-        ([said("t0")], "1 of 2 test documents have no line, the first is 't1'"),
+        ([said("t0")], "1 of 2 test documents lack a line, the first is 't1'"),
         ([said("t0"), said("t0")], "line 2: id 't0' comes twice"),
         ([{"protocol": "ner-strict/1", "task": "other"}, said("t0")], "predictions of task other, not of toy"),
         ([{"id": "t0"}], 'no list "predicted"'),
@@ -70,7 +70,10 @@ def test_predictions_are_read_in_any_order_with_fragments(tmp_path: Path) -> Non
         ([said("t0", FEVER | {"fragments": [[20, 99]]})], f"not in order inside a text of {len(TEXT)} characters"),
         ([said("t0", FEVER | {"fragments": [[8, 4]]})], "not in order inside"),
         # Offsets of bytes: the emoji has four.
-        ([said("t0", FEVER | {"fragments": [[22, 25]]})], "but the prediction says 'fièvre'; they count bytes"),
+        (
+            [said("t0", FEVER | {"fragments": [[22, 25]]})],
+            "give other words than the prediction says; they count bytes",
+        ),
     ],
 )
 def test_a_prediction_file_with_other_ids_or_offsets_is_refused(records: Any, told: str, tmp_path: Path) -> None:

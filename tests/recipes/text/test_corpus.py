@@ -286,33 +286,37 @@ def address() -> Iterator[str]:
         thread.join()
 
 
+def anything(file: Path) -> None:
+    """A check that every file passes."""
+
+
 @pytest.mark.parametrize(("path", "asked"), [("/whole", "bytes=70000-"), ("/plain", "bytes=70000-")])
 def test_a_download_goes_on_from_its_part(address: str, path: str, asked: str, tmp_path: Path) -> None:
     (tmp_path / "file.bin.partial").write_bytes(CONTENT[:70_000])
-    target = download(address + path, tmp_path / "file.bin")
+    target = download(address + path, tmp_path / "file.bin", anything)
     assert target.read_bytes() == CONTENT
     assert Server.asked == [asked]
     assert not (tmp_path / "file.bin.partial").exists()
-    assert download(address + path, target) == target
+    assert download(address + path, target, anything) == target
     assert len(Server.asked) == 1
 
 
 def test_a_download_that_breaks_off_is_told_and_kept(address: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="same command resumes"):
-        download(address + "/short", tmp_path / "file.bin")
+        download(address + "/short", tmp_path / "file.bin", anything)
     assert not (tmp_path / "file.bin").exists()
-    assert download(address + "/whole", tmp_path / "file.bin").read_bytes() == CONTENT
+    assert download(address + "/whole", tmp_path / "file.bin", anything).read_bytes() == CONTENT
     assert Server.asked[1] == "bytes=1000-"
 
 
 def test_a_part_that_is_already_whole_becomes_the_file(address: str, tmp_path: Path) -> None:
     (tmp_path / "file.bin.partial").write_bytes(CONTENT)
-    assert download(address + "/whole", tmp_path / "file.bin").read_bytes() == CONTENT
+    assert download(address + "/whole", tmp_path / "file.bin", anything).read_bytes() == CONTENT
 
 
 def test_nobody_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be fetched"):
-        download("http://127.0.0.1:9/file", tmp_path / "file.bin")
+        download("http://127.0.0.1:9/file", tmp_path / "file.bin", anything)
 
 
 def test_a_folder_named_as_the_embedded_default_is_the_labs_own(

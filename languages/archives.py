@@ -1,0 +1,106 @@
+"""Members of .zip and .tar archives, read within bounds."""
+
+import errno
+import re
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from . import files
+from .errors import InputError
+from .files import Member, open_bytes, too_large, truncated, unpacked
+
+ARCHIVE = re.compile(r"\.(?:zip|tar(?:\.(?P<packing>gz|zst|xz|bz2))?|(?P<short>tgz))$", re.IGNORECASE)
+
+
+def read_archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the members of a .zip or .tar.gz that end in `suffixes`."""
+    try:
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    if entry.filename.endswith(suffixes) and not hidden(entry.filename):
+                        if entry.file_size > files.LARGEST:
+                            raise too_large(f"{path}: {entry.filename}")
+                        yield entry.filename, archive.read(entry)
+        else:
+            with tarfile.open(path, "r:gz") as tar:
+                for member in tar:
+                    matches = member.name.endswith(suffixes) and not hidden(member.name)
+                    if matches and member.size > files.LARGEST:
+                        raise too_large(f"{path}: {member.name}")
+                    handle = tar.extractfile(member) if matches else None
+                    if handle is not None:
+                        yield member.name, handle.read()
+    except Exception as error:
+        raise _damaged(error, path) from error
+
+
+def members(path: Path) -> Iterator[Member]:
+    """The files of a .zip or .tar (also .tar.gz, .tgz, .tar.zst, .tar.xz, .tar.bz2), each to be read before the next.
+
+    Hidden ones are passed over. InputError for a damaged archive, also while a member is read.
+    """
+    match = ARCHIVE.search(path.name)
+    assert match is not None
+    try:
+        if path.suffix.lower() == ".zip":
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.infolist():
+                    if not entry.is_dir() and not hidden(entry.filename):
+                        with archive.open(entry) as stream:
+                            yield Member(path, entry.filename, cast(BinaryIO, stream))
+            return
+        packing = (match["packing"] or match["short"] or "").lower()
+        with path.open("rb") as handle, tarfile.open(fileobj=unpacked(handle, path, packing), mode="r|") as tar:
+            for member in tar:
+                content = tar.extractfile(member) if member.isfile() and not hidden(member.name) else None
+                if content is not None:
+                    yield Member(path, member.name, cast(BinaryIO, content))
+    except Exception as error:
+        raise _damaged(error, path) from error
+
+
+def _damaged(error: Exception, path: Path) -> Exception:
+    """The InputError for what zipfile and tarfile raise; any other error as it is."""
+    if isinstance(error, RuntimeError):  # zipfile's: a password is needed, or a way of packing that it does not know
+        return InputError(f"{path}: it cannot be unpacked here ({error}); unpack it first")
+    misplaced = isinstance(error, OSError) and error.errno == errno.EINVAL  # a directory that points before the file
+    if misplaced or isinstance(error, (ValueError, OverflowError, IndexError, struct.error)):
+        return InputError(f"{path}: truncated or damaged archive; copy or download it again")
+    return truncated(error, path, "its members are not whole")
+
+
+def files_below(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    """Names and bytes of the files below a folder (its archives too), in an archive, or of the file itself."""
+    if path.is_dir():
+        for file in sorted(path.rglob("*")):
+            name = file.relative_to(path).as_posix()
+            if file.is_dir() or hidden(name):
+                continue
+            if name.endswith(suffixes):
+                yield name, _whole(file)
+            elif name.endswith((".zip", ".tar.gz")):
+                yield from read_archive(file, suffixes)
+    elif path.name.endswith((".zip", ".tar.gz")):
+        yield from read_archive(path, suffixes)
+    elif path.is_file():
+        yield path.name, _whole(path)
+    else:
+        raise InputError(f"{path}: no such folder, .zip, .tar.gz or {' or '.join(suffixes)} file; check the path")
+
+
+def _whole(file: Path) -> bytes:
+    with open_bytes(file) as stream:
+        raw = stream.read(files.LARGEST + 1)
+    if len(raw) > files.LARGEST:
+        raise too_large(file)
+    return raw
+
+
+def hidden(name: str) -> bool:
+    """Whether a file is of the system that wrote the folder: a dot in front (._a.txt of macOS), or __MACOSX."""
+    return any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in name.split("/"))

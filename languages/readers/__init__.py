@@ -1,0 +1,46 @@
+"""Readers of labelled files, one a format: what `reader` names in a pack."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ..annotations import Example
+from ..questions import read_nli4ct, read_options, read_pubmedqa, read_squad
+from ..relations import read_e3c_relations
+from .bioc import read_bioc, read_pubtator
+from .brat import read_brat
+from .conll import read_conll
+from .docbin import read_docbin
+from .exports import read_doccano, read_label_studio, read_prodigy
+from .tables import read_codiesp, read_json, read_table
+from .uima import read_uima
+from .webanno import read_webanno
+
+
+class Reader(NamedTuple):
+    """read: of a path, as examples; its keywords are the options that a task may give. folder: whether a task that
+    names no file gives it the whole folder."""
+
+    read: Callable[..., Iterator[Example]]
+    folder: bool = False
+
+
+READERS: dict[str, Reader] = {
+    "brat": Reader(read_brat, folder=True),
+    "conll": Reader(read_conll),
+    "table": Reader(read_table),
+    "json": Reader(read_json),
+    "uima": Reader(read_uima, folder=True),
+    "webanno": Reader(read_webanno, folder=True),
+    "bioc": Reader(read_bioc, folder=True),
+    "pubtator": Reader(read_pubtator, folder=True),
+    "doccano": Reader(read_doccano),
+    "label_studio": Reader(read_label_studio),
+    "prodigy": Reader(read_prodigy),
+    "docbin": Reader(read_docbin, folder=True),
+    "codiesp": Reader(read_codiesp, folder=True),
+    "nli4ct": Reader(read_nli4ct),
+    "pubmedqa": Reader(read_pubmedqa),
+    "options": Reader(read_options),
+    "squad": Reader(read_squad),
+    "e3c_relations": Reader(read_e3c_relations, folder=True),
+}

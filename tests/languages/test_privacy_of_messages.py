@@ -1,0 +1,238 @@
+"""No word of a document in any message: a planted name, files that are broken in every way, all readers."""
+
+import gzip
+import io
+import json
+import random
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from medlingua.languages.annotations import Example
+from medlingua.languages.documents import read_documents
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import TaskSpec
+from medlingua.languages.questions import read_nli4ct, read_options, read_pubmedqa, read_squad
+from medlingua.languages.readers import READERS as TOOLS
+from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.conll import read_conll
+from medlingua.languages.readers.tables import read_codiesp, read_json, read_table
+from medlingua.languages.relations import read_e3c_relations
+from medlingua.languages.tasks import read_task
+
+from .annotation_tools import PROJECTS
+from .test_relations import XMI
+
+NAME = "Quetzalcoatl"  # in every text, and nowhere else
+TEXT = f"Madame {NAME} tousse. {NAME} a mal."
+PIECES = {NAME[start : start + 6] for start in range(len(NAME) - 5)}
+
+Read = Callable[[Path, bytes], object]
+
+
+def of_file(name: str, reader: Callable[..., Any], **options: Any) -> Read:
+    def read(folder: Path, raw: bytes) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(raw)
+        list(reader(folder / name, source="s", **options))
+
+    return read
+
+
+def of_folder(name: str, reader: Callable[..., Any], others: dict[str, bytes]) -> Read:
+    """A file of a folder whose other files are good."""
+
+    def read(folder: Path, raw: bytes) -> None:
+        for other, content in {**others, name: raw}.items():
+            (folder / "of" / other).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "of" / other).write_bytes(content)
+        list(reader(folder / "of", source="s"))
+
+    return read
+
+
+def beside(name: str, reader: Callable[..., Any], others: dict[str, bytes], given: str) -> Read:
+    """As `of_folder`, of a reader that takes a file."""
+    return of_folder(name, lambda folder, source: reader(folder / given, source=source), others)
+
+
+def parquet_bytes() -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"id": ["1", "2"], "text": [TEXT, TEXT]}), sink)
+    return sink.getvalue()
+
+
+def arrow_bytes() -> bytes:
+    sink = io.BytesIO()
+    table = pa.table({"id": ["1", "2"], "text": [TEXT, TEXT]})
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def zip_bytes() -> bytes:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w") as archive:
+        archive.writestr("a.txt", TEXT)
+        archive.writestr("b.jsonl", json.dumps({"text": TEXT}))
+    return sink.getvalue()
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def of_tool(name: str) -> tuple[Read, bytes]:
+    """The project of a tool, its patient named. DocBin is packed: what is harmed in it is no text."""
+    reader, file, good, options = PROJECTS[name]
+    named = good.replace(b"patient", NAME[:7].encode())
+    return of_file(file, TOOLS[reader].read, **options), good if name == "spaCy DocBin" else named
+
+
+ANN = f"T1\tDIS 7 19\t{NAME}\nT2\tDIS 0 6;7 19\tMadame {NAME}\n#1\tAnnotatorNotes T1\t{NAME}\n".encode()
+CONLL = f"Madame O\n{NAME} B-X\ntousse I-X\n\n{NAME} O\n".encode()
+TABLE = f'id,text,label\n1,"{TEXT}",b\n2,"{TEXT}\n",c\n'.encode()
+TSV = f"id\ttext\tlabel\n1\t{TEXT}\tb\n2\t{TEXT}\tc\n".encode()
+ROW = {"id": "1", "text": TEXT, "labels": [{"start": 7, "end": 19, "label": "X", "text": NAME}]}
+SQUAD = {
+    "data": [{"paragraphs": [{"context": TEXT, "qas": [
+        {"id": "q", "question": f"Qui est {NAME} ?", "answers": [{"answer_start": 7, "text": NAME}]}
+    ]}]}]
+}  # fmt: skip
+OPTIONS = [{"id": "1", "question": TEXT, "answers": {"a": NAME, "b": "non"}, "correct_answers": ["a"]}]
+PUBMEDQA = {"1": {"QUESTION": TEXT, "CONTEXTS": [TEXT, NAME], "final_decision": "yes"}}
+TRIAL = {"Clinical Trial ID": "N1", "Results": [TEXT, NAME]}
+STATEMENT = {
+    "s1": {"Label": "Entailment", "Type": "Single", "Section_id": "Results", "Primary_id": "N1", "Statement": TEXT}
+}
+E3C = XMI.replace("natrémie", "natrémiQ").replace("Elle tousse", NAME[:11]).encode()
+
+READERS: dict[str, tuple[Read, bytes]] = {
+    "brat, annotations": (of_folder("d.ann", read_brat, {"d.txt": TEXT.encode()}), ANN),
+    "brat, text": (of_folder("d.txt", read_brat, {"d.ann": ANN}), TEXT.encode()),
+    "conll": (of_file("a.conll", read_conll), CONLL),
+    "conll, column": (of_file("a.conll", read_conll, label_column=2), CONLL),
+    "csv": (of_file("a.csv", read_documents), TABLE),
+    "csv without a header": (of_file("a.csv", read_documents), TABLE.partition(b"\n")[2]),
+    "conll as a corpus": (of_file("a.tsv", read_documents), CONLL.replace(b" ", b"\t")),
+    "tsv": (of_file("a.tsv", read_documents), TSV),
+    "labelled table": (of_file("b.csv", read_table), TABLE),
+    "labelled table without a header": (of_file("b.csv", read_table), TABLE.partition(b"\n")[2]),
+    "wrong column of ids": (of_file("b.csv", read_table, id="text"), TABLE),
+    "jsonl": (of_file("a.jsonl", read_documents), encoded(ROW) + b"\n" + encoded(ROW)),
+    "labelled json": (of_file("a.json", read_json), encoded([ROW])),
+    "labelled jsonl": (of_file("a.jsonl", read_json), encoded(ROW) + b"\n" + encoded(ROW)),
+    "txt": (of_file("a.txt", read_documents), TEXT.encode()),
+    "gzip": (of_file("a.jsonl.gz", read_documents), gzip.compress(encoded(ROW), mtime=0)),
+    "zip": (of_file("a.zip", read_documents), zip_bytes()),
+    "parquet": (of_file("a.parquet", read_documents), parquet_bytes()),
+    "arrow": (of_file("a.arrow", read_documents), arrow_bytes()),
+    "codiesp": (of_folder("aD.tsv", read_codiesp, {"text_files/a.txt": TEXT.encode()}), b"a\tq62.11\na\tn28.8\n"),
+    "codiesp, columns": (
+        of_folder("aD.tsv", read_codiesp, {"text_files/a.txt": TEXT.encode()}), f"{NAME}\ta".encode()
+    ),
+    "squad": (of_file("a.json", read_squad), encoded(SQUAD)),
+    "options": (of_file("a.json", read_options), encoded(OPTIONS)),
+    "pubmedqa": (
+        beside("ori_pqal.json", read_pubmedqa, {"test_ground_truth.json": b"{}"}, "ori_pqal.json"),
+        encoded(PUBMEDQA),
+    ),
+    "nli4ct": (beside("a.json", read_nli4ct, {"CT_json/N1.json": encoded(TRIAL)}, "a.json"), encoded(STATEMENT)),
+    "nli4ct, trials": (
+        beside("CT_json/N1.json", read_nli4ct, {"a.json": encoded(STATEMENT)}, "a.json"), encoded(TRIAL)
+    ),
+    **{name: of_tool(name) for name in PROJECTS},
+    "e3c": (of_folder("a.xml", read_e3c_relations, {}), E3C),
+}  # fmt: skip
+
+# An id is shown, and chance could put the name there: always the same examples.
+fuzzed = settings(
+    max_examples=120, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+def harmed(good: bytes, rng: random.Random) -> bytes:
+    """Good bytes with a few stretches taken out, doubled, moved, or replaced by what formats are made of."""
+    raw = bytearray(good)
+    for _ in range(rng.randint(1, 4)):
+        start, length = rng.randrange(len(raw) + 1), rng.choice((0, 1, 1, 2, 5, 20, 60))
+        end = min(len(raw), start + length)
+        match rng.randrange(4):
+            case 0:
+                del raw[start:end]
+            case 1:
+                raw[start:start] = raw[start:end]
+            case 2:
+                other = rng.randrange(len(raw) + 1)
+                raw[start:end] = raw[other : other + length]
+            case _:
+                raw[start:end] = rng.choice(_ODD)
+    return bytes(raw)
+
+
+_ODD = (
+    b"", b"\n", b"\t", b" ", b",", b";", b'"', b"{", b"}", b"[", b"]", b":", b"\xff", b"\x00", b"1", b"99", b"null",
+    b"[]", b"{}", b'""', b"T", b"text", "é".encode("latin-1"), f" {NAME} ".encode(), f'"{NAME}"'.encode(),
+)  # fmt: skip
+
+
+def without_words(message: str, folder: Path) -> None:
+    told = message.replace(str(folder), "")
+    assert not [piece for piece in PIECES if piece in told], told
+
+
+@pytest.mark.parametrize("name", READERS)
+@fuzzed
+@given(seed=st.integers(0, 2**32))
+@example(seed=-1)
+def test_no_word_of_a_document_is_in_an_error(name: str, seed: int, tmp_path: Path) -> None:
+    """What is shown where it was asked for is in the error's text."""
+    read, good = READERS[name]
+    raw = good if seed < 0 else harmed(good, random.Random(seed))
+    try:
+        read(tmp_path, raw)
+    except InputError as error:
+        without_words(str(error), tmp_path)
+
+
+def rows(count: int = 40) -> Iterator[dict[str, Any]]:
+    for number in range(count):
+        yield {"id": number, "text": f"{number} {TEXT}", "label": f"{TEXT} {number % 2}", "value": TEXT, "q": NAME}
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"kind": "classification", "options": {"labels": "text"}, "group": "absent"},
+        {"kind": "similarity", "options": {"labels": "value", "question": "q"}, "scale": (0.0, 5.0)},
+        {"kind": "relations", "options": {"labels": "label"}, "negative": "none"},
+        {"kind": "pairs", "options": {"labels": "label", "question": "q"}, "positive": "yes"},
+        {"kind": "ner", "options": {"id": "text"}},
+        {"kind": "multilabel", "options": {"labels": "absent"}},
+    ],
+)
+def test_no_word_is_in_an_error_about_a_whole_task(spec: dict[str, Any], tmp_path: Path) -> None:
+    lines = ["\t".join(map(str, row.values())) for row in rows()]
+    (tmp_path / "c.tsv").write_text("\n".join(["\t".join(next(rows())), *lines]), encoding="utf-8")
+    task = TaskSpec.model_validate({"name": "t", "path": "", "file": "c.tsv", "reader": "table", **spec})
+    with pytest.raises(InputError) as raised:
+        read_task(task, tmp_path, "fr")
+    without_words(str(raised.value), tmp_path)
+
+
+def test_the_good_bytes_are_good(tmp_path: Path) -> None:
+    for name, (read, good) in READERS.items():
+        if name not in ("csv without a header", "conll as a corpus", "codiesp, columns") and "table" not in name:
+            read(tmp_path, good)
+    assert [e.document.text for e in _examples(tmp_path)] == [TEXT]
+
+
+def _examples(folder: Path) -> list[Example]:
+    (folder / "one.json").write_bytes(encoded([ROW]))
+    return list(read_json(folder / "one.json", source="s"))

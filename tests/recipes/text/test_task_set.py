@@ -1,0 +1,67 @@
+"""Which tasks are read: what is asked for, and nothing that is broken stops another."""
+
+from pathlib import Path
+
+import pytest
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Pack, load_pack
+from medlingua.recipes.text.task_set import find_tasks
+
+PACK = """
+code = "oc"
+name = "Occitan"
+spacy = "fr"
+[[tasks]]
+name = "good"
+kind = "ner"
+path = "good"
+reader = "brat"
+[[tasks]]
+name = "broken"
+kind = "ner"
+path = "broken"
+reader = "json"
+file = "c.jsonl"
+[[tasks]]
+name = "absent"
+kind = "ner"
+path = "absent"
+reader = "brat"
+"""
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    (tmp_path / "pack.toml").write_text(PACK, encoding="utf-8")
+    (tmp_path / "good").mkdir()
+    for number in range(60):
+        (tmp_path / "good" / f"{number}.txt").write_text(f"{number} toux", encoding="utf-8")
+        start = len(str(number)) + 1
+        (tmp_path / "good" / f"{number}.ann").write_text(f"T1\tD {start} {start + 4}\ttoux\n", encoding="utf-8")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "c.jsonl").write_bytes('{"text": "Duval"}\n'.encode("utf-16"))
+    return load_pack(tmp_path / "pack.toml")
+
+
+def test_only_what_is_asked_for_is_read(pack: Pack, tmp_path: Path) -> None:
+    tasks = find_tasks(pack, tmp_path, ("good",), ())
+    assert [task.spec.name for task in tasks.tasks] == ["good"]
+    assert tasks.left_out == ()
+    with pytest.raises(InputError, match="UTF-16"):
+        find_tasks(pack, tmp_path, ("broken",), ())
+    with pytest.raises(InputError, match=r"task absent: .* is not there"):
+        find_tasks(pack, tmp_path, ("absent",), ())
+
+
+@pytest.mark.parametrize("requested", ["all", "none", ("good",)])
+def test_a_broken_task_is_named_as_not_checked_and_stops_no_run(
+    requested: str | tuple[str, ...], pack: Pack, tmp_path: Path
+) -> None:
+    tasks = find_tasks(pack, tmp_path, requested, (), check_overlap=True)
+    assert [task.spec.name for task in tasks.tasks] == ([] if requested == "none" else ["good"])
+    assert list(tasks.test_texts) == ["good"]
+    assert tasks.unchecked == ("broken", "absent")
+    (line,) = tasks.left_out
+    assert "task broken is left out, which cannot be read" in line
+    assert "UTF-16" in line
+    assert "Duval" not in line
