@@ -10,6 +10,7 @@ from medlingua.adapters import focus
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.tokenizer import added_words, surface
 from medlingua.adapters.wechsel import Mixtures
+from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
 from transformers import PreTrainedTokenizerFast
 
@@ -66,6 +67,7 @@ def replace_vocabulary(
     output = None if tied else _new_embeddings(decoder.weight, sources)
     bias = None if decoder.bias is None else _new_embeddings(decoder.bias[:, None], sources)[:, 0]
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    share_head_bias(model, encoder.architecture)
     _, decoder = encoder.architecture.head(model)
     model.get_input_embeddings().weight.copy_(new_table)
     if output is not None:

@@ -164,6 +164,8 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
 def _candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> _Candidate:
     settings, warm_start = evaluation.settings, evaluation.warm_start
     encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
+    if encoder.dropped:
+        say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
     encoder.model.to(machine.device())
     states = CachedStates(encoder) if settings.body == "frozen" else None
     whole = task_model(task, encoder, evaluation.spacy, settings)

@@ -50,8 +50,9 @@ def start(
     window = run.adapt.window
     if not isinstance(window, int):
         raise InputError("adapt.window: --strategy scratch takes one width for all layers")
+    tied = parent is None or carry != "weights" or parent.model.config.tie_word_embeddings
     encoder = random_encoder(
-        run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed
+        run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed, tied
     )
     if parent is not None and carry == "embeddings":
         copy_embeddings(parent, encoder)

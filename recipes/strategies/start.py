@@ -23,7 +23,10 @@ def with_own_head(run: Run, base: str) -> Run:
     """The run, without a fresh masked-LM head where the base has one of its own."""
     if not base or run.adapt.head == "keep":
         return run
-    if encoders.load(base, head="fresh", revision=run.revision, allow=run.allow).fresh_head:
+    loaded = encoders.load(base, head="fresh", revision=run.revision, allow=run.allow)
+    if loaded.dropped:
+        say(f"the base has the head of a task, which is left out: {', '.join(loaded.dropped)}")
+    if loaded.fresh_head:
         return run
     say("the base has a masked-LM head, which is kept: adapt.head = 'fresh' is for models without one")
     return run.model_copy(update={"adapt": run.adapt.model_copy(update={"head": "keep", "head_tokens": 0})})
