@@ -245,6 +245,7 @@ def _prepared(job: _Job, encoder: Encoder) -> Prepared:
     tokens, documents = sum(r.tokens for r in rows), sum(r.documents for r in rows)
     counts = {
         "exact duplicates": sum(r.duplicates for r in rows),
+        "near-duplicates": sum(r.near_duplicates for r in rows),
         "overlapping with a task's test documents": sum(r.overlapping for r in rows),
         "filtered": sum(r.filtered for r in rows),
     }
