@@ -20,9 +20,13 @@ from transformers import PreTrainedTokenizerFast
 
 
 def start(
-    run: Run, parent: Encoder | None, pack: Pack, texts: Callable[[], Iterator[str]]
+    run: Run,
+    parent: Encoder | None,
+    pack: Pack,
+    texts: Callable[[], Iterator[str]],
+    documents: Callable[[], Iterator[str]],
 ) -> tuple[Encoder, VocabularyRow | None]:
-    """A fresh model on the run's tokenizer. texts: the training texts, from the start at each call."""
+    """A fresh model on the run's tokenizer. texts, documents: as in `vocabulary.change`."""
     tokenizer: PreTrainedTokenizerFast
     row = None
     carry = run.adapt.carry
@@ -40,13 +44,13 @@ def start(
         tokenizer = learn_tokenizer(texts, run.adapt.new_pieces, empty_tokenizer(run.adapt.tokenizer))
         check_fit(tokenizer, pack.code, "the new vocabulary")
     elif carry != "nothing":
-        parent, row = vocabulary.change(run, parent, pack, texts)
+        parent, row = vocabulary.change(run, parent, pack, texts, documents)
         tokenizer = parent.tokenizer
     elif run.adapt.vocabulary == "keep":
         tokenizer = parent.tokenizer
         vocabulary.check_base(run, tokenizer, pack)
     else:
-        tokenizer, row = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts)
+        tokenizer, row = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts, documents)
     window = run.adapt.window
     if not isinstance(window, int):
         raise InputError("adapt.window: --strategy scratch takes one width for all layers")

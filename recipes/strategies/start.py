@@ -15,7 +15,7 @@ from medlingua.recipes.console import say
 from medlingua.recipes.folder import write
 from medlingua.recipes.settings import Run
 from medlingua.recipes.strategies import convert, scratch, vocabulary
-from medlingua.recipes.text.corpus import training_texts
+from medlingua.recipes.text.corpus import training_documents, training_texts
 from medlingua.recipes.text.inputs import Inputs
 
 
@@ -50,11 +50,14 @@ def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
     def texts() -> Iterator[str]:
         return training_texts(inputs)
 
+    def documents() -> Iterator[str]:
+        return training_documents(inputs)
+
     row = None
     if run.strategy == "scratch" or encoder is None:
-        start, row = scratch.start(run, encoder, pack, texts)
+        start, row = scratch.start(run, encoder, pack, texts, documents)
     else:
-        start, row = vocabulary.change(run, encoder, pack, texts)
+        start, row = vocabulary.change(run, encoder, pack, texts, documents)
     if run.strategy == "convert":
         converted = convert.start(run, start)
         if row is not None:

@@ -30,17 +30,18 @@ _OTHER_CASES = 200  # synthetic English cases, for what changes in text of anoth
 
 
 def change(
-    run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]]
+    run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]], documents: Callable[[], Iterator[str]]
 ) -> tuple[Encoder, VocabularyRow | None]:
     """The base with the vocabulary that the run asks for, and what changed; None where it was kept.
 
-    texts: the training texts, from the start at each call.
+    texts: the training text in stretches that a tokenizer takes at once; documents: whole, for what is counted by
+    document. Both from the start at each call.
     """
     if run.adapt.vocabulary == "keep":
         check_base(run, base.tokenizer, pack)
         return base, None
     old = base.tokenizer
-    new, row = changed_tokenizer(run, old, pack, texts)
+    new, row = changed_tokenizer(run, old, pack, texts, documents)
     new.model_max_length = base.length
     start = run.adapt.rows or ("focus" if run.adapt.vocabulary == "replace" else "mean")
     vectors = piece_vectors(new, _with_progress(texts(), "likeness of pieces")) if start == "focus" else None
@@ -66,7 +67,11 @@ def check_base(run: Run, tokenizer: PreTrainedTokenizerFast, pack: Pack) -> None
 
 
 def changed_tokenizer(
-    run: Run, old: PreTrainedTokenizerFast, pack: Pack, texts: Callable[[], Iterator[str]]
+    run: Run,
+    old: PreTrainedTokenizerFast,
+    pack: Pack,
+    texts: Callable[[], Iterator[str]],
+    documents: Callable[[], Iterator[str]],
 ) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
     """The tokenizer alone, extended, pruned, replaced or repaired. The row counts no rows of a table yet."""
     adapt = run.adapt
@@ -88,7 +93,7 @@ def changed_tokenizer(
         else:
             extension = extend(
                 old,
-                _with_progress(texts(), "words for new pieces"),
+                _with_progress(documents(), "words for new pieces"),
                 adapt.new_pieces,
                 min_documents=adapt.piece_documents,
                 priority=adapt.priority,

@@ -164,14 +164,20 @@ class Cleaner:
         return "", frozenset()
 
 
-def training_texts(inputs: Inputs) -> Iterator[str]:
-    """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
+def training_documents(inputs: Inputs) -> Iterator[str]:
+    """The documents that will be trained on, streamed and whole: what is counted by document."""
     cleaner = Cleaner(inputs)
     for source in inputs.selection.sources:
         for document in cleaner.clean(source, Counter()):
             if not document.held_out:
-                for start, end in cut(document.text, PIECE_CHARS, inputs.pack.spacy):
-                    yield document.text[start:end]
+                yield document.text
+
+
+def training_texts(inputs: Inputs) -> Iterator[str]:
+    """The same in stretches that a tokenizer takes at once: what a new vocabulary is learnt from."""
+    for text in training_documents(inputs):
+        for start, end in cut(text, PIECE_CHARS, inputs.pack.spacy):
+            yield text[start:end]
 
 
 def _write(inputs: Inputs, tokenizer: Any, folder: Path, part: Part) -> None:
