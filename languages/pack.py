@@ -154,10 +154,14 @@ class Terms(Record):
 
 
 class Overlap(Record):
-    """Corpora and tasks that hold the same documents: text of one is in another one's test part."""
+    """Corpora and tasks that hold the same documents: text of one is in another one's test part. Names of another
+    language's stand behind its code: "es/cantemist"."""
 
     names: tuple[str, ...] = Field(min_length=2)
     reason: str
+
+    def holds(self, first: str, second: str) -> bool:
+        return first != second and {first, second} <= set(self.names)
 
 
 class Pack(Record):

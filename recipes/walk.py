@@ -369,5 +369,7 @@ def _score(job: _Job, encoder: Encoder, precision: machine.Precision) -> None:
         score_terms(run, job.base, encoder, job.terms, pack, job.folder)
     models = {"base": job.base} if job.base else {}
     models["trained"] = str(job.folder / "model")
-    how = Evaluation(run.eval, pack.spacy, job.folder, precision, run.allow, warm_start=tasks.warm_start)
+    how = Evaluation(
+        run.eval, pack.spacy, job.folder, precision, run.allow, warm_start=tasks.warm_start, overlaps=pack.overlaps
+    )
     score_models(models, tasks.tasks, how)

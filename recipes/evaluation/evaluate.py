@@ -10,6 +10,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Overlap
 from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
@@ -22,7 +23,7 @@ from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_mo
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.trials import tuned_by_dev
-from medlingua.recipes.evaluation.warm_start import warm, without_tested
+from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import append_row, read_scores
 from medlingua.reports.rows import Score
@@ -34,7 +35,7 @@ class Evaluation:
 
     spacy: code of the language for words. folder: of results.jsonl and predictions/. cache: a folder of scores by
     content; with one, results.jsonl is written again from it, and what it lacks is computed. warm_start: the task of
-    settings.warm_start, learnt before each other one.
+    settings.warm_start, learnt before each other one. overlaps: of the pack.
     """
 
     settings: Eval
@@ -44,6 +45,7 @@ class Evaluation:
     allow: Iterable[Permission] = ()
     cache: Path | None = None
     warm_start: Task | None = None
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def results(self) -> Path:
@@ -166,13 +168,17 @@ def _candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> _Ca
     encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
     if encoder.dropped:
         say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
+    for line in overlap_lines(name, encoder.lineage, task, evaluation.overlaps):
+        say(line)
     encoder.model.to(machine.device())
     states = CachedStates(encoder) if settings.body == "frozen" else None
     whole = task_model(task, encoder, evaluation.spacy, settings)
     parts = [task_model(fold, encoder, evaluation.spacy, settings) for fold in task.folds] or [whole]
     before = None
     if precedes(warm_start, task):
-        before = task_model(without_tested(warm_start, task), encoder, evaluation.spacy, settings)
+        before = task_model(
+            without_tested(warm_start, task, evaluation.overlaps), encoder, evaluation.spacy, settings
+        )
     whole.protocol = protocol_under(task, settings, warm_start)
     return _Candidate(name, encoder, whole, parts, before, states, _autocast(encoder, evaluation.precision))
 
