@@ -50,7 +50,7 @@ def start(
         tokenizer = parent.tokenizer
         vocabulary.check_base(run, tokenizer, pack)
     else:
-        tokenizer, row = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts, documents)
+        tokenizer, row, _ = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts, documents)
     window = run.adapt.window
     if not isinstance(window, int):
         raise InputError("adapt.window: --strategy scratch takes one width for all layers")

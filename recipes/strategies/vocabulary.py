@@ -41,13 +41,13 @@ def change(
         check_base(run, base.tokenizer, pack)
         return base, None
     old = base.tokenizer
-    new, row = changed_tokenizer(run, old, pack, texts, documents)
+    new, row, parts = changed_tokenizer(run, old, pack, texts, documents)
     new.model_max_length = base.length
     start = run.adapt.rows or ("focus" if run.adapt.vocabulary == "replace" else "mean")
     vectors = piece_vectors(new, _with_progress(texts(), "likeness of pieces")) if start == "focus" else None
     mixtures = _wechsel_mixtures(run, old, new, pack, texts()) if start == "wechsel" else None
     friends = _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else {}
-    encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends)
+    encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends, parts)
     counts = {
         "shared": rows.shared,
         "averaged": rows.averaged,
@@ -72,8 +72,9 @@ def changed_tokenizer(
     pack: Pack,
     texts: Callable[[], Iterator[str]],
     documents: Callable[[], Iterator[str]],
-) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
-    """The tokenizer alone, extended, pruned, replaced or repaired. The row counts no rows of a table yet."""
+) -> tuple[PreTrainedTokenizerFast, VocabularyRow, dict[str, tuple[int, ...]]]:
+    """The tokenizer alone, extended, pruned, replaced or repaired; its row, which counts no embeddings yet; and the
+    old pieces of each that was added."""
     adapt = run.adapt
     action: Literal["extend", "prune", "replace", "repair"]
     extension: Extension | None = None
@@ -117,7 +118,7 @@ def changed_tokenizer(
         steps=extension.steps if extension else None,
         examples=_examples(extension) if extension else (),
     )
-    return new, row
+    return new, row, extension.parts if extension else {}
 
 
 def _wechsel_mixtures(
