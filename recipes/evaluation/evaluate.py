@@ -147,7 +147,12 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
     if all(seed is not None for _, seed in done):
         append_row(results, *(baselines_of_folds(whole, candidate.folds) if candidate.folds else baselines(whole)))
     neighbours = f"{name}, nearest words"
-    if settings.body == "frozen" and isinstance(whole, Ner) and (neighbours, None) not in done:
+    if (
+        settings.body == "frozen"
+        and isinstance(whole, Ner)
+        and not candidate.folds
+        and (neighbours, None) not in done
+    ):
         append_row(results, *nearest_words(whole, neighbours))
     keys = _cache_keys(candidate, evaluation, missing)
     for seed in missing:
