@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from medlingua.languages.words import compared_words
@@ -31,11 +32,9 @@ class OverlapCheck:
                 for length, of_text in runs(hashed, (min(words, len(hashed)),)):
                     hashes[length].append(of_text)
                     owners[length].append(np.full(len(of_text), owner, dtype=np.int32))
-        self._known = {}
-        for length in sorted(hashes):
-            known = np.concatenate(hashes[length])
-            order = np.argsort(known, kind="stable")
-            self._known[length] = known[order], np.concatenate(owners[length])[order]
+        self._known = {
+            length: _Known.of(np.concatenate(hashes[length]), np.concatenate(owners[length])) for length in hashes
+        }
 
     def tasks_in(self, hashed: np.ndarray) -> frozenset[str]:
         """Names of the tasks that a text overlaps with. hashed: (n,) of its words, by `hash_words`."""
@@ -43,8 +42,30 @@ class OverlapCheck:
         for length, of_text in runs(hashed, self._known):
             if length < self._inside and length != len(hashed):
                 continue
-            known, owners = self._known[length]
-            first, last = (np.searchsorted(known, of_text, side) for side in ("left", "right"))
-            for a, b in zip(first[last > first], last[last > first], strict=True):
-                found.update(owners[a:b].tolist())
+            found |= self._known[length].owners_of(of_text)
         return frozenset(self._tasks[owner] for owner in found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Hashes of runs of one length, ascending, and whose they are. marks: by their first bits, whether any is there,
+    which answers for most runs of a text."""
+
+    hashes: np.ndarray
+    owners: np.ndarray
+    marks: np.ndarray
+    shift: np.uint64
+
+    @classmethod
+    def of(cls, hashes: np.ndarray, owners: np.ndarray) -> "_Known":
+        order = np.argsort(hashes, kind="stable")
+        bits = min(26, max(16, len(hashes).bit_length() + 4))
+        shift = np.uint64(64 - bits)
+        marks = np.zeros(2**bits, dtype=np.bool_)
+        marks[hashes >> shift] = True
+        return cls(hashes[order], owners[order], marks, shift)
+
+    def owners_of(self, of_text: np.ndarray) -> set[int]:
+        likely = of_text[self.marks[of_text >> self.shift]]
+        first, last = (np.searchsorted(self.hashes, likely, side) for side in ("left", "right"))
+        return {owner for a, b in zip(first, last, strict=True) for owner in self.owners[a:b].tolist()}
