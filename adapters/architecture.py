@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError
 from torch import Tensor, nn
 
 
@@ -120,8 +120,8 @@ def architecture_of(config: Any, where: str) -> Architecture:
     architecture = ARCHITECTURES.get(config.model_type)
     if architecture is None:
         raise InputError(
-            f"{where}: model family '{config.model_type}' is not supported "
-            f"({nearest(config.model_type, ARCHITECTURES)})"
+            f"{where}: models of the family '{config.model_type}' are not supported, and their weights fit no other "
+            f"family. Give a model of one of these: {', '.join(sorted(ARCHITECTURES))}"
         )
     kind = getattr(config, "position_embedding_type", None) or "absolute"
     if architecture.positions == "learned" and kind != "absolute":
@@ -131,6 +131,12 @@ def architecture_of(config: Any, where: str) -> Architecture:
             "computes; only 'absolute' gives this checkpoint's own outputs"
         )
     return architecture
+
+
+def head_bias(model: Any) -> tuple[str, str] | None:
+    """Names of the decoder's bias and of the head's own, where the class of the model has both."""
+    pairs: dict[str, str] = getattr(model, "_tied_weights_keys", None) or {}
+    return next(((of_decoder, own) for of_decoder, own in pairs.items() if of_decoder.endswith(".bias")), None)
 
 
 def usable_length(architecture: Architecture, config: Any) -> int:

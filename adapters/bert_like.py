@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -87,6 +89,7 @@ def build_model(kind: type[PreTrainedModel], config: Any, weights: dict[str, Ten
             f"missing {sorted(expected.keys() - named.keys())[:5]}"
         )
     model.load_state_dict(named, strict=True)
+    share_head_bias(model, ARCHITECTURES[config.model_type])
     set_dropout(model, 0.0)
     return model.eval()
 

@@ -1,6 +1,6 @@
 """Initialization of the embeddings of a new vocabulary."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -10,6 +10,7 @@ from medlingua.adapters import focus
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.tokenizer import added_words, surface
 from medlingua.adapters.wechsel import Mixtures
+from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
 from transformers import PreTrainedTokenizerFast
 
@@ -33,11 +34,13 @@ def replace_vocabulary(
     vectors: np.ndarray | None = None,
     mixtures: Mixtures | None = None,
     false_friends: Collection[int] = (),
+    parts: Mapping[str, Sequence[int]] | None = None,
 ) -> tuple[Encoder, EmbeddingCounts]:
     """Give an encoder another tokenizer; embeddings (and the masked-LM bias) of shared pieces are copied.
 
     initialization: of the other embeddings.
-    "mean": the mean of the old pieces that the text of a new piece is cut into.
+    "mean": the mean of the old pieces that a new piece consists of: its `parts` (`Extension.parts`), or those that
+    its text is cut into, which for a piece inside words may be others than in their context.
     "overlap": a draw around the mean of all embeddings, as every method does for a piece it knows nothing of.
     "focus": a mixture of shared pieces that are similar in `vectors` (V, D) of the new pieces
     (`focus.piece_vectors`). `false_friends`, ids of new pieces whose old piece means something else (TRAPS T19), are
@@ -51,7 +54,11 @@ def replace_vocabulary(
     old, model = encoder.tokenizer, encoder.model
     old_vocabulary = old.get_vocab()  # once: transformers builds it again at each call
     added = {word.strip(): id for word, id in added_words(old).items()}
-    sources = [_source(old, old_vocabulary, added, tokenizer, id) for id in range(len(tokenizer))]
+    known = {tokenizer.convert_tokens_to_ids(piece): list(ids) for piece, ids in (parts or {}).items()}
+    sources = [
+        Source(known[id]) if id in known else _source(old, old_vocabulary, added, tokenizer, id)
+        for id in range(len(tokenizer))
+    ]
     places = {source.ids[0]: id for id, source in enumerate(sources) if source.exact}
     if initialization == "overlap":
         sources = [source if source.exact else Source([]) for source in sources]
@@ -66,6 +73,7 @@ def replace_vocabulary(
     output = None if tied else _new_embeddings(decoder.weight, sources)
     bias = None if decoder.bias is None else _new_embeddings(decoder.bias[:, None], sources)[:, 0]
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    share_head_bias(model, encoder.architecture)
     _, decoder = encoder.architecture.head(model)
     model.get_input_embeddings().weight.copy_(new_table)
     if output is not None:

@@ -9,23 +9,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-import transformers
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
-from medlingua.adapters.architecture import Architecture, architecture_of, usable_length
-from medlingua.adapters.attention import NAME, register
+from medlingua.adapters.architecture import Architecture, architecture_of, head_bias, usable_length
+from medlingua.adapters.attention import register
 from medlingua.adapters.longformer_attention import accelerate_longformer
-from medlingua.languages.errors import InputError
+from medlingua.adapters.vocabulary_files import read_sentencepiece, tokenizer_options
+from medlingua.adapters.weights import check_files, check_pointers, load_weights
+from medlingua.languages.errors import InputError, reason
 from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 Permission = Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"]
 
-# Weights that a checkpoint may carry or lack without harm to masked-LM.
-_SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
 _MOST_LAYERS = 1_000
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+_CHECKED_IDS = 62  # of the text that a saved model is compared on, spread over the vocabulary
+_LOGIT_ATOL, _LOGIT_RTOL = 1e-4, 1e-3  # of logits, on any device: the weights themselves are equal
 _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 
@@ -33,7 +35,8 @@ _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 class Encoder:
     """A masked-LM model of transformers in fp32, and its fast tokenizer.
 
-    fresh_head: the checkpoint has no masked-LM head, so that one was drawn when it was loaded.
+    fresh_head: the checkpoint has no masked-LM head, so that one was drawn when it was loaded. dropped: names of the
+    weights of a task head, which were left out.
     """
 
     model: Any
@@ -41,6 +44,7 @@ class Encoder:
     architecture: Architecture
     lineage: Lineage
     fresh_head: bool = False
+    dropped: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -93,28 +97,29 @@ def load(
 ) -> Encoder:
     """An encoder from a folder or a hub id, ready for packed training: fp32 weights, no dropout.
 
-    head: "fresh" starts a new masked-LM head (seeded) where the checkpoint has none. allow: "pickle", "remote-code"
-    and "regex" are refused unless named. InputError for whatever cannot be loaded whole: weights that are
-    missing or unexpected are listed, nothing else is drawn at random (TRAPS C13).
+    head: "fresh" starts a new masked-LM head (seeded) where the checkpoint has none, and leaves out a task's head.
+    allow: "pickle", "remote-code" and "regex" are refused unless named. InputError for whatever cannot be loaded
+    whole: weights that are missing or unexpected are listed, nothing else is drawn at random (TRAPS C13).
     """
     register()
     allowed = frozenset(allow)
     if Path(base).is_file():  # transformers would take it for a config, or unpickle it
         raise InputError(f"{base} is a file; give the model's folder")
+    check_pointers(base)
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
     layers = getattr(config, "num_hidden_layers", 0)
     if layers > _MOST_LAYERS:  # they would all be built before the weights are checked
         raise InputError(f"model folder {base}: config.json says {layers:,} layers; no encoder has so many")
     _check_remote_code(base, config, allowed)
-    _check_weight_files(base, allowed)
+    check_files(base, allowed)
     torch.manual_seed(seed)
-    model, fresh_head = _load_weights(base, config, architecture, head, revision, allowed)
+    model, fresh_head, dropped = load_weights(base, config, architecture, head, revision, allowed)
     tokenizer = read_tokenizer(base, revision, allowed)
     set_dropout(model, 0.0)
     if architecture.family == "longformer":
         accelerate_longformer(model)
-    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base), fresh_head)
+    encoder = Encoder(model, tokenizer, architecture, _read_lineage(base), fresh_head, dropped)
     _check_tokenizer(encoder, base)
     tokenizer.model_max_length = encoder.length  # not set by the model (C3)
     return encoder
@@ -128,7 +133,12 @@ def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission])
     tokens of a sentence encoder, or padded. Here whoever truncates a text gives the length.
     """
     allowed = frozenset(allow)
-    tokenizer: PreTrainedTokenizerFast = _read(base, AutoTokenizer, revision, allowed)
+    check_pointers(base)
+    if Path(base).is_dir() and (absent := _absent_files(Path(base))):
+        raise absent  # transformers would make an empty tokenizer
+    tokenizer: PreTrainedTokenizerFast = read_sentencepiece(Path(base)) or _read(
+        base, AutoTokenizer, revision, allowed, **tokenizer_options(Path(base))
+    )
     if getattr(tokenizer, "is_fast", False):
         if "regex" not in allowed:
             check_expressions(tokenizer.backend_tokenizer, base)
@@ -145,13 +155,14 @@ def _reset_truncation(tokenizer: PreTrainedTokenizerFast) -> None:
 def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     """Write model, tokenizer and lineage so that plain transformers opens them.
 
-    The tokenizer is saved as its own pipeline, not as a class that would rebuild it, and is read back:
-    `sample` lines must give the same ids (TRAPS T17), ValueError otherwise.
+    The tokenizer is saved as its own pipeline, not as a class that would rebuild it. Both are read back by plain
+    transformers: ValueError unless the weights are equal, the logits agree, and `sample` lines give the same ids
+    (TRAPS T17).
     """
     model, tokenizer = encoder.model, encoder.tokenizer
     implementation = model.config._attn_implementation
     model.config._attn_implementation = "sdpa" if encoder.architecture.interface else "eager"
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=_saved_weights(encoder))
     model.config._attn_implementation = implementation
     tokenizer.model_max_length = encoder.length
     _reset_truncation(tokenizer)
@@ -165,12 +176,50 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     (folder / "lineage.json").write_text(encoder.lineage.model_dump_json(indent=2) + "\n", encoding="utf-8")
     for weights in folder.glob("*.safetensors"):  # safetensors keeps its files to their owner, whatever the umask
         shutil.copymode(folder / "lineage.json", weights)
+    _check_saved_model(encoder, folder)
     reopened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if reopened.model_max_length != encoder.length:
         raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")
     for line in sample:
         if reopened(line)["input_ids"] != tokenizer(line)["input_ids"]:
             raise ValueError(f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}")
+
+
+def _saved_weights(encoder: Encoder) -> dict[str, torch.Tensor]:
+    """The weights by name. Both biases of an untied head: transformers saves one of two that are shared, and opens
+    the other as zeros."""
+    weights: dict[str, torch.Tensor] = encoder.model.state_dict()
+    names = head_bias(encoder.model)
+    if names is not None and not encoder.model.config.tie_word_embeddings:
+        weights[names[0]] = weights[names[1]].clone()
+    return weights
+
+
+@torch.no_grad()
+def _check_saved_model(encoder: Encoder, folder: Path) -> None:
+    """ValueError unless plain transformers opens the weights that were saved and computes the same logits."""
+    model = encoder.model
+    saved, info = AutoModelForMaskedLM.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    problems = sorted(str(name) for kind in ("missing_keys", "mismatched_keys") for name in info[kind])
+    weights = saved.state_dict()
+    problems += [name for name, tensor in model.state_dict().items() if not torch.equal(weights[name], tensor.cpu())]
+    if problems:
+        raise ValueError(f"saved model reads back other weights: {', '.join(problems[:6])}")
+    tokenizer = encoder.tokenizer
+    special = torch.tensor(sorted(tokenizer.all_special_ids))
+    plain = torch.arange(len(tokenizer))
+    plain = plain[~torch.isin(plain, special)]
+    spread = plain[torch.linspace(0, len(plain) - 1, min(_CHECKED_IDS, encoder.length - 3)).long()]
+    frame = [tokenizer.cls_token_id, *spread.tolist(), tokenizer.mask_token_id, tokenizer.sep_token_id]
+    ids = torch.tensor([frame], device=encoder.device)
+    training = model.training
+    ours = model.eval()(input_ids=ids).logits
+    model.train(training)
+    theirs = saved.eval().to(encoder.device)(input_ids=ids).logits
+    limit = _LOGIT_ATOL + _LOGIT_RTOL * float(ours.abs().max())
+    difference = float((ours - theirs).abs().max())
+    if not difference <= limit:
+        raise ValueError(f"saved model reads back logits that differ by {difference:.2g}, more than {limit:.2g}")
 
 
 def with_lineage(encoder: Encoder, lineage: Lineage) -> Encoder:
@@ -191,10 +240,10 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
                 setattr(module, rate, 0.0)
 
 
-def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str]) -> Any:
+def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str], **options: Any) -> Any:
     remote = "remote-code" in allowed
     try:
-        return reader.from_pretrained(base, revision=revision, trust_remote_code=remote)
+        return reader.from_pretrained(base, revision=revision, trust_remote_code=remote, **options)
     except Exception as error:  # a folder from anybody makes the libraries raise whatever there is
         raise _unreadable(base, error) from error
 
@@ -202,25 +251,29 @@ def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str])
 def _unreadable(base: str, error: Exception) -> InputError:
     folder = Path(base)
     if folder.is_dir():
-        missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).exists()]
-        if missing:
-            return InputError(
-                f"model folder {base}: no {' and no '.join(missing)}; give a folder that save_pretrained wrote"
-            )
+        if absent := _absent_files(folder):
+            return absent
         if "trust_remote_code" in str(error):
             return _remote_code(base)
-        return InputError(f"model folder {base} cannot be read: {_first_line(error)}")
+        return InputError(f"model folder {base} cannot be read: {reason(error)}")
     if base.count("/") > 1 or base.startswith((".", "/", "~")):
         return InputError(f"model folder {base} does not exist")
     return InputError(
-        f"model '{base}' is neither a folder here nor reachable on the hub ({_first_line(error)}). Without a "
+        f"model '{base}' is neither a folder here nor reachable on the hub ({reason(error)}). Without a "
         "network give a folder with --base, or fetch it first where there is one: adapt fetch --data ROOT --model "
         + base
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def _absent_files(folder: Path) -> InputError | None:
+    absent = [] if (folder / "config.json").exists() else ["config.json"]
+    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        absent.append("tokenizer.json")
+    if not absent:
+        return None
+    return InputError(
+        f"model folder {folder}: no {' and no '.join(absent)}; give a folder that save_pretrained wrote"
+    )
 
 
 def _remote_code(base: str) -> InputError:
@@ -233,75 +286,6 @@ def _remote_code(base: str) -> InputError:
 def _check_remote_code(base: str, config: Any, allowed: frozenset[str]) -> None:
     if getattr(config, "auto_map", None) and "remote-code" not in allowed:
         raise _remote_code(base)
-
-
-def _check_weight_files(base: str, allowed: frozenset[str]) -> None:
-    folder = Path(base)
-    if not folder.is_dir() or any(folder.glob("*.safetensors")):
-        return
-    pickled = sorted(p.name for p in (*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.ckpt")))
-    if not pickled:
-        raise InputError(f"model folder {base} has no weights: expected model.safetensors")
-    if "pickle" not in allowed:
-        raise InputError(
-            f"model folder {base} has pickled weights only ({', '.join(pickled)}), which can run code when read. "
-            "Convert them to safetensors, or say that you trust them: --allow pickle"
-        )
-
-
-def _load_weights(
-    base: str,
-    config: Any,
-    architecture: Architecture,
-    head: Literal["keep", "fresh"],
-    revision: str | None,
-    allowed: frozenset[str],
-) -> tuple[Any, bool]:
-    """The model, and whether its head is fresh."""
-    model_class = getattr(transformers, architecture.model_class)
-    try:
-        model, info = model_class.from_pretrained(
-            base,
-            config=config,
-            revision=revision,
-            dtype=torch.float32,  # whatever the file holds: bf16 weights stall in training (C15)
-            attn_implementation=NAME if architecture.interface else "eager",
-            use_safetensors=None if "pickle" in allowed else True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # listed below, with what else does not fit
-        )
-    except Exception as error:  # as in _read: of sizes, types and headers that lie
-        raise InputError(f"weights of {base} cannot be loaded: {_first_line(error)}") from error
-    prefix = model.base_model_prefix + "."
-
-    def needed(names: Iterable[str]) -> list[str]:
-        # A bare body's file has no prefix.
-        return sorted(k for k in names if not k.removeprefix(prefix).startswith(_SPARE))
-
-    missing, unexpected = needed(info["missing_keys"]), needed(info["unexpected_keys"])
-    of_head = [k for k in missing if not k.startswith(prefix)]
-    fresh_head = head == "fresh" and bool(missing) and of_head == missing
-    if fresh_head:
-        missing = []
-    problems = []
-    if missing and missing == of_head:
-        problems.append(
-            f"no masked-LM head ({_listed(missing)} missing). Start a fresh one with --set adapt.head=fresh"
-        )
-    elif missing:
-        problems.append(f"weights missing: {_listed(missing)}")
-    if unexpected:
-        problems.append(f"weights that {architecture.model_class} does not know: {_listed(unexpected)}")
-    if info["mismatched_keys"]:
-        problems.append(f"weights of another shape: {_listed(sorted(str(k) for k in info['mismatched_keys']))}")
-    if problems:
-        raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
-    return model, fresh_head
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(names[:6])
-    return shown if len(names) <= 6 else f"{shown} and {len(names) - 6} more"
 
 
 def _check_tokenizer(encoder: Encoder, base: str) -> None:
@@ -330,9 +314,7 @@ def _read_lineage(base: str) -> Lineage:
         try:
             return Lineage.model_validate_json(path.read_bytes())
         except ValueError as error:
-            raise InputError(
-                f"{path}: not what a run wrote ({_first_line(error)}); restore it, or take it out"
-            ) from error
+            raise InputError(f"{path}: not what a run wrote ({reason(error)}); restore it, or take it out") from error
     return Lineage(base=base, base_licence=_card_licence(Path(base)))
 
 

@@ -8,6 +8,7 @@ from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.attention import NAME, register
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.longformer_attention import accelerate_longformer
+from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from transformers import PreTrainedTokenizerFast
@@ -29,13 +30,19 @@ _EVERY = 3  # ModernBERT's layers that see everything
 
 
 def random_encoder(
-    family: Family, size: Size, length: int, window: int, tokenizer: PreTrainedTokenizerFast, seed: int
+    family: Family,
+    size: Size,
+    length: int,
+    window: int,
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    tied: bool = True,
 ) -> Encoder:
     """An encoder with a masked-LM head and random weights, the same for the same seed.
 
     length: tokens of a document, special tokens included. window: total width of the windows of Longformer and of
-    ModernBERT's local layers; even. The vocabulary is that of the tokenizer. InputError for a window that does not
-    fit.
+    ModernBERT's local layers; even. The vocabulary is that of the tokenizer. tied: one table for input and output.
+    InputError for a window that does not fit.
     """
     layers, width = _SIZES[size]
     if family in ("modernbert", "longformer") and (window < 2 or window % 2):
@@ -49,6 +56,7 @@ def random_encoder(
         "pad_token_id": tokenizer.pad_token_id,
         "bos_token_id": tokenizer.cls_token_id,
         "eos_token_id": tokenizer.sep_token_id,
+        "tie_word_embeddings": tied,
     }
     if family == "modernbert":
         layers = _MODERNBERT_BASE_LAYERS if size == "base" else layers
@@ -75,6 +83,7 @@ def random_encoder(
     config._attn_implementation = NAME if architecture.interface else "eager"
     torch.manual_seed(seed)
     model = getattr(transformers, architecture.model_class)(config)
+    share_head_bias(model, architecture)
     set_dropout(model, 0.0)
     if family == "longformer":
         accelerate_longformer(model)

@@ -176,3 +176,13 @@ def _joined(pieces: list[int], left: int, right: int, new: int) -> list[int]:
             after.append(pieces[at])
             at += 1
     return after
+
+
+def parts_of(joins: Iterable[Join], pieces: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """The old pieces of new ones, by the first joins that lead to them."""
+    ids: dict[int, tuple[int, ...]] = {}
+    of_piece: dict[str, tuple[int, ...]] = {}
+    for join in joins:
+        joined = ids.get(join.left, (join.left,)) + ids.get(join.right, (join.right,))
+        of_piece.setdefault(join.piece, ids.setdefault(join.new_id, joined))
+    return {piece: of_piece[piece] for piece in pieces}

@@ -15,6 +15,7 @@ from medlingua.adapters.attention import NAME
 from medlingua.adapters.bert_like import build_model, check_source, config_from, roberta_weights
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.positions import rotations, thetas
+from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3ForMaskedLM
 
@@ -91,6 +92,7 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
     kind = type(source.model)
     model = kind._from_config(config, attn_implementation=NAME, dtype=torch.float32)
     model.load_state_dict(source.model.state_dict(), strict=True)
+    share_head_bias(model, source.architecture)
     set_dropout(model, 0.0)
     tokenizer = copy.deepcopy(source.tokenizer)
     tokenizer.model_max_length = length

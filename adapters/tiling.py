@@ -26,7 +26,7 @@ _LAST_NORMS = (
 
 @torch.no_grad()
 def tile_weights(small: Encoder, large: Encoder, seed: int) -> None:
-    """Fill the weights of `large`, in place, from `small`: the same family and vocabulary.
+    """Fill the weights of `large`, in place, from `small`: the same family and vocabulary, both tied or both untied.
 
     Learned positions beyond the small model's start again from its first. InputError where a family, a head's
     width or a size does not fit.
@@ -37,6 +37,7 @@ def tile_weights(small: Encoder, large: Encoder, seed: int) -> None:
     ratio = small.model.config.num_hidden_layers / depth
     sources = dict(small.model.named_modules())
     table = large.model.get_input_embeddings()
+    tied = large.model.config.tie_word_embeddings
     for name, module in large.model.named_modules():
         source: Any = sources.get(_LAYER.sub(lambda match: str(int(int(match[0]) * ratio)), name))
         if not isinstance(getattr(source, "weight", None), Tensor):  # also ModernBERT's first layer, without a norm
@@ -53,7 +54,7 @@ def tile_weights(small: Encoder, large: Encoder, seed: int) -> None:
         elif isinstance(getattr(module, "weight", None), Tensor):
             # The last norm feeds a tied table, which cannot share out what its copies give.
             copies = _copies(len(source.weight), len(module.weight))
-            count = torch.bincount(copies)[copies] if name.endswith(_LAST_NORMS) else 1
+            count = torch.bincount(copies)[copies] if tied and name.endswith(_LAST_NORMS) else 1
             module.weight.copy_(source.weight[copies] / count)
             if getattr(module, "bias", None) is not None:
                 module.bias.copy_(source.bias[copies] / count)

@@ -110,7 +110,7 @@ class TaskSpec(Record):
 
     `splits` maps train, dev and test to a file or folder under `path`, or is "hash": 70/10/20 by a hash of
     the document (of the `group` column where one is named); "ranked": of so many groups, in the order of their
-    hashes, for sets of few documents. `options` go to the reader by name.
+    hashes, as "hash" divides sets of fewer than 100. `options` go to the reader by name.
     `label_prefix` keeps that many characters of each code. `long`: documents that pass 512 tokens.
     """
 
@@ -146,11 +146,9 @@ class TaskSpec(Record):
             raise ValueError(f"a task with a path needs a reader: {', '.join(get_args(Reader))}")
         if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
             raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
-        if self.folds and (
-            isinstance(self.splits, dict) or self.learn_from or self.kind in ("ner", "choice", "answers")
-        ):
+        if self.folds and (isinstance(self.splits, dict) or self.learn_from or self.kind in ("choice", "answers")):
             raise ValueError(
-                "folds are for sets without a division of their own, of kind classification, multilabel, pairs, "
+                "folds are for sets without a division of their own, of kind classification, multilabel, ner, pairs, "
                 "relations or similarity; take 'folds' out, or 'splits'"
             )
         if self.kind == "similarity" and (self.scale is None or self.scale[0] >= self.scale[1]):
@@ -168,10 +166,14 @@ class Terms(Record):
 
 
 class Overlap(Record):
-    """Corpora and tasks that hold the same documents: text of one is in another one's test part."""
+    """Corpora and tasks that hold the same documents: text of one is in another one's test part. Names of another
+    language's stand behind its code: "es/cantemist"."""
 
     names: tuple[str, ...] = Field(min_length=2)
     reason: str
+
+    def holds(self, first: str, second: str) -> bool:
+        return first != second and {first, second} <= set(self.names)
 
 
 class Pack(Record):

@@ -1,15 +1,14 @@
 """Tasks learnt in one language and tested in another, on texts that are parallel case by case."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import replace
 
 from .annotations import Example
 from .errors import InputError
 from .task import Task
+from .words import compared_words
 
 RUN = 13  # words in a row that two texts share only where they tell the same case
-_WORD = re.compile(r"\w+")
 
 
 def learnt_on(own: Task, other: Task) -> Task:
@@ -48,9 +47,9 @@ def learnt_on(own: Task, other: Task) -> Task:
 
 
 def runs(texts: Iterable[str]) -> set[tuple[str, ...]]:
-    """All runs of 13 words of the texts, small letters, punctuation apart; a shorter text is one run."""
+    """All runs of 13 words of the texts, as `compared_words` gives them; a shorter text is one run."""
     word_runs = set()
     for text in texts:
-        words = _WORD.findall(text.lower())
+        words = compared_words(text)
         word_runs |= {tuple(words[i : i + RUN]) for i in range(max(1, len(words) - RUN + 1))}
     return word_runs

@@ -14,11 +14,20 @@ _PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
 # A full stop after a single letter is an initial or an abbreviation (z. B., J. Dupont), in any language.
 _SENTENCE = re.compile(r"(?<!\b\w)[.!?…]{1,3}[\"»”’)\]]{0,3}\s+(?=[^\W\d_]|[\d¿¡\"«„“(•–-])")
 _SPACE = re.compile(r"\s+")
+_WORD = re.compile(r"\w+")
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b-\u200f\u2060-\u2064\ufeff]"
+)  # soft hyphens, zero-width spaces and joiners, marks
 
 
 def nfc(text: str) -> str:
     """Canonical composition: é is one character. Never NFKC, which turns 10⁹/L into 109/L and 1ª into 1a."""
     return unicodedata.normalize("NFC", text)
+
+
+def compared_words(text: str) -> list[str]:
+    """The words by which texts are compared: composed, case folded, without punctuation and invisible signs."""
+    return _WORD.findall(nfc(_INVISIBLE.sub("", text)).casefold())
 
 
 def words(text: str, code: str) -> list[tuple[int, int]]:

@@ -83,7 +83,10 @@ class Data(Settings):
     held_out_documents: int = Field(default=150, ge=1)
     """Most documents that are held out, shared evenly by the corpora."""
     overlap_words: int = Field(default=13, ge=4)
-    """A document that shares so many words in a row with a task's test document is left out."""
+    """A document that shares so many words in a row with a task's test document, or has all of a shorter one, is left
+    out."""
+    near_duplicates: float = Field(default=0.8, ge=0, le=1)
+    """A document that shares so much of its runs of five words with an earlier one is left out; 0: none is."""
     synthetic_documents: int = Field(default=1500, ge=1)
     """Generated cases, where paths has "synthetic"."""
     prepared: str | None = None

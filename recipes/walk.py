@@ -250,6 +250,7 @@ def _prepared(job: Job, encoder: Encoder) -> Prepared:
     tokens, documents = sum(r.tokens for r in rows), sum(r.documents for r in rows)
     counts = {
         "exact duplicates": sum(r.duplicates for r in rows),
+        "near-duplicates": sum(r.near_duplicates for r in rows),
         "overlapping with a task's test documents": sum(r.overlapping for r in rows),
         "filtered": sum(r.filtered for r in rows),
     }
@@ -397,6 +398,8 @@ def _score(job: Job, encoder: Encoder, precision: machine.Precision) -> None:
         score_terms(run, job.base, encoder, job.terms, pack, job.folder)
     models = {"base": job.base} if job.base else {}
     models["trained"] = str(job.folder / "model")
-    how = Evaluation(run.eval, pack.spacy, job.folder, precision, run.allow, warm_start=tasks.warm_start)
+    how = Evaluation(
+        run.eval, pack.spacy, job.folder, precision, run.allow, warm_start=tasks.warm_start, overlaps=pack.overlaps
+    )
     names = run.eval.tasks
     score_models(models, [t for t in tasks.tasks if names == "all" or t.spec.name in names], how)

@@ -87,6 +87,7 @@ class CorpusRow(Row):
     documents_read: int
     filtered: int  # left out by the mixture's filter
     duplicates: int  # exact duplicates, left out
+    near_duplicates: int = 0  # left out; rows that lack this were written when they were trained on
     overlapping: int  # documents that share an n-gram with a task's test document, left out
     held_out: int  # documents for the evaluation
     documents: int  # the others, for training
@@ -100,6 +101,7 @@ class OverlapRow(Row):
     task: str
     test_documents: int
     overlapping: int  # corpus documents left out because of it
+    whole_only: int = 0  # test documents of a few words, which are compared with whole documents alone
 
 
 class CorporaRow(Row):

@@ -170,6 +170,7 @@ def corpora_table(corpora: CorporaRow) -> DataFrame:
             "Read": count(row.documents_read),
             "Filtered": count(row.filtered),
             "Duplicates": count(row.duplicates),
+            "Near-duplicates": count(row.near_duplicates),
             "Overlapping": count(row.overlapping),
             "Held out": count(row.held_out),
             "For training": count(row.documents),
@@ -199,6 +200,7 @@ def overlap_table(corpora: CorporaRow) -> DataFrame:
         {
             "Task": row.task,
             "Test documents": count(row.test_documents),
+            "Too short to find inside others": count(row.whole_only),
             "Corpus documents left out": count(row.overlapping),
         }
         for row in corpora.overlap

@@ -6,7 +6,7 @@ given is not changed. An Encoder has no dropout; set it on `encoder.model` where
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -147,7 +147,7 @@ def extend_vocabulary(
         priority=priority,
         capitals_are_names=not capital_nouns,
     )
-    return _with_tokenizer(encoder, added.tokenizer, initialization, texts)
+    return _with_tokenizer(encoder, added.tokenizer, initialization, texts, added.parts)
 
 
 def replace_vocabulary(
@@ -226,8 +226,9 @@ def _with_tokenizer(
     new: PreTrainedTokenizerFast,
     initialization: Initialization = "mean",
     texts: Iterable[str] = (),
+    parts: Mapping[str, Sequence[int]] | None = None,
 ) -> Encoder:
     new.model_max_length = encoder.length
     vectors = piece_vectors(new, texts) if initialization == "focus" else None
     changed = replace(encoder, model=copy.deepcopy(encoder.model))
-    return embeddings.replace_vocabulary(changed, new, initialization, vectors)[0]
+    return embeddings.replace_vocabulary(changed, new, initialization, vectors, parts=parts)[0]

@@ -44,7 +44,9 @@ def evaluate(
     names = _named(models, pack, data)
     record(folder, tasks.tasks, settings, {name: _digest_of_files(place) for name, place in names.items()})
     precision = machine.precision_of("auto", machine.device())
-    how = Evaluation(settings, pack.spacy, folder, precision, allow, warm_start=tasks.warm_start)
+    how = Evaluation(
+        settings, pack.spacy, folder, precision, allow, warm_start=tasks.warm_start, overlaps=pack.overlaps
+    )
     score_models(names, tasks.tasks, how)
     return write_comparison(folder)
 

@@ -10,6 +10,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.errors import InputError
+from medlingua.languages.pack import Overlap
 from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
@@ -23,7 +24,7 @@ from medlingua.recipes.evaluation.questions import check_questions, cut_question
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.trials import tuned_by_dev
-from medlingua.recipes.evaluation.warm_start import warm, without_tested
+from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import append_row, read_scores
 from medlingua.reports.rows import Score
@@ -35,7 +36,7 @@ class Evaluation:
 
     spacy: code of the language for words. folder: of results.jsonl and predictions/. cache: a folder of scores by
     content; with one, results.jsonl is written again from it, and what it lacks is computed. warm_start: the task of
-    settings.warm_start, learnt before each other one.
+    settings.warm_start, learnt before each other one. overlaps: of the pack.
     """
 
     settings: Eval
@@ -45,6 +46,7 @@ class Evaluation:
     allow: Iterable[Permission] = ()
     cache: Path | None = None
     warm_start: Task | None = None
+    overlaps: tuple[Overlap, ...] = ()
 
     @property
     def results(self) -> Path:
@@ -156,7 +158,12 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
     if all(seed is not None for _, seed in done):
         append_row(results, *(baselines_of_folds(whole, candidate.folds) if candidate.folds else baselines(whole)))
     neighbours = f"{name}, nearest words"
-    if settings.body == "frozen" and isinstance(whole, Ner) and (neighbours, None) not in done:
+    if (
+        settings.body == "frozen"
+        and isinstance(whole, Ner)
+        and not candidate.folds
+        and (neighbours, None) not in done
+    ):
         append_row(results, *nearest_words(whole, neighbours))
     keys = _cache_keys(candidate, evaluation, missing)
     for seed in missing:
@@ -175,6 +182,10 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
 def _candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> _Candidate:
     settings, warm_start = evaluation.settings, evaluation.warm_start
     encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
+    if encoder.dropped:
+        say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
+    for line in overlap_lines(name, encoder.lineage, task, evaluation.overlaps):
+        say(line)
     encoder.model.to(machine.device())
     states = CachedStates(encoder) if settings.body == "frozen" else None
     if settings.long_questions == "cut":
@@ -185,7 +196,9 @@ def _candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> _Ca
     parts = [task_model(fold, encoder, evaluation.spacy, settings) for fold in task.folds] or [whole]
     before = None
     if precedes(warm_start, task):
-        before = task_model(without_tested(warm_start, task), encoder, evaluation.spacy, settings)
+        before = task_model(
+            without_tested(warm_start, task, evaluation.overlaps), encoder, evaluation.spacy, settings
+        )
     whole.protocol = protocol_under(task, settings, warm_start)
     return _Candidate(name, encoder, whole, parts, before, states, _autocast(encoder, evaluation.precision))
 

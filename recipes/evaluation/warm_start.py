@@ -1,13 +1,18 @@
-"""A task learnt after another one, as questions on few documents are after SQuAD (BioBERT's BioASQ runs)."""
+"""A task learnt after another one, as questions on few documents are after SQuAD (BioBERT's BioASQ runs), and what a
+model may have learnt of a task before."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import PurePosixPath
 from typing import Any
 
 from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
+from medlingua.languages.lineage import Lineage
+from medlingua.languages.pack import Overlap
 from medlingua.languages.parallel import runs
 from medlingua.languages.task import Task
 from medlingua.recipes.console import progress, say
@@ -17,24 +22,55 @@ from medlingua.recipes.settings import Eval
 _NO_LABELS = ("answers", "choice", "similarity")  # kinds whose heads fit every task of the kind
 
 
-def without_tested(first: Task, task: Task) -> Task:
-    """`first` without the documents of train and dev that share 13 words in a row with what `task` tests; they are
-    counted and said. InputError where nothing is left, and for a task that has folds."""
+def without_tested(first: Task, task: Task, overlaps: Sequence[Overlap] = ()) -> Task:
+    """`first` without the documents of train and dev that share 13 words in a row with what `task` tests; their
+    number is reported. Where `overlaps` says that the two hold the same documents, those with the id of a tested one
+    are left out too: a translation shares no words. InputError where nothing is left, and for a task with folds."""
     if first.folds:
         raise InputError(f"eval.warm_start {first.spec.name}: a task in folds has no one train set; take another")
     tested = runs(example.document.text for example in task.test)
+    known = next((overlap for overlap in overlaps if overlap.holds(first.spec.name, task.spec.name)), None)
+    ids = {_case(example) for example in task.test} if known else set()
     parts = {
-        part: tuple(e for e in getattr(first, part) if tested.isdisjoint(runs([e.document.text])))
+        part: tuple(
+            e for e in getattr(first, part) if tested.isdisjoint(runs([e.document.text])) and _case(e) not in ids
+        )
         for part in ("train", "dev")
     }
     dropped = len(first.train) + len(first.dev) - sum(map(len, parts.values()))
-    if dropped:
+    if known:
+        say(
+            f"{first.spec.name} and {task.spec.name} hold the same documents: {known.reason} {dropped:,} documents "
+            f"of {first.spec.name} that {task.spec.name} tests are left out of the warm start"
+        )
+    elif dropped:
         say(f"warm start of {task.spec.name}: {dropped:,} documents of {first.spec.name} are left out, test has them")
     if not all(parts.values()):
         raise InputError(
             f"eval.warm_start {first.spec.name}: {task.spec.name} tests its documents, so nothing is left to learn"
         )
     return replace(first, train=parts["train"], dev=parts["dev"])
+
+
+def overlap_lines(model: str, lineage: Lineage, task: Task, overlaps: Sequence[Overlap]) -> list[str]:
+    """A line for each corpus that a model was trained on and that is known to hold documents of a task."""
+    trained = (
+        corpus if step.language == task.language else f"{step.language}/{corpus}"
+        for step in lineage.steps
+        for corpus in step.corpora
+    )
+    return [
+        f"{model} was trained on {corpus}, which has documents of {task.spec.name}: {overlap.reason} A run leaves "
+        "out those that share words with a test part at hand, not translations"
+        for corpus in dict.fromkeys(trained)
+        for overlap in overlaps
+        if overlap.holds(corpus, task.spec.name)
+    ]
+
+
+def _case(example: Example) -> str:
+    """The id of a case without the folders that it lies in."""
+    return PurePosixPath(example.id).name
 
 
 @contextmanager

@@ -101,7 +101,14 @@ def study(study_plan: Study, lang: str, data: str | None, allow: tuple[Any, ...]
     write_whole(folder / "arms.json", ArmsRow(arms=tuple(rows)).model_dump_json(indent=2) + "\n")
     precision = machine.precision_of("auto", machine.device())
     how = Evaluation(
-        settings, pack.spacy, folder, precision, allow, cache=folder / "cells", warm_start=task_set.warm_start
+        settings,
+        pack.spacy,
+        folder,
+        precision,
+        allow,
+        cache=folder / "cells",
+        warm_start=task_set.warm_start,
+        overlaps=pack.overlaps,
     )
     score_models(models, task_set.tasks, how)
     return write_comparison(folder)

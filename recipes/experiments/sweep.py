@@ -254,7 +254,9 @@ def _dev_scores(run: Run, plan: Sweep, folder: Path) -> list[Score]:
     task_set = find_tasks(pack, _root(run), plan.tasks, run.allow, run.eval.warm_start)
     precision = machine.precision_of(run.train.precision, machine.device())
     known = len(read_run(folder).scores)
-    how = Evaluation(run.eval, pack.spacy, folder, precision, run.allow, warm_start=task_set.warm_start)
+    how = Evaluation(
+        run.eval, pack.spacy, folder, precision, run.allow, warm_start=task_set.warm_start, overlaps=pack.overlaps
+    )
     scores = score_dev(str(folder / "model"), task_set.tasks, how)
     if len(scores) > known:
         write_report(folder)

@@ -21,9 +21,13 @@ from transformers import PreTrainedTokenizerFast
 
 
 def start(
-    run: Run, parent: Encoder | None, pack: Pack, texts: Callable[[], Iterator[str]]
+    run: Run,
+    parent: Encoder | None,
+    pack: Pack,
+    texts: Callable[[], Iterator[str]],
+    documents: Callable[[], Iterator[str]],
 ) -> tuple[Encoder, VocabularyRow | None]:
-    """A fresh model on the run's tokenizer. texts: the training texts, from the start at each call."""
+    """A fresh model on the run's tokenizer. texts, documents: as in `vocabulary.change`."""
     tokenizer: PreTrainedTokenizerFast
     row = None
     carry = run.adapt.carry
@@ -44,18 +48,19 @@ def start(
             say(f"vocabulary: the texts yield {len(tokenizer):,} pieces, fewer than the default {wanted:,}")
         check_fit(tokenizer, pack.code, "the new vocabulary")
     elif carry != "nothing":
-        parent, row = vocabulary.change(run, parent, pack, texts)
+        parent, row = vocabulary.change(run, parent, pack, texts, documents)
         tokenizer = parent.tokenizer
     elif run.adapt.vocabulary == "keep":
         tokenizer = parent.tokenizer
         vocabulary.check_base(run, tokenizer, pack)
     else:
-        tokenizer, row = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts)
+        tokenizer, row, _ = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts, documents)
     window = run.adapt.window
     if not isinstance(window, int):
         raise InputError("adapt.window: --strategy scratch takes one width for all layers")
+    tied = parent is None or carry != "weights" or parent.model.config.tie_word_embeddings
     encoder = random_encoder(
-        run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed
+        run.adapt.architecture, run.adapt.size, run.adapt.length, window, tokenizer, run.train.seed, tied
     )
     if parent is not None and carry == "embeddings":
         copy_embeddings(parent, encoder)

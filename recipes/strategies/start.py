@@ -15,7 +15,7 @@ from medlingua.recipes.console import say
 from medlingua.recipes.folder import write
 from medlingua.recipes.settings import Run
 from medlingua.recipes.strategies import convert, scratch, vocabulary
-from medlingua.recipes.text.corpus import training_texts
+from medlingua.recipes.text.corpus import training_documents, training_texts
 from medlingua.recipes.text.inputs import Inputs
 
 
@@ -23,7 +23,10 @@ def with_own_head(run: Run, base: str) -> Run:
     """The run, without a fresh masked-LM head where the base has one of its own."""
     if not base or run.adapt.head == "keep":
         return run
-    if encoders.load(base, head="fresh", revision=run.revision, allow=run.allow).fresh_head:
+    loaded = encoders.load(base, head="fresh", revision=run.revision, allow=run.allow)
+    if loaded.dropped:
+        say(f"the base has the head of a task, which is left out: {', '.join(loaded.dropped)}")
+    if loaded.fresh_head:
         return run
     say("the base has a masked-LM head, which is kept: adapt.head = 'fresh' is for models without one")
     return run.model_copy(update={"adapt": run.adapt.model_copy(update={"head": "keep", "head_tokens": 0})})
@@ -47,11 +50,14 @@ def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
     def texts() -> Iterator[str]:
         return training_texts(inputs)
 
+    def documents() -> Iterator[str]:
+        return training_documents(inputs)
+
     row = None
     if run.strategy == "scratch" or encoder is None:
-        start, row = scratch.start(run, encoder, pack, texts)
+        start, row = scratch.start(run, encoder, pack, texts, documents)
     else:
-        start, row = vocabulary.change(run, encoder, pack, texts)
+        start, row = vocabulary.change(run, encoder, pack, texts, documents)
     if run.strategy == "convert":
         converted = convert.start(run, start)
         if row is not None:

@@ -30,23 +30,24 @@ _OTHER_CASES = 200  # synthetic English cases, for what changes in text of anoth
 
 
 def change(
-    run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]]
+    run: Run, base: Encoder, pack: Pack, texts: Callable[[], Iterator[str]], documents: Callable[[], Iterator[str]]
 ) -> tuple[Encoder, VocabularyRow | None]:
     """The base with the vocabulary that the run asks for, and what changed; None where it was kept.
 
-    texts: the training texts, from the start at each call.
+    texts: the training text in stretches that a tokenizer takes at once; documents: whole, for what is counted by
+    document. Both from the start at each call.
     """
     if run.adapt.vocabulary == "keep":
         check_base(run, base.tokenizer, pack)
         return base, None
     old = base.tokenizer
-    new, row = changed_tokenizer(run, old, pack, texts)
+    new, row, parts = changed_tokenizer(run, old, pack, texts, documents)
     new.model_max_length = base.length
     start = run.adapt.rows or ("focus" if run.adapt.vocabulary == "replace" else "mean")
     vectors = piece_vectors(new, _with_progress(texts(), "likeness of pieces")) if start == "focus" else None
     mixtures = _wechsel_mixtures(run, old, new, pack, texts()) if start == "wechsel" else None
     friends = _false_friends(old, new, pack) if run.adapt.vocabulary == "replace" else {}
-    encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends)
+    encoder, rows = replace_vocabulary(base, new, start, vectors, mixtures, friends, parts)
     counts = {
         "shared": rows.shared,
         "averaged": rows.averaged,
@@ -66,9 +67,14 @@ def check_base(run: Run, tokenizer: PreTrainedTokenizerFast, pack: Pack) -> None
 
 
 def changed_tokenizer(
-    run: Run, old: PreTrainedTokenizerFast, pack: Pack, texts: Callable[[], Iterator[str]]
-) -> tuple[PreTrainedTokenizerFast, VocabularyRow]:
-    """The tokenizer alone, extended, pruned, replaced or repaired. The row counts no rows of a table yet."""
+    run: Run,
+    old: PreTrainedTokenizerFast,
+    pack: Pack,
+    texts: Callable[[], Iterator[str]],
+    documents: Callable[[], Iterator[str]],
+) -> tuple[PreTrainedTokenizerFast, VocabularyRow, dict[str, tuple[int, ...]]]:
+    """The tokenizer alone, extended, pruned, replaced or repaired; its row, which counts no embeddings yet; and the
+    old pieces of each that was added."""
     adapt = run.adapt
     fewer = "adapt.new_pieces" in run.decided
     action: Literal["extend", "prune", "replace", "repair"]
@@ -91,7 +97,7 @@ def changed_tokenizer(
         else:
             extension = extend(
                 old,
-                _with_progress(texts(), "words for new pieces"),
+                _with_progress(documents(), "words for new pieces"),
                 adapt.new_pieces,
                 min_documents=adapt.piece_documents,
                 priority=adapt.priority,
@@ -118,7 +124,7 @@ def changed_tokenizer(
         steps=extension.steps if extension else None,
         examples=_examples(extension) if extension else (),
     )
-    return new, row
+    return new, row, extension.parts if extension else {}
 
 
 def _wechsel_mixtures(

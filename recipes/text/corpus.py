@@ -17,15 +17,17 @@ from typing import Any, NamedTuple, TextIO
 
 from medlingua.languages.compounds import Compounds, count_words, in_parts
 from medlingua.languages.errors import InputError
-from medlingua.languages.words import cut, nfc, words
+from medlingua.languages.words import compared_words, cut, nfc, words
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.folder import check_seal, seal
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs
+from medlingua.recipes.text.near_duplicates import NearDuplicates
 from medlingua.recipes.text.overlap import OverlapCheck
 from medlingua.recipes.text.shards import PIECE_CHARS, Cleaned, Shard, ShardWriter, Units, open_shard
 from medlingua.recipes.text.sources import Source, read
+from medlingua.recipes.text.word_runs import hash_words
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
 _BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
@@ -49,8 +51,8 @@ class Prepared(NamedTuple):
 class Part(NamedTuple):
     """One of `of` parts of all text, counted from 1.
 
-    A document is in the part that its digest falls to: wherever its duplicates lie they are in the same one, so the
-    parts need to know nothing of each other.
+    A document is in the part that its digest falls to. Its near-duplicates may be in others, so every part looks for
+    them in all text, and the parts need to know nothing of each other.
     """
 
     number: int
@@ -67,8 +69,9 @@ def prepare(inputs: Inputs, tokenizer: Any, folder: Path, part: Part = ALL_TEXT)
     """Shards of the run's corpora in `folder`, or those that a finished earlier call left there.
 
     tokenizer: a fast transformers tokenizer. A document that shares `data.overlap_words` words in a row with a test
-    document of a task is left out and counted. Written under another name and renamed when whole. part: of the
-    documents, and its share of those held out. InputError for an empty corpus and for what the readers refuse.
+    document of a task, or has all of a shorter one, is left out and counted, and so is a near-duplicate. Written
+    under another name and renamed when whole. part: of the documents, and its share of those held out. InputError
+    for an empty corpus and for what the readers refuse.
     """
     exists = folder.exists()
     if not exists:
@@ -88,8 +91,9 @@ def prepare(inputs: Inputs, tokenizer: Any, folder: Path, part: Part = ALL_TEXT)
 class Cleaner:
     """What becomes of each document of a run: left out and counted, held out, or trained on.
 
-    Holds what must be remembered between corpora: the digests seen. Every corpus gives its share of the
-    held-out documents: bits per byte on the first corpus alone would not speak for the others.
+    Holds what must be remembered between corpora: the digests seen, and what near-duplicates are found by. As they
+    are left out, no document that is held out has one in training. Every corpus gives its share of the held-out
+    documents: bits per byte on the first corpus alone would not speak for the others.
     """
 
     def __init__(self, inputs: Inputs, part: Part = ALL_TEXT) -> None:
@@ -97,8 +101,14 @@ class Cleaner:
         self._run, self._pack, self._part = run, inputs.pack, part
         self._held_out_each = max(1, run.data.held_out_documents // corpora // part.of)
         self._check = OverlapCheck(inputs.tasks.test_texts, run.data.overlap_words)
+        self._near = NearDuplicates(run.data.near_duplicates) if run.data.near_duplicates else None
         self._seen: set[bytes] = set()
         self.overlapping: Counter[str] = Counter()
+
+    @property
+    def whole_only(self) -> dict[str, int]:
+        """By task, test documents that are too short to be looked for inside others."""
+        return self._check.whole_only
 
     def clean(self, source: Source, counts: Counter[str]) -> Iterator[Cleaned]:
         """The documents of one corpus that remain, streamed; `counts` says what happened to the others."""
@@ -109,23 +119,21 @@ class Cleaner:
         for document in read(source, self._pack, self._run):
             text = nfc(document.text).strip()
             digest = hashlib.blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
-            if not self._part.includes(digest):
+            own = self._part.includes(digest)
+            if not own and self._near is None:
+                elsewhere += 1
+                continue
+            columns = {"id": document.id, **document.meta}
+            accepted = sum(1 << i for i, test in enumerate(tests) if test is None or test(columns))
+            reason, hits = self._reason_against(text, digest, accepted)
+            if not own:
                 elsewhere += 1
                 continue
             counts["read"] += 1
-            columns = {"id": document.id, **document.meta}
-            accepted = sum(1 << i for i, test in enumerate(tests) if test is None or test(columns))
-            if not text:
-                counts["empty"] += 1
-            elif not accepted:
-                counts["filtered"] += 1
-            elif digest in self._seen:
-                counts["duplicates"] += 1
-            elif hits := self._check.tasks_in(text):
-                counts["overlapping"] += 1
+            if reason:
+                counts[reason] += 1
                 self.overlapping.update(hits)
             else:
-                self._seen.add(digest)
                 drawn = int.from_bytes(digest[8:12], "big") < self._run.data.held_out * 2**32
                 held_out = drawn and held < self._held_out_each
                 held += held_out
@@ -139,15 +147,37 @@ class Cleaner:
                 f"corpus {source.name}: the filter {' / '.join(filters)} lets none of {counts['read']} documents pass"
             )
 
+    def _reason_against(self, text: str, digest: bytes, accepted: int) -> tuple[str, frozenset[str]]:
+        """Why a document is left out, "" where it is not, and the tasks whose test documents it holds."""
+        if not text:
+            return "empty", frozenset()
+        if not accepted:
+            return "filtered", frozenset()
+        if digest in self._seen:
+            return "duplicates", frozenset()
+        hashed = hash_words(compared_words(text))
+        if hits := self._check.tasks_in(hashed):
+            return "overlapping", hits
+        self._seen.add(digest)
+        if self._near is not None and self._near.nearest(hashed) is not None:
+            return "near_duplicates", frozenset()
+        return "", frozenset()
 
-def training_texts(inputs: Inputs) -> Iterator[str]:
-    """The texts that will be trained on, streamed: what a new vocabulary is learnt from."""
+
+def training_documents(inputs: Inputs) -> Iterator[str]:
+    """The documents that will be trained on, streamed and whole: what is counted by document."""
     cleaner = Cleaner(inputs)
     for source in inputs.selection.sources:
         for document in cleaner.clean(source, Counter()):
             if not document.held_out:
-                for start, end in cut(document.text, PIECE_CHARS, inputs.pack.spacy):
-                    yield document.text[start:end]
+                yield document.text
+
+
+def training_texts(inputs: Inputs) -> Iterator[str]:
+    """The same in stretches that a tokenizer takes at once: what a new vocabulary is learnt from."""
+    for text in training_documents(inputs):
+        for start, end in cut(text, PIECE_CHARS, inputs.pack.spacy):
+            yield text[start:end]
 
 
 def _write(inputs: Inputs, tokenizer: Any, folder: Path, part: Part) -> None:
@@ -163,7 +193,12 @@ def _write(inputs: Inputs, tokenizer: Any, folder: Path, part: Part) -> None:
     row = CorporaRow(
         corpora=tuple(rows),
         overlap=tuple(
-            OverlapRow(task=task, test_documents=len(texts), overlapping=cleaner.overlapping[task])
+            OverlapRow(
+                task=task,
+                test_documents=len(texts),
+                overlapping=cleaner.overlapping[task],
+                whole_only=cleaner.whole_only[task],
+            )
             for task, texts in tasks.test_texts.items()
         ),
         unchecked=tasks.unchecked,
@@ -209,6 +244,7 @@ def _row(source: Source, counts: Counter[str], writer: ShardWriter, run: Run) ->
         documents_read=counts["read"],
         filtered=counts["filtered"] + counts["empty"],
         duplicates=counts["duplicates"],
+        near_duplicates=counts["near_duplicates"],
         overlapping=counts["overlapping"],
         held_out=counts["held_out"],
         documents=writer.documents,

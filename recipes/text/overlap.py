@@ -1,46 +1,71 @@
-"""Does a corpus hold a task's test documents? Shared n-grams of words (TRAPS V10)."""
+"""Does a corpus hold a task's test documents? Shared runs of words (TRAPS V10)."""
 
-import re
-import zlib
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+from medlingua.languages.words import compared_words
+from medlingua.recipes.text.word_runs import hash_words, runs
 
-_WORD = re.compile(r"\w+")
-_FACTOR = np.uint64(0x9E3779B97F4A7C15)
-
-
-def shingles(text: str, words: int) -> np.ndarray:
-    """Hashes of all runs of `words` words, lower-cased, punctuation apart: (n,) uint64, n may be 0."""
-    hashed = np.fromiter((zlib.crc32(w.encode()) for w in _WORD.findall(text.lower())), dtype=np.uint64)
-    if len(hashed) < words:
-        return np.empty(0, dtype=np.uint64)
-    runs = np.lib.stride_tricks.sliding_window_view(hashed * _FACTOR, words)
-    total = np.zeros(len(runs), dtype=np.uint64)
-    for column in runs.T:  # polynomial hash, wrapping at 64 bits
-        total = (total ^ (total >> np.uint64(29))) * _FACTOR + column
-    return total
+SHORTEST_RUN = 4  # words, as in data.overlap_words: shorter runs are met by chance ("no presenta fiebre")
 
 
 class OverlapCheck:
-    """Finds the tasks whose test documents share a run of words with a text."""
+    """Finds the tasks whose test documents are, in whole or in part, in a text.
+
+    A test document and a text overlap where they share a run of `words` words (Brown et al. 2020, appendix C). A test
+    document of fewer words overlaps with every text that contains all of it in a row, one of fewer than
+    `SHORTEST_RUN` words with a text that has no other words. Words are compared as `compared_words` gives them.
+    """
 
     def __init__(self, test_documents: Mapping[str, Iterable[str]], words: int) -> None:
-        self._words = words
         self._tasks = tuple(test_documents)
-        hashes, owners = [], []
-        for owner, texts in enumerate(test_documents.values()):
-            of_task = [shingles(text, words) for text in texts]
-            hashes += of_task
-            owners += [np.full(len(h), owner, dtype=np.int32) for h in of_task]
-        known = np.concatenate([*hashes, np.empty(0, dtype=np.uint64)])
-        order = np.argsort(known, kind="stable")
-        self._hashes = known[order]
-        self._owners = np.concatenate([*owners, np.empty(0, dtype=np.int32)])[order]
+        self._inside = min(SHORTEST_RUN, words)
+        self.whole_only = dict.fromkeys(self._tasks, 0)
+        hashes: dict[int, list[np.ndarray]] = defaultdict(list)
+        owners: dict[int, list[np.ndarray]] = defaultdict(list)
+        for owner, (task, texts) in enumerate(test_documents.items()):
+            for text in texts:
+                hashed = hash_words(compared_words(text))
+                self.whole_only[task] += len(hashed) < self._inside
+                for length, of_text in runs(hashed, (min(words, len(hashed)),)):
+                    hashes[length].append(of_text)
+                    owners[length].append(np.full(len(of_text), owner, dtype=np.int32))
+        self._known = {
+            length: _Known.of(np.concatenate(hashes[length]), np.concatenate(owners[length])) for length in hashes
+        }
 
-    def tasks_in(self, text: str) -> frozenset[str]:
-        runs = shingles(text, self._words)
-        first = np.searchsorted(self._hashes, runs, "left")
-        last = np.searchsorted(self._hashes, runs, "right")
-        hits = [self._owners[a:b] for a, b in zip(first[last > first], last[last > first], strict=True)]
-        return frozenset(self._tasks[i] for i in set(np.concatenate(hits).tolist())) if hits else frozenset()
+    def tasks_in(self, hashed: np.ndarray) -> frozenset[str]:
+        """Names of the tasks that a text overlaps with. hashed: (n,) of its words, by `hash_words`."""
+        found = set[int]()
+        for length, of_text in runs(hashed, self._known):
+            if length < self._inside and length != len(hashed):
+                continue
+            found |= self._known[length].owners_of(of_text)
+        return frozenset(self._tasks[owner] for owner in found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Hashes of runs of one length, ascending, and whose they are. marks: by their first bits, whether any is there,
+    which answers for most runs of a text."""
+
+    hashes: np.ndarray
+    owners: np.ndarray
+    marks: np.ndarray
+    shift: np.uint64
+
+    @classmethod
+    def of(cls, hashes: np.ndarray, owners: np.ndarray) -> "_Known":
+        order = np.argsort(hashes, kind="stable")
+        bits = min(26, max(16, len(hashes).bit_length() + 4))
+        shift = np.uint64(64 - bits)
+        marks = np.zeros(2**bits, dtype=np.bool_)
+        marks[hashes >> shift] = True
+        return cls(hashes[order], owners[order], marks, shift)
+
+    def owners_of(self, of_text: np.ndarray) -> set[int]:
+        likely = of_text[self.marks[of_text >> self.shift]]
+        first, last = (np.searchsorted(self.hashes, likely, side) for side in ("left", "right"))
+        return {owner for a, b in zip(first, last, strict=True) for owner in self.owners[a:b].tolist()}

@@ -26,7 +26,16 @@ from medlingua.reports.read import write_whole
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
 _DESCRIPTION = "part.json"
-_COUNTS = ("documents_read", "filtered", "duplicates", "overlapping", "held_out", "documents", "tokens")
+_COUNTS = (
+    "documents_read",
+    "filtered",
+    "duplicates",
+    "near_duplicates",
+    "overlapping",
+    "held_out",
+    "documents",
+    "tokens",
+)
 
 
 def part_of(text: str) -> Part:
@@ -136,6 +145,7 @@ def _settings_of(run: Run, corpora: Sequence[str], tested: dict[str, list[str]])
         "held_out": run.data.held_out,
         "held_out_documents": run.data.held_out_documents,
         "overlap_words": run.data.overlap_words,
+        "near_duplicates": run.data.near_duplicates,
         "words": "pieces" if all(p.unit == "piece" for p in run.phases) else run.objective.compounds,
         "tested": {task: _digest(texts) for task, texts in sorted(tested.items())},
     }

@@ -117,6 +117,20 @@ def test_a_continuation_is_cut_as_the_end_of_a_word(family: str, build: Any, cor
     assert seen > 0
 
 
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_piece_of_an_extension_starts_from_its_parts(family: str, build: Any, corpus: list[str]) -> None:
+    encoder = load(str(build(family)))
+    old = encoder.tokenizer
+    table = weights(encoder)[0].detach().clone()
+    extension = extend(old, corpus, 15, min_documents=2)
+    changed, counts = replace_vocabulary(encoder, extension.tokenizer, parts=extension.parts)
+    now = weights(changed)[0]
+    assert counts.averaged == 15
+    for piece, parts in extension.parts.items():
+        id = extension.tokenizer.convert_tokens_to_ids(piece)
+        torch.testing.assert_close(now[id], table[list(parts)].mean(dim=0))
+
+
 @pytest.mark.parametrize("family", ["bert", "modernbert", "eurobert"])
 def test_T12_new_rows_are_not_all_alike_and_are_the_same_each_time(family: str, build: Any, corpus: Any) -> None:
     folder = build(family)

@@ -3,6 +3,7 @@
 import json
 import random
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -141,6 +142,25 @@ def written(extension: Extension) -> list[str]:
 def boundaries(tokenizer: Any, line: str) -> set[int]:
     encoding = tokenizer.backend_tokenizer.encode(line, add_special_tokens=False)
     return {place for start, end in encoding.offsets for place in (start, end)}
+
+
+def test_the_parts_of_a_new_piece_are_the_old_pieces_that_stood_in_its_place(pair: Any) -> None:
+    """In most words that have it; its text alone, after a letter that never stood there, may be cut otherwise."""
+    before, extension = pair
+    new = extension.tokenizer
+    first = len(before)
+    names = {id: piece for piece, id in new.get_vocab().items()}
+    places: dict[str, Counter[tuple[int, ...]]] = {piece: Counter() for piece in extension.pieces}
+    for text in medical(400):
+        then, now = (t.backend_tokenizer.encode(text, add_special_tokens=False) for t in (before, new))
+        for id, (start, end) in zip(now.ids, now.offsets, strict=True):
+            if id >= first:
+                inside = [i for i, (a, b) in zip(then.ids, then.offsets, strict=True) if a >= start and b <= end]
+                places[names[id]][tuple(inside)] += 1
+    seen = {piece: counts.most_common(1)[0][0] for piece, counts in places.items() if counts}
+    assert len(seen) > SIZE // 2
+    assert {piece: extension.parts[piece] for piece in seen} == seen
+    assert set(extension.parts) == set(extension.pieces)
 
 
 def test_T1_T4_general_text_takes_no_more_pieces(pair: Any) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medlingua.languages.annotations import Example
+from medlingua.languages.annotations import Example, Span
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task, labels_of
@@ -186,3 +186,33 @@ def test_a_document_without_entities_is_one_of_a_ner_task(tmp_path: Path) -> Non
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, labelled)), encoding="utf-8")
     sets = read_task(spec.model_copy(update={"kind": "multilabel"}), tmp_path, "fr")
     assert {example.gold for part in parts(sets) for example in part} == {frozenset(), frozenset({"a"})}
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(10, (7, 1, 2)), (40, (28, 4, 8)), (60, (42, 6, 12)), (99, (69, 10, 20))]
+)
+def test_a_small_set_is_divided_by_shares(count: int, expected: tuple[int, ...], tmp_path: Path) -> None:
+    """By their hashes alone, 40 documents became 32, 2 and 6."""
+    rows = [(f"d{i}", f"texte {i}", "ab"[i % 2]) for i in range(count)]
+    task = read_task(table(tmp_path / "t", rows), tmp_path, "fr")
+    assert tuple(len(part) for part in parts(task)) == expected
+    again = read_task(table(tmp_path / "u", rows[::-1]), tmp_path, "fr")
+    assert [{e.id for e in part} for part in parts(again)] == [{e.id for e in part} for part in parts(task)]
+
+
+def test_a_document_that_joins_a_larger_set_moves_no_other(tmp_path: Path) -> None:
+    """From 100 on the part of a document is decided by its own hash, whatever else is there."""
+    rows = [(f"d{i}", f"texte {i}", "ab"[i % 2]) for i in range(150)]
+    few, all_of_them = (
+        read_task(table(tmp_path / n, r), tmp_path, "fr") for n, r in (("a", rows[:120]), ("b", rows))
+    )
+    for part in ("train", "dev", "test"):
+        assert {e.id for e in getattr(few, part)} <= {e.id for e in getattr(all_of_them, part)}
+
+
+def test_fragments_are_in_the_order_of_the_text_whatever_the_order_of_the_file(tmp_path: Path) -> None:
+    for i in range(10):
+        (tmp_path / f"d{i}.txt").write_text(f"col et corps du fémur {i}", encoding="utf-8")
+        (tmp_path / f"d{i}.ann").write_text("T1\tANAT 13 21;0 3\tdu fémur col\n", encoding="utf-8")
+    spec = TaskSpec(name="t", kind="ner", path=".", reader="brat", folds=3)
+    assert {example.gold for example in read_task(spec, tmp_path, "fr").test} == {(Span(((0, 3), (13, 21)), "ANAT"),)}

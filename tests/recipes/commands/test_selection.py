@@ -1,4 +1,4 @@
-"""Scores of text: what they count, near-duplicates against a plain count, labels that say how sure they are."""
+"""Scores of text: what they count, labels that say how sure they are."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,6 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
@@ -38,42 +36,6 @@ def test_what_the_columns_count() -> None:
 def test_without_terms_there_is_no_density() -> None:
     made = scored(Document("a", "toux", "test"), "fr", dictionary.of([], "fr"), NearDuplicates(0.8))
     assert "term_density" not in made.columns
-
-
-def likeness(left: list[str], right: list[str]) -> float:
-    runs = [{tuple(t[i : i + 5]) for i in range(max(1, len(t) - 4))} for t in (left, right)]
-    return len(runs[0] & runs[1]) / len(runs[0] | runs[1])
-
-
-@settings(max_examples=60, deadline=None)
-@given(changed=st.sets(st.integers(0, 199), max_size=40))
-def test_near_duplicates_are_those_of_a_plain_count(changed: set[int]) -> None:
-    """Far from the threshold the estimate is sure; near it, it may fall on either side."""
-    first = [f"w{i}" for i in range(200)]
-    second = [f"x{i}" if i in changed else word for i, word in enumerate(first)]
-    near = NearDuplicates(0.6)
-    assert near.of("first", first) == ""
-    told, true = near.of("second", second), likeness(first, second)
-    if true > 0.8:
-        assert told == "first"
-    elif true < 0.4:
-        assert told == ""
-
-
-def test_a_near_duplicate_names_the_nearest_and_is_no_measure_for_others() -> None:
-    words = [f"w{i}" for i in range(100)]
-    near = NearDuplicates(0.7)
-    assert near.of("a", words) == ""
-    assert near.of("b", [*words[:-4], "u", "v", "w", "x"]) == "a"
-    assert near.of("c", [f"z{i}" for i in range(100)]) == ""
-    assert near.of("c", ["other"] * 3) == ""  # an id that occurs twice
-    assert near.of("d", words) == "a"
-
-
-@pytest.mark.parametrize("near", [0.0, -1.0, 1.5])
-def test_a_threshold_that_is_no_share_is_refused(near: float) -> None:
-    with pytest.raises(InputError, match="--near"):
-        NearDuplicates(near)
 
 
 def seeds(path: Path, count: int = 12) -> Path:

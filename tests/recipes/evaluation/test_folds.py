@@ -11,7 +11,7 @@ from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 from medlingua.recipes.evaluation import evaluate
-from medlingua.recipes.evaluation.baselines import BASELINE
+from medlingua.recipes.evaluation.baselines import BASELINE, UPPER_BOUND
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.machine import Precision
@@ -94,13 +94,35 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
     assert len(trained) == 4  # from the cells
 
 
+def test_entities_in_folds_are_scored_at_once_and_bounded_as_a_whole(base: Path, tmp_path: Path) -> None:
+    """A set without a division: every document is tested in one fold, by a model that did not learn from it."""
+    for i in range(16):
+        text = f"Cas {i} : fièvre jaune et toux."
+        start, end = text.index("fièvre"), text.index(" et")
+        nested = f"T1\tDIS {start} {end}\tfièvre jaune\nT2\tDIS {start} {start + 6}\tfièvre\n"
+        (tmp_path / f"c{i}.txt").write_text(text, encoding="utf-8")
+        (tmp_path / f"c{i}.ann").write_text(nested if i % 2 else nested.splitlines()[0] + "\n", encoding="utf-8")
+    spec = TaskSpec(name="t", kind="ner", path=".", reader="brat", folds=4)
+    task = read_task(spec, tmp_path, "fr")
+    settings = Eval(epochs=1, min_steps=0, seeds=1)
+    (tmp_path / "out").mkdir()
+    score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path / "out", Precision("fp32", "")))
+    found = read_scores(tmp_path / "out" / "results.jsonl")
+    (score,) = [row for row in found if row.seed == 0 and row.metric == "strict entity micro-F1"]
+    assert (score.protocol, score.examples, score.gold) == ("ner-strict/1, 4 folds", 16, 24)
+    (bound,) = [row for row in found if row.model == UPPER_BOUND]
+    assert bound.value == pytest.approx(2 * 16 / (16 + 24))
+    _, *lines = map(json.loads, (tmp_path / "out" / "predictions" / "t-m-0.jsonl").read_text().splitlines())
+    assert Counter(line["id"] for line in lines) == Counter(e.id for e in task.test)
+
+
 @pytest.mark.parametrize(
     ("count", "changes", "told"),
     [
         (6, {"group": "patient"}, "2 documents or groups make no 4 folds"),
         (60, {"folds": 2}, "greater than or equal to 3"),
         (60, {"splits": {"train": "t.csv", "test": "t.csv"}}, "folds are for sets without a division"),
-        (60, {"kind": "ner"}, "folds are for sets without a division"),
+        (60, {"kind": "choice"}, "folds are for sets without a division"),
     ],
 )
 def test_folds_that_cannot_be_are_told(count: int, changes: Any, told: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import replace
-from itertools import permutations
+from itertools import combinations, permutations
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,14 @@ from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
-from medlingua.recipes.evaluation.tasks.ner import Ner, decode_tags, encode_tags, overlapping_f1, strict_scores
+from medlingua.recipes.evaluation.tasks.ner import (
+    Ner,
+    _most_apart,
+    decode_tags,
+    encode_tags,
+    overlapping_f1,
+    strict_scores,
+)
 from medlingua.recipes.evaluation.trials import trial_of
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -161,6 +168,38 @@ def test_V4_nested_gold_lowers_the_upper_bound(encoder: Encoder) -> None:
     assert model.upper_bound("dev") == 1
     recall = 4 / 5
     assert model.upper_bound("test") == pytest.approx(2 * recall / (1 + recall))
+
+
+def test_V4_the_upper_bound_is_the_best_choice_of_spans_that_do_not_overlap(encoder: Encoder) -> None:
+    """One long entity over three short ones: learning takes the longest, a model may find the three."""
+    text = "Douleur du bras gauche, fièvre."
+    gold = find(text, ("Douleur du bras gauche", "DISO"), ("Douleur", "DISO"), ("bras", "ANAT"), ("gauche", "ANAT"))
+    task = replace(ner_task(), test=(example("t", text, (*gold, *find(text, ("fièvre", "DISO")))),))
+    model = Ner(task, encoder, "fr")
+    four = tuple(span for span in task.test[0].gold if span.end - span.start < 10)
+    assert len(four) == 4
+    assert model.upper_bound("test") == pytest.approx(2 * 4 / (4 + 5))
+    assert model.score("test", [four])["strict entity micro-F1"] == pytest.approx(model.upper_bound("test"))
+
+
+@settings(max_examples=150, deadline=None)
+@given(spans=st.sets(st.tuples(st.integers(0, 9), st.integers(1, 4), st.sampled_from(["A", "B"])), max_size=9))
+def test_V4_no_tags_score_above_the_upper_bound(spans: set[tuple[int, int, str]]) -> None:
+    """Against every choice of the gold entities: of those that tags give back whole, none is larger."""
+    places = [(3 * i, 3 * i + 2) for i in range(14)]
+    gold = sorted(Span.of(places[a][0], places[a + n - 1][1], label) for a, n, label in spans)
+    best = 0
+    for number in range(2 ** len(gold)):
+        chosen = [span for i, span in enumerate(gold) if number >> i & 1]
+        if all(a.end <= b.start or b.end <= a.start for a, b in combinations(chosen, 2)):
+            assert set(decode_tags(encode_tags(chosen, places), places)) == set(chosen)
+            best = max(best, len(chosen))
+    assert len(_most_apart(gold, places)) == best
+
+
+def test_V4_gold_inside_a_word_is_in_no_bound() -> None:
+    places = [(0, 5), (6, 11)]
+    assert _most_apart([Span.of(0, 3, "A"), Span.of(6, 11, "A")], places) == [Span.of(6, 11, "A")]
 
 
 def test_V4_discontinuous_gold_is_missed_not_hidden(encoder: Encoder) -> None:

@@ -13,12 +13,13 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
-from medlingua.languages.pack import TaskSpec
+from medlingua.languages.lineage import Lineage, LineageStep
+from medlingua.languages.pack import Overlap, TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels
-from medlingua.recipes.evaluation.warm_start import warm, without_tested
+from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.protocols import protocol_of
@@ -104,6 +105,38 @@ def test_what_is_tested_is_not_learnt_before_and_that_is_said(capsys: pytest.Cap
     assert "1 documents of first are left out, test has them" in capsys.readouterr().err
     with pytest.raises(InputError, match="second tests its documents, so nothing is left to learn"):
         without_tested(replace(first, train=(shared,)), task)
+
+
+def test_a_translation_of_what_is_tested_is_not_learnt_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """It shares no words; the pack says that the two hold the same cases, and ids tell them."""
+    task, first = labelled("fracco", 4), labelled("cantemist", 6)
+    test = tuple(replace(example, id=f"brat_rest/cc{i}") for i, example in enumerate(task.test))
+    train = tuple(replace(example, id=f"cc{i + 21}") for i, example in enumerate(first.train))
+    task, first = replace(task, test=test), replace(first, train=train)
+    known = Overlap(names=("fracco", "cantemist"), reason="One is the other in French.")
+    assert without_tested(first, task).train == train
+    assert capsys.readouterr().err == ""
+    assert without_tested(first, task, [known]).train == train[3:]  # cc21 to cc23 of test's 24
+    assert "the same documents: One is the other in French. 3 documents of cantemist" in capsys.readouterr().err
+
+
+def test_what_a_model_was_trained_on_is_reported_where_it_has_documents_of_a_task() -> None:
+    step = LineageStep(
+        strategy="continue", language="es", base="b", settings_digest="", corpora=("cantemist", "notas"),
+        licences=("", ""), tokens=1, synthetic=False, date="2026-11-27", version="0",
+    )  # fmt: skip
+    lineage = Lineage(base="b", base_licence="", steps=(step,))
+    (line,) = overlap_lines("m", lineage, labelled("fracco", 4), load_pack("fr").overlaps)
+    assert line.startswith("m was trained on es/cantemist, which has documents of fracco: ")
+    assert not overlap_lines("m", lineage, labelled("morfitt", 4), load_pack("fr").overlaps)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("pharmaconer", "codiesp_letter"), ("distemist", "symptemist"), ("medprocner", "codiesp_category")],
+)
+def test_tasks_on_the_same_cases_are_known(first: str, second: str) -> None:
+    assert any(overlap.holds(first, second) for overlap in load_pack("es").overlaps)
 
 
 def test_a_warm_start_that_cannot_be_is_told(

@@ -1,7 +1,9 @@
 """From documents to shards: what is left out, counted, held out and refused; and fetching them."""
 
 import http.server
+import random
 import threading
+import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +21,6 @@ from medlingua.recipes.settings import Run
 from medlingua.recipes.text.corpus import Prepared, prepare
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs
-from medlingua.recipes.text.overlap import OverlapCheck
 from medlingua.recipes.text.shards import narrowed, open_shard, token_dtype
 from medlingua.recipes.text.sources import read, select
 from medlingua.recipes.text.task_set import TaskSet
@@ -102,15 +103,42 @@ def test_V10_text_that_a_task_tests_on_is_left_out_and_counted(
     assert made.row.corpora[0].overlapping == 1
     assert made.row.corpora[0].documents == 10
     overlap = made.row.overlap[0]
-    assert (overlap.task, overlap.test_documents, overlap.overlapping) == ("morfitt", 2, 1)
+    assert (overlap.task, overlap.test_documents, overlap.overlapping, overlap.whole_only) == ("morfitt", 2, 1, 1)
 
 
-def test_V10_a_run_of_words_must_be_long_enough() -> None:
-    text = " ".join(f"mot{i}" for i in range(40))
-    check = OverlapCheck({"a": [text], "b": ["trop court"]}, 13)
-    assert check.tasks_in("x " + " ".join(f"mot{i}" for i in range(5, 18)) + " y") == {"a"}
-    assert check.tasks_in("x " + " ".join(f"mot{i}" for i in range(5, 17)) + " y") == frozenset()
-    assert check.tasks_in("") == frozenset()
+def near_copies(text: str) -> dict[str, str]:
+    """What people's files hold of one document."""
+    words = text.split()
+    return {
+        "case": text.upper(),
+        "word": " ".join([*words[:40], "autrement", *words[41:]]),
+        "apostrophe": text.replace("'", "\u2019"),
+        "line": text + "\nSigné le docteur de garde.",
+        "zero width": text[:50] + "\u200b" + text[50:],
+        "decomposed": unicodedata.normalize("NFD", text),
+    }
+
+
+def test_near_duplicates_are_left_out_counted_apart_and_never_held_out_beside_their_original(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    originals = cases(20, seed=4, words=(120, 200))
+    copies = [copy for text in originals for copy in near_copies(text).values()]
+    exact = originals[:3]
+    texts = [*originals, *copies, *exact]
+    random.Random(0).shuffle(texts)
+    corpus = write_jsonl(tmp_path / "n.jsonl", texts)
+    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    row = made.row.corpora[0]
+    decomposed = len(originals)  # NFC of them is the original's own text
+    same = sum(copy == text for text in originals for copy in near_copies(text).values())
+    assert row.duplicates == len(exact) + decomposed + same
+    assert row.near_duplicates == len(texts) - row.duplicates - 20
+    assert row.documents + row.held_out == 20
+    every = make_run("data.held_out=0.5", "data.near_duplicates=0", **own(corpus))
+    row = prepared(every, encoder, tmp_path / "all").row.corpora[0]
+    assert row.near_duplicates == 0
+    assert row.documents + row.held_out == len(texts) - row.duplicates
 
 
 def test_held_out_documents_are_not_trained_on(

@@ -83,6 +83,32 @@ def test_parts_hold_what_one_process_prepares_and_drop_duplicates_across_them(
     assert counts(three, "duplicates") == 10
 
 
+def test_parts_leave_out_the_near_duplicates_that_one_process_leaves_out(
+    base: Path, encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies of a document fall to other parts than the document itself."""
+    originals = cases(30, seed=5, words=(120, 200))
+    corpus = write_jsonl(tmp_path / "a.jsonl", [*originals, *(text.upper() for text in originals), *originals[:5]])
+    line = ["prepare", "--base", str(base), "--lang", "fr", "--corpus", str(corpus), *MOST]
+    for part, out in (("1/1", "whole"), ("3/3", "three"), ("1/3", "three"), ("2/3", "three")):
+        assert call(monkeypatch, [*line, "--part", part, "--out", str(tmp_path / out)]) == 0
+    whole, three = (read(tmp_path / name, encoder, make_run) for name in ("whole", "three"))
+    assert documents(three.shards[0]) == documents(whole.shards[0])
+    assert {h.text for h in three.held_out} == {h.text for h in whole.held_out}
+    counts = [
+        (row.documents_read, row.duplicates, row.near_duplicates)
+        for made in (whole, three)
+        for row in made.row.corpora
+    ]
+    assert counts == [(65, 5, 30)] * 2
+    assert (
+        call(
+            monkeypatch, [*line, "--part", "1/3", "--out", str(tmp_path / "three"), "--set", "data.near_duplicates=0"]
+        )
+        == 2
+    )
+
+
 def test_a_part_is_prepared_once_and_what_a_stopped_one_left_is_written_again(
     prepare: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
