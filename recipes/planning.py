@@ -1,11 +1,14 @@
 """What a run decides before it trains, and what it says that it will cost."""
 
+import time
 from typing import Any
 
 from medlingua.adapters.encoder import Encoder
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
+from medlingua.recipes.evaluation import held_out
 from medlingua.recipes.evaluation.budget import fit_to_training
+from medlingua.recipes.evaluation.held_out import HeldOutText, piece_counts
 from medlingua.recipes.folder import write
 from medlingua.recipes.job import Job
 from medlingua.recipes.resolve import read_run
@@ -83,3 +86,13 @@ def decided(
 def _chars_per_token(prepared: Prepared, encoder: Encoder) -> float:
     text = " ".join(h.text[:2_000] for h in prepared.held_out[:20]) or "texte"
     return len(text) / max(1, len(encoder.tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids))
+
+
+def evaluation_seconds(encoder: Encoder, prepared: Prepared, text: HeldOutText) -> float:
+    """Of one evaluation on held-out text, by doing it."""
+    if not text.passages:
+        return 0.0
+    counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
+    began = time.perf_counter()
+    held_out.measure(encoder, text, counts, model="the start", phase=0, step=0, tokens=0)
+    return time.perf_counter() - began

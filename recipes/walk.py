@@ -29,7 +29,7 @@ from medlingua.recipes.evaluation.held_out import HeldOutText, held_out_text, pi
 from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write
 from medlingua.recipes.job import Job, OnEvaluation
-from medlingua.recipes.planning import decided, planned, run_of
+from medlingua.recipes.planning import decided, evaluation_seconds, planned, run_of
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Adapt, Eval, Run
 from medlingua.recipes.strategies import convert
@@ -89,7 +89,7 @@ def plan(run: Run) -> tuple[str, ...]:
         encoder.model.eval().to(machine.device())
         prepared = _prepared(job, encoder)
         text = held_out_text([h.text for h in prepared.held_out], inputs.pack.spacy)
-        seconds = _evaluation_seconds(encoder, prepared, text)
+        seconds = evaluation_seconds(encoder, prepared, text)
         job, row = decided(job, encoder, prepared, seconds, _PLAN_SECONDS)
     fresh = job.run.adapt.head == "fresh" and run.adapt.head_tokens
     lines = (
@@ -257,16 +257,6 @@ def _prepared(job: Job, encoder: Encoder) -> Prepared:
     left_out = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "none"
     say(f"text: {documents:,} documents, {tokens:,} tokens; {len(prepared.held_out)} held out; left out: {left_out}")
     return prepared
-
-
-def _evaluation_seconds(encoder: Encoder, prepared: Prepared, text: HeldOutText) -> float:
-    """Of one evaluation on held-out text, by doing it."""
-    if not text.passages:
-        return 0.0
-    counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
-    began = time.perf_counter()
-    held_out.measure(encoder, text, counts, model="the start", phase=0, step=0, tokens=0)
-    return time.perf_counter() - began
 
 
 def _evaluate_before(job: Job, encoder: Encoder, prepared: Prepared, text: HeldOutText) -> float:
