@@ -28,6 +28,7 @@ MASK_RATE = 0.15  # of the words, always, whatever the training masks
 _PASSAGE_CHARS = 500  # fits 512 positions with any tokenizer of these languages
 _SHARE = 0.25  # of the passages: each piece after a word's first costs a forward pass of its passage
 _LEAST_WORDS = 400  # where a quarter of the passages has fewer, more of them are taken
+_MOST_WORDS = 1_500  # where it has more, fewer: an evaluation of a base model on a CPU takes minutes
 _ROW_TOKENS = 8_192
 _COUNTED_TOKENS = 2_000_000  # of the training text, for the frequencies of pieces
 
@@ -56,10 +57,11 @@ class HeldOutText:
 def held_out_text(texts: Sequence[str], code: str) -> HeldOutText:
     """Held-out texts cut at sentence ends into passages, 15 % of the words of each masked, by its text alone.
 
-    A quarter of the passages is taken, and more where they have fewer than 400 masked words.
+    A quarter of the passages is taken: more where they have fewer than 400 masked words, fewer from 1,500 words on.
     """
     drawn = sorted(_passages(texts, code), key=lambda item: (_seed(item[0].text), item[0].text))
-    enough = max(_LEAST_WORDS, _SHARE * sum(len(passage.masked) for passage, _ in drawn))
+    quarter = _SHARE * sum(len(passage.masked) for passage, _ in drawn)
+    enough = min(max(_LEAST_WORDS, quarter), _MOST_WORDS)
     chosen: list[Passage] = []
     count = 0
     for passage, _ in drawn:

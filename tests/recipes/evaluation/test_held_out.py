@@ -198,6 +198,8 @@ def test_a_long_text_is_sampled_and_the_number_of_words_is_known() -> None:
     whole, sample = held_out_text(texts[:3], LANGUAGE), held_out_text(texts, LANGUAGE)
     assert whole.documents == 3
     assert 400 <= sample.words < 0.5 * 0.15 * sum(len(words(t, LANGUAGE)) for t in texts) + 400
+    longer = held_out_text([f"{text} {number}" for number in range(12) for text in texts], LANGUAGE)
+    assert 1_500 <= longer.words < 1_600
 
 
 def test_frequencies_of_another_tokenizer_are_of_the_same_text(encoder: Encoder, tmp_path: Path) -> None:
