@@ -118,8 +118,6 @@ def _canonical(spec: TaskSpec, example: Example) -> Example:
         return replace(example, gold=_value(spec, example))
     if spec.kind in ("ner", "answers") and example.gold == frozenset():  # an empty list, whatever it is a list of
         return replace(example, gold=())
-    if spec.kind == "ner" and isinstance(example.gold, tuple):
-        return replace(example, gold=tuple(replace(s, fragments=tuple(sorted(s.fragments))) for s in example.gold))
     if spec.label_prefix is None:
         return example
     if isinstance(example.gold, str):
