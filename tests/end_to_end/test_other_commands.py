@@ -135,7 +135,7 @@ def test_plan_measures_and_leaves_nothing_behind(command: list[str], tmp_path: P
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "14,000 tokens" in done.stdout
-    for what in ("precision", "attention", "memory", "of training"):
+    for what in ("precision", "attention", "memory", "training", "disk"):
         assert what in done.stdout
     assert list(tmp_path.iterdir()) == []
 
