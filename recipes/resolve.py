@@ -187,8 +187,9 @@ def _with_decided(merged: dict[str, Any]) -> dict[str, Any]:
         merged["train"] = train
     if train.get("tokens") is not None and train.get("epochs") is not None:
         raise InputError("train.tokens and train.epochs say the same thing in two ways: give one of them")
-    if train.get("tokens") == 0 and merged.get("adapt", {}).get("head") == "fresh":
-        merged = {**merged, "adapt": {"head_tokens": 0, **merged["adapt"]}}  # no training at all
+    if isinstance(train.get("tokens"), int) and merged.get("adapt", {}).get("head") == "fresh":
+        tokens = min(Adapt().head_tokens, train["tokens"])  # no more than the run itself
+        merged = {**merged, "adapt": {"head_tokens": tokens, **merged["adapt"]}}
     names = {name for name in (*DECIDED, "adapt.new_pieces") if not _is_given(merged, name)}
     completed = _with_phases(merged, names)
     for key in DECIDED_BY_PHASE:

@@ -223,6 +223,7 @@ def _train_head(run: Run, base: str, folder: Path) -> None:
         "eval": Eval(tasks="none").model_dump(),
     }
     adapt(resolve(settings), folder / "head")
+    say("the head is trained; now the run itself")
 
 
 def _head_data(run: Run) -> dict[str, Any]:

@@ -21,8 +21,8 @@ _ALIKE = 0.999  # mean cosine; 0.31 to 0.75 in the models of reports/notes
 _SAMPLES = 8
 _SAMPLE_TOKENS = 64
 _REMEDY = (
-    "Try a lower train.lr, more warm-up, or adapt.head_tokens for a fresh head; the last checkpoint is intact. "
-    "--set train.collapse=warn goes on all the same"
+    "Try a lower train.lr, more warm-up, or more adapt.head_tokens for a fresh head; the same settings stop here "
+    "again. --set train.collapse=warn goes on all the same, from the last checkpoint"
 )
 
 

@@ -119,7 +119,7 @@ def many_passes(run: Run, pass_tokens: Sequence[int]) -> tuple[str, ...]:
         return ()
     return (
         f"the corpus is read {count:.1f} times: from the fourth time on the same text teaches less. More text, or "
-        "fewer train.tokens, may serve better",
+        "fewer tokens, may serve better",
     )
 
 

@@ -108,6 +108,19 @@ def test_a_setting_that_cannot_be_used_is_told(sets: tuple[str, ...], told: str)
         resolve(FLAGS, sets=sets)
 
 
+def test_a_fresh_head_takes_no_more_tokens_than_the_run() -> None:
+    heads = [
+        resolve(FLAGS, sets=("adapt.head=fresh", *sets)).adapt.head_tokens
+        for sets in (
+            (),
+            ("train.tokens=8_000",),
+            ("train.tokens=0",),
+            ("train.tokens=8_000", "adapt.head_tokens=9_000"),
+        )
+    ]
+    assert heads == [500_000, 8_000, 0, 9_000]
+
+
 @pytest.mark.parametrize("absent", ["strategy", "lang"])
 def test_what_every_run_needs(absent: str) -> None:
     with pytest.raises(InputError, match=f"--{absent} is needed"):
