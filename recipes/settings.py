@@ -112,8 +112,8 @@ class Adapt(Settings):
     head: Literal["keep", "fresh"] = "keep"
     """fresh: a new masked-LM head for a base that has none."""
     head_tokens: int = Field(default=500_000, ge=0)
-    """Tokens that a fresh head is trained on alone first, in head_lang; 0: with the rest from the start. Unset: no more
-    than train.tokens, where they are given."""
+    """Tokens that a fresh head is trained on alone first, in head_lang; 0: with the rest from the start. Unset: no
+    more than train.tokens, where they are given."""
     head_lang: str = ""
     """Language that a fresh head is trained on first; unset: the run's, on its own text."""
     architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra"] = "modernbert"
