@@ -1,16 +1,12 @@
 """No word of a document in any message: a planted name, files that are broken in every way, all readers."""
 
 import gzip
-import io
 import json
 import random
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -27,6 +23,7 @@ from medlingua.languages.relations import read_e3c_relations
 from medlingua.languages.tasks import read_task
 
 from .annotation_tools import PROJECTS
+from .packed_files import arrow_bytes, parquet_bytes, zip_bytes
 from .test_relations import XMI
 
 NAME = "Quetzalcoatl"  # in every text, and nowhere else
@@ -60,28 +57,6 @@ def of_folder(name: str, reader: Callable[..., Any], others: dict[str, bytes]) -
 def beside(name: str, reader: Callable[..., Any], others: dict[str, bytes], given: str) -> Read:
     """As `of_folder`, of a reader that takes a file."""
     return of_folder(name, lambda folder, source: reader(folder / given, source=source), others)
-
-
-def parquet_bytes() -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"id": ["1", "2"], "text": [TEXT, TEXT]}), sink)
-    return sink.getvalue()
-
-
-def arrow_bytes() -> bytes:
-    sink = io.BytesIO()
-    table = pa.table({"id": ["1", "2"], "text": [TEXT, TEXT]})
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def zip_bytes() -> bytes:
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as archive:
-        archive.writestr("a.txt", TEXT)
-        archive.writestr("b.jsonl", json.dumps({"text": TEXT}))
-    return sink.getvalue()
 
 
 def encoded(value: Any) -> bytes:
@@ -130,9 +105,9 @@ READERS: dict[str, tuple[Read, bytes]] = {
     "labelled jsonl": (of_file("a.jsonl", read_json), encoded(ROW) + b"\n" + encoded(ROW)),
     "txt": (of_file("a.txt", read_documents), TEXT.encode()),
     "gzip": (of_file("a.jsonl.gz", read_documents), gzip.compress(encoded(ROW), mtime=0)),
-    "zip": (of_file("a.zip", read_documents), zip_bytes()),
-    "parquet": (of_file("a.parquet", read_documents), parquet_bytes()),
-    "arrow": (of_file("a.arrow", read_documents), arrow_bytes()),
+    "zip": (of_file("a.zip", read_documents), zip_bytes(TEXT, TEXT)),
+    "parquet": (of_file("a.parquet", read_documents), parquet_bytes(TEXT, TEXT)),
+    "arrow": (of_file("a.arrow", read_documents), arrow_bytes(TEXT, TEXT)),
     "codiesp": (of_folder("aD.tsv", read_codiesp, {"text_files/a.txt": TEXT.encode()}), b"a\tq62.11\na\tn28.8\n"),
     "codiesp, columns": (
         of_folder("aD.tsv", read_codiesp, {"text_files/a.txt": TEXT.encode()}), f"{NAME}\ta".encode()

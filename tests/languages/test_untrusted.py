@@ -28,6 +28,7 @@ from medlingua.languages.readers.conll import read_conll
 from medlingua.languages.readers.tables import read_json, read_table
 
 from .annotation_tools import PROJECTS
+from .packed_files import arrow_bytes, parquet_bytes, zip_bytes
 
 fuzzed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -45,28 +46,6 @@ def of_file(name: str, reader: Callable[..., Any]) -> Callable[[Path, bytes], No
         list(reader(folder / name, source="s"))
 
     return read
-
-
-def parquet_bytes() -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"id": ["1", "2"], "text": ["Le patient tousse.", "Fièvre."]}), sink)
-    return sink.getvalue()
-
-
-def arrow_bytes() -> bytes:
-    sink = io.BytesIO()
-    table = pa.table({"id": ["1", "2"], "text": ["Le patient tousse.", "Fièvre."]})
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table)
-    return sink.getvalue()
-
-
-def zip_bytes() -> bytes:
-    sink = io.BytesIO()
-    with zipfile.ZipFile(sink, "w") as archive:
-        archive.writestr("a.txt", "Le patient tousse.")
-        archive.writestr("b.jsonl", '{"text": "Fièvre."}')
-    return sink.getvalue()
 
 
 def of_tool(name: str) -> tuple[Callable[[Path, bytes], None], bytes]:
@@ -88,9 +67,9 @@ READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "txt": (of_file("a.txt", read_documents), "Fièvre.".encode()),
     "gzip": (of_file("a.jsonl.gz", read_documents), gzip.compress(ROW, mtime=0)),
     "zstd": (of_file("a.jsonl.zst", read_documents), zstandard.ZstdCompressor().compress(ROW)),
-    "parquet": (of_file("a.parquet", read_documents), parquet_bytes()),
-    "arrow": (of_file("a.arrow", read_documents), arrow_bytes()),
-    "zip": (of_file("a.zip", read_documents), zip_bytes()),
+    "parquet": (of_file("a.parquet", read_documents), parquet_bytes("Le patient tousse.", "Fièvre.")),
+    "arrow": (of_file("a.arrow", read_documents), arrow_bytes("Le patient tousse.", "Fièvre.")),
+    "zip": (of_file("a.zip", read_documents), zip_bytes("Le patient tousse.", "Fièvre.")),
     "xz": (of_file("a.jsonl.xz", read_documents), lzma.compress(ROW)),
     "bz2": (of_file("a.jsonl.bz2", read_documents), bz2.compress(ROW)),
     **{name: of_tool(name) for name in PROJECTS},
@@ -205,7 +184,7 @@ def test_a_text_that_parquet_rows_share_is_unpacked_row_by_row(
 
 def test_a_parquet_row_group_above_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet, "LARGEST_GROUP", 10_000)
-    (tmp_path / "good.parquet").write_bytes(parquet_bytes())
+    (tmp_path / "good.parquet").write_bytes(parquet_bytes("Le patient tousse.", "Fièvre."))
     assert len(list(read_documents(tmp_path / "good.parquet", source="s"))) == 2
     pq.write_table(pa.table({"text": ["Le patient tousse. " * 1_000]}), tmp_path / "bomb.parquet")
     with pytest.raises(InputError, match=r"bomb\.parquet: row group 1 has [\d,]+ bytes unpacked, more than 10,000"):

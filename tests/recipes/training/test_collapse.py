@@ -44,11 +44,14 @@ def test_a_loss_that_stays_at_the_frequencies_stops_the_run(make_run: Callable[.
     ],
 )
 def test_other_losses_do_not(losses: np.ndarray, make_run: Callable[..., Run]) -> None:
-    train_by(losses.tolist(), CollapseProbe("stop", 6.0, ()), make_run("train.tokens=200_000"))
+    state = train_by(losses.tolist(), CollapseProbe("stop", 6.0, ()), make_run("train.tokens=200_000"))
+    assert state.tokens == 200_000
+    assert state.windows_at_unigram == 0
 
 
 def test_a_run_of_few_steps_shows_nothing(make_run: Callable[..., Run]) -> None:
-    train_by([6.0] * 50, CollapseProbe("stop", 6.0, ()), make_run("train.tokens=200_000"))
+    state = train_by([6.0] * 50, CollapseProbe("stop", 6.0, ()), make_run("train.tokens=200_000"))
+    assert state.windows_at_unigram > 2  # at the line all along, and yet not stopped
 
 
 def test_a_warning_goes_on(make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
