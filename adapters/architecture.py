@@ -1,6 +1,6 @@
 """What the code has to know about each family of encoders: one record a family."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ class Architecture:
     (N, width) -> features (N, F), and the Linear (F -> vocabulary).
     last_layer: from the body to two modules of its last layer: its attention, and the module from which on each token
     is computed alone, so that some can be left out; None where a residual connection bypasses that module.
+    layers: from the body to its layers, in order.
     """
 
     family: str
@@ -28,7 +29,13 @@ class Architecture:
     interface: bool
     token_types: bool
     head: Callable[[Any], tuple[Callable[[Tensor], Tensor], nn.Linear]]
+    layers: Callable[[Any], Sequence[nn.Module]]
     last_layer: Callable[[Any], tuple[nn.Module, nn.Module]] | None = None
+
+    @property
+    def narrows(self) -> bool:
+        """Whether the last layer can compute some tokens alone."""
+        return self.last_layer is not None or self.family == "longformer"
 
 
 def _from_zero(config: Any) -> int:
@@ -65,6 +72,14 @@ def _ultrabert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
     return lambda hidden: head.act_fn(head.linear2(head.act_fn(head.linear1(hidden)))), head.decoder
 
 
+def _bert_layers(body: Any) -> Sequence[nn.Module]:
+    return body.encoder.layer  # type: ignore[no-any-return]
+
+
+def _layers(body: Any) -> Sequence[nn.Module]:
+    return body.layers  # type: ignore[no-any-return]
+
+
 def _bert_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
     attention = body.encoder.layer[-1].attention
     return attention, attention.output
@@ -78,29 +93,42 @@ def _jina_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
 ARCHITECTURES: dict[str, Architecture] = {
     a.family: a
     for a in (
-        Architecture("bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head, _bert_last_layer),
         Architecture(
-            "roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head, _bert_last_layer
+            "bert", "BertForMaskedLM", "learned", _from_zero, True, True, _bert_head, _bert_layers, _bert_last_layer
         ),
         Architecture(
-            "camembert", "CamembertForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
+            "roberta", "RobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head, _bert_layers,
+            _bert_last_layer,
+        ),
+        Architecture(
+            "camembert", "CamembertForMaskedLM", "learned", _after_padding, True, True, _roberta_head, _bert_layers,
             _bert_last_layer,
         ),
         Architecture(
             "xlm-roberta", "XLMRobertaForMaskedLM", "learned", _after_padding, True, True, _roberta_head,
+            _bert_layers, _bert_last_layer,
+        ),
+        Architecture(
+            "electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head, _bert_layers,
             _bert_last_layer,
         ),
         Architecture(
-            "electra", "ElectraForMaskedLM", "learned", _from_zero, True, True, _electra_head, _bert_last_layer
+            "modernbert", "ModernBertForMaskedLM", "rotary", _from_zero, True, False, _modernbert_head, _layers
         ),
-        Architecture("modernbert", "ModernBertForMaskedLM", "rotary", _from_zero, True, False, _modernbert_head),
-        Architecture("eurobert", "EuroBertForMaskedLM", "rotary", _from_zero, True, False, _eurobert_head),
-        Architecture("ultrabert", "UltrabertForMaskedLM", "rotary", _from_zero, True, False, _ultrabert_head),
+        Architecture(
+            "eurobert", "EuroBertForMaskedLM", "rotary", _from_zero, True, False, _eurobert_head, _layers
+        ),
+        Architecture(
+            "ultrabert", "UltrabertForMaskedLM", "rotary", _from_zero, True, False, _ultrabert_head, _layers
+        ),
         Architecture(
             "jina_embeddings_v3", "JinaEmbeddingsV3ForMaskedLM", "rotary", _from_zero, True, True, _roberta_head,
-            _jina_last_layer,
+            _layers, _jina_last_layer,
         ),
-        Architecture("longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head),
+        Architecture(
+            "longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head,
+            _bert_layers,
+        ),
     )
 }  # fmt: skip
 

@@ -1,18 +1,20 @@
 """Longformer's attention, fast: the stock layers with the same weights and outputs, and packed documents.
 
 The stock layer cuts a batch into overlapping chunks, pads each row to a multiple of the window and keeps
-several copies of all scores. Here every document goes alone through attend_document(). Global tokens have
-projections of their own (Beltagy et al., arXiv 2004.05150): for a few of them the two projections of the whole
-document are folded into the query and behind the weighted sum, which gives the same sums in another order.
+several copies of all scores. Here documents go through attend(). Global tokens have projections of their own
+(Beltagy et al., arXiv 2004.05150): for a few of them the two projections of the whole document are folded into the
+query and behind the weighted sum, which gives the same sums in another order.
 """
 
 import warnings
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import torch
 from medlingua.adapters.attention import attend
+from medlingua.adapters.kernels.contract import borders_among, document_of
 from torch import Tensor, nn
 from torch.nn.functional import linear
 from transformers import LongformerConfig
@@ -23,11 +25,12 @@ from transformers.models.longformer.modeling_longformer import LongformerSelfAtt
 class PackedMask:
     """Takes the place of the attention mask where packed documents go through the layers.
 
-    cu_seqlens: (documents + 1,) int32. global_tokens: (n,) int64, ascending; empty for none. selected: (M,) int64,
-    ascending, the tokens whose states are computed; None for all.
+    cu_seqlens: (documents + 1,) int32. max_seqlen: no document is longer. global_tokens: (n,) int64, ascending; empty
+    for none. selected: (M,) int64, ascending, the tokens whose states are computed; None for all.
     """
 
     cu_seqlens: Tensor
+    max_seqlen: int
     global_tokens: Tensor
     selected: Tensor | None = None
 
@@ -102,59 +105,80 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
             return (self._attend(hidden_states[0], attention_mask)[None],)
         assert is_index_masked is not None
         assert is_index_global_attn is not None
-        if output_attentions or _holes(is_index_masked):
+        layout = None if output_attentions else _layout(is_index_masked, is_index_global_attn)
+        if layout is None:
             return super().forward(  # type: ignore[no-any-return]
                 hidden_states, attention_mask, is_index_masked, is_index_global_attn, is_global_attn,
                 output_attentions,
             )  # fmt: skip
-        if not is_index_masked.any():
-            count, length, _ = hidden_states.shape
-            borders = torch.arange(0, (count + 1) * length, length, dtype=torch.int32, device=hidden_states.device)
-            mask = PackedMask(borders, is_index_global_attn.flatten().nonzero()[:, 0])
+        mask, real = layout
+        if real is None:
             return (self._attend(hidden_states.flatten(0, 1), mask).view_as(hidden_states),)
-        real = ~is_index_masked
-        mask = PackedMask(
-            torch.cat([real.new_zeros(1, dtype=torch.int32), real.sum(dim=1).cumsum(0).to(torch.int32)]),
-            is_index_global_attn[real].nonzero()[:, 0],
-        )
-        attended = self._attend(hidden_states[real], mask)
+        attended = self._attend(hidden_states.flatten(0, 1)[real], mask)
         # The stock layer leaves zeros at padding.
-        return (attended.new_zeros(*real.shape, attended.shape[-1]).masked_scatter(real[:, :, None], attended),)
+        whole = attended.new_zeros(hidden_states.shape[:2].numel(), attended.shape[-1])
+        return (whole.index_copy(0, real, attended).view_as(hidden_states),)
 
     def _attend(self, states: Tensor, row: PackedMask) -> Tensor:
         """states (T, width) of packed documents -> (T, width), or of the selected tokens alone."""
         selected = row.selected
-        if (
-            selected is not None and states.device.type != "cpu"
-        ):  # kernels elsewhere take windows of all queries alone
+        on_cpu = states.device.type == "cpu"
+        if selected is not None and not on_cpu:  # kernels elsewhere take windows of all queries alone
             return self._attend(states, replace(row, selected=None))[selected]
         query = self._heads(self.query(states if selected is None else states[selected]))
         key, value = (self._heads(f(states)) for f in (self.key, self.value))
         global_queries = row.global_tokens if len(row.global_tokens) else None
         out = attend(
-            query, key, value, row.cu_seqlens,
-            query_positions=selected, global_tokens=global_queries, reach=self.one_sided_attn_window_size,
+            query, key, value, row.cu_seqlens, max_seqlen=row.max_seqlen, query_positions=selected,
+            global_tokens=global_queries, reach=self.one_sided_attn_window_size, global_queries=False,
         ).flatten(1)  # fmt: skip
-        if selected is not None and global_queries is not None:
-            global_queries = global_queries[torch.isin(global_queries, selected)]
-            row = replace(row, global_tokens=global_queries)
-        if global_queries is None or not len(global_queries):
+        if global_queries is None:
             return out
-        borders = torch.searchsorted(row.global_tokens, row.cu_seqlens.to(row.global_tokens)).tolist()
+        if selected is None:
+            places = global_queries
+        else:
+            global_queries = global_queries[torch.isin(global_queries, selected)]
+            places = torch.searchsorted(selected, global_queries)
+        if not len(global_queries):
+            return out
+        one_by_one = on_cpu and not torch.compiler.is_compiling()
+        attended = (self._document_by_document if one_by_one else self._together)(states, row, global_queries)
+        return out.index_copy(0, places, attended.to(out.dtype))
+
+    def _document_by_document(self, states: Tensor, row: PackedMask, global_queries: Tensor) -> Tensor:
+        """Global queries (n,) of all documents, states (T, width) -> (n, width)."""
+        borders = borders_among(global_queries, row.cu_seqlens).tolist()
         tokens = torch.split(states, row.cu_seqlens.diff().tolist())
         queries = torch.split(self.query_global(states[global_queries]), [b - a for a, b in pairwise(borders)])
-        outputs = [self._attend_globally(q, x) for q, x in zip(queries, tokens, strict=True) if len(q)]
-        place = global_queries if selected is None else torch.searchsorted(selected, global_queries)
-        return out.index_copy(0, place, torch.cat(outputs).to(out.dtype))
-
-    def _attend_globally(self, query: Tensor, states: Tensor) -> Tensor:
-        """Global queries (n, width) of one document, states (L, width) -> (n, width)."""
-        n, width = query.shape
-        if n * self.num_heads >= width:  # as many queries as the projections are wide: folding does not pay
-            q, k, v = (self._heads(x) for x in (query, self.key_global(states), self.value_global(states)))
-            borders = torch.tensor([0, len(states)], dtype=torch.int32, device=states.device)
+        outputs = []
+        for query, document in zip(queries, tokens, strict=True):
+            if not len(query):
+                continue
+            # As many queries as the projections are wide: folding does not pay.
+            if len(query) * self.num_heads < query.shape[1]:
+                outputs.append(self._folded(query, document))
+                continue
+            key, value = self.key_global(document), self.value_global(document)
+            borders_here = torch.tensor([0, len(document)], dtype=torch.int32)
             # Each sees the whole document, so that its position does not matter: the first n will do.
-            return attend(q, k, v, borders, query_positions=torch.arange(n, device=states.device)).flatten(1)
+            first = torch.arange(len(query))
+            q, k, v = (self._heads(x) for x in (query, key, value))
+            outputs.append(attend(q, k, v, borders_here, query_positions=first).flatten(1))
+        return torch.cat(outputs)
+
+    def _together(self, states: Tensor, row: PackedMask, global_queries: Tensor) -> Tensor:
+        """The same without asking the device for a border: folded queries see all documents' tokens, and a mask."""
+        query = self.query_global(states[global_queries])
+        if len(query) * self.num_heads <= 2 * query.shape[1]:
+            every = torch.arange(len(states), device=states.device)
+            mine, theirs = (document_of(x, row.cu_seqlens) for x in (global_queries, every))
+            return self._folded(query, states, mine[:, None] != theirs)
+        q, k, v = (self._heads(x) for x in (query, self.key_global(states), self.value_global(states)))
+        return attend(q, k, v, row.cu_seqlens, max_seqlen=row.max_seqlen, query_positions=global_queries).flatten(1)
+
+    def _folded(self, query: Tensor, states: Tensor, masked: Tensor | None = None) -> Tensor:
+        """Global queries (n, width) over states (L, width), but those `masked` (n, L) -> (n, width)."""
+        n, width = query.shape
         # q . (W x + b) = (W' q) . x + q . b, and sum_j p_j (W x_j + b) = W (sum_j p_j x_j) + b, as p sums to one.
         q = self._heads(query).transpose(0, 1) * self.head_dim**-0.5  # (H, n, D)
         key, value = (
@@ -163,6 +187,8 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         shift = torch.bmm(q, self.key_global.bias.view(self.num_heads, self.head_dim, 1))
         folded = torch.bmm(q, key)  # (H, n, width)
         scores = linear(folded.flatten(0, 1), states).view(self.num_heads, n, -1) + shift
+        if masked is not None:
+            scores = scores.masked_fill(masked, float("-inf"))
         weights = scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)
         mixed = torch.matmul(weights.flatten(0, 1), states.to(weights.dtype)).view(self.num_heads, n, width)
         out = torch.bmm(mixed, value.transpose(1, 2).to(mixed.dtype))
@@ -172,8 +198,32 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         return x.view(*x.shape[:-1], self.num_heads, self.head_dim)
 
 
-def _holes(masked: Tensor) -> bool:
-    """Whether a row's mask has a gap between real tokens, or no real token at all: (B, L) bool."""
+def _layout(masked: Tensor, is_global: Tensor) -> tuple[PackedMask, Tensor | None] | None:
+    """A padded batch, (B, L) bool each, as packed documents: their mask, and the places of real tokens, None for all.
+
+    None where a row has a gap between real tokens, or none at all. All layers of a model pass the same two tensors;
+    the answer, for which a GPU has to be waited for, is computed once for them.
+    """
+    if masked.is_inference() or is_global.is_inference():  # these do not count what is written into them
+        return _layout_of(masked, is_global)
+    return _layout_at(masked, masked._version, is_global, is_global._version)
+
+
+@lru_cache(maxsize=2)  # tensors are hashed by identity
+def _layout_at(
+    masked: Tensor, version: int, is_global: Tensor, global_version: int
+) -> tuple[PackedMask, Tensor | None] | None:
+    return _layout_of(masked, is_global)
+
+
+def _layout_of(masked: Tensor, is_global: Tensor) -> tuple[PackedMask, Tensor | None] | None:
+    length = masked.shape[1]
     real = ~masked
     changes = (real[:, 1:] != real[:, :-1]).sum(dim=1) + real[:, 0].int() + real[:, -1].int()
-    return bool((changes != 2).any())
+    if (changes != 2).any():
+        return None
+    lengths = real.sum(dim=1)
+    borders = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)]).to(torch.int32)
+    if not masked.any():
+        return PackedMask(borders, length, is_global.flatten().nonzero()[:, 0]), None
+    return PackedMask(borders, int(lengths.max()), is_global[real].nonzero()[:, 0]), real.flatten().nonzero()[:, 0]

@@ -1,8 +1,8 @@
 """Documents packed into one row of tokens, and a forward pass in which they do not see each other."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ class Packed:
     """Documents one after another, T tokens in all, M of which have labels.
 
     ids: (T,) int64, special tokens included. positions: (T,) int64, restarting at the family's first
-    position in every document. cu_seqlens: (documents + 1,) int32 borders. labels: (M,) int64 true ids at
+    position in every document. cu_seqlens: (documents + 1,) int32 borders. max_seqlen: no document is longer; a power
+    of two, so that compiled code meets few values. labels: (M,) int64 true ids at
     label_positions: (M,) int64, indices of tokens; both empty without labels. global_tokens:
     (n,) int64 ascending indices of tokens with global attention, Longformer's alone.
     """
@@ -29,14 +30,49 @@ class Packed:
     labels: Tensor
     label_positions: Tensor
     global_tokens: Tensor
+    max_seqlen: int
 
     def with_labels(self, labels: np.ndarray, positions: np.ndarray) -> "Packed":
         """The same documents with labels: (M,) true ids, and the (M,) indices of the tokens that they belong to."""
         where = torch.from_numpy(positions.astype(np.int64))
         return replace(self, labels=torch.from_numpy(labels.astype(np.int64)), label_positions=where)
 
+    @property
+    def documents(self) -> int:
+        return len(self.cu_seqlens) - 1
+
+    def split(self) -> tuple["Packed", "Packed"]:
+        """The first half of the documents, and the second."""
+        middle = self.documents // 2
+        border = int(self.cu_seqlens[middle])
+        labels, places = (int((x < border).sum()) for x in (self.label_positions, self.global_tokens))
+        first, second = slice(0, border), slice(border, len(self.ids))
+        return (
+            replace(
+                self, ids=self.ids[first], positions=self.positions[first], cu_seqlens=self.cu_seqlens[: middle + 1],
+                labels=self.labels[:labels], label_positions=self.label_positions[:labels],
+                global_tokens=self.global_tokens[:places],
+            ),
+            replace(
+                self, ids=self.ids[second], positions=self.positions[second],
+                cu_seqlens=self.cu_seqlens[middle:] - border, labels=self.labels[labels:],
+                label_positions=self.label_positions[labels:] - border,
+                global_tokens=self.global_tokens[places:] - border,
+            ),
+        )  # fmt: skip
+
     def to(self, device: torch.device) -> "Packed":
-        return Packed(*(getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> "Packed":
+        """In memory from which a GPU copies while it computes."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Packed":
+        return Packed(
+            change(self.ids), change(self.positions), change(self.cu_seqlens), change(self.labels),
+            change(self.label_positions), change(self.global_tokens), self.max_seqlen,
+        )  # fmt: skip
 
 
 def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Sequence[int] = ()) -> Packed:
@@ -58,6 +94,7 @@ def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Seque
         nothing,
         nothing,
         torch.from_numpy(np.flatnonzero(np.isin(ids, global_ids))) if len(global_ids) else nothing,
+        1 << (int(lengths.max()) - 1).bit_length(),
     )
 
 
@@ -69,7 +106,7 @@ def hidden_states(encoder: Encoder, packed: Packed, selected: Tensor | None = No
     """
     body, architecture = encoder.model.base_model, encoder.architecture
     if architecture.family == "longformer":
-        row = PackedMask(packed.cu_seqlens, packed.global_tokens)
+        row = PackedMask(packed.cu_seqlens, packed.max_seqlen, packed.global_tokens)
         return packed_states(body, packed.ids, packed.positions, row, selected)
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
@@ -84,11 +121,12 @@ def layer_states(encoder: Encoder, packed: Packed) -> tuple[Tensor, ...]:
     return tuple(layer[0] for layer in states[1:])
 
 
-def _inputs(encoder: Encoder, packed: Packed) -> dict[str, Tensor]:
-    inputs = {
+def _inputs(encoder: Encoder, packed: Packed) -> dict[str, Any]:
+    inputs: dict[str, Any] = {
         "input_ids": packed.ids[None],
         "position_ids": packed.positions[None],
         "cu_seq_lens_q": packed.cu_seqlens,
+        "max_length_q": packed.max_seqlen,
     }
     if encoder.architecture.token_types:
         inputs["token_type_ids"] = torch.zeros_like(packed.ids)[None]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import psutil
 import torch
-from medlingua.adapters.attention import choose_backend
+from medlingua.adapters.kernels.choice import KERNELS, choose
+from medlingua.adapters.kernels.contract import Request
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Corpus, TaskSpec, known_languages, load_pack
@@ -50,14 +51,23 @@ def _network() -> Iterator[str]:
 def _machine() -> Iterator[str]:
     device = machine.device()
     precision = machine.precision_of("auto", device)
-    backend = choose_backend(device, torch.bfloat16 if precision.name == "bf16" else torch.float32)
+    dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     free = psutil.virtual_memory().available
     if device.type == "cuda":
         free = torch.cuda.mem_get_info()[0]
     threads = torch.get_num_threads()
     yield f"machine    {machine.describe()}; {threads} thread{'' if threads == 1 else 's'}"
     yield f"precision  {precision.name}: {precision.reason}"
-    yield f"attention  {backend.name}: {backend.reason}"
+    for what, request in (
+        ("training", Request(device, dtype, window=True)),
+        ("global tokens", Request(device, dtype, window=True, global_tokens=True)),
+        ("evaluation", Request(device, torch.float32, window=True)),
+    ):
+        choice = choose(request)
+        yield f"attention  {what}: {choice.kernel.name}, {choice.reason}"
+    for name, kernel in KERNELS.items():
+        refusal = kernel.refusal(Request(device, dtype, window=True))
+        yield f"kernel     {name}: {kernel.summary}" + (f"; not here: {refusal}" if refusal else "")
     yield (
         f"memory     {free / 2**30:.1f} GiB free: weights, gradients and the optimizer's moments of a model of "
         f"{free / _BYTES_A_PARAMETER / 2 / 1e6:,.0f} M parameters take half of it; activations need the other half"

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from medlingua.adapters.attention import choose_backend
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.kernels.choice import choose
+from medlingua.adapters.kernels.contract import Request
 from medlingua.adapters.packed import pack
 from medlingua.recipes.machine import Precision, describe, memory_bytes, peak_memory_bytes
 from medlingua.recipes.settings import Run
@@ -47,7 +48,7 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
     """The plan of a run, its speed measured on steps that take `minimum` seconds. The encoder is not changed."""
     run = decided.run
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
-    backend = choose_backend(encoder.device, dtype)
+    attention = choose(Request(encoder.device, dtype))
     size = size_of(encoder, run.train.context, run.objective.mask_rate)
     seconds = measured_seconds(run, encoder, precision, minimum) if run.tokens else 0.0
     weights = 4 * size.parameters
@@ -57,8 +58,8 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
         threads=torch.get_num_threads(),
         precision=precision.name,
         precision_reason=precision.reason,
-        attention=backend.name,
-        attention_reason=backend.reason,
+        attention=attention.kernel.name,
+        attention_reason=attention.reason,
         parameters=size.parameters,
         tokens=run.tokens,
         steps=math.ceil(run.tokens / run.train.batch_tokens),
@@ -76,7 +77,9 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
     """Seconds of training that the run needs, from steps of a copy of the encoder on random tokens."""
     learner = plain_learner(replace(encoder, model=copy.deepcopy(encoder.model)), run.train, precision)
     learner.encoder.model.train()
-    objective = MaskedLM(learner.encoder)
+    if learner.working is not None:
+        learner.working.prepare(run.train.dropout)
+    objective = MaskedLM(learner.passing)
     batch = _noise(run, encoder)
     step(learner, objective, batch, 0.0)
     done, began = 0, time.perf_counter()

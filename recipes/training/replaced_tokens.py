@@ -5,6 +5,7 @@ learns, at every token and not at the hidden ones alone.
 """
 
 import copy
+from dataclasses import replace
 
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
@@ -70,10 +71,7 @@ def corrupted(packed: Packed, pieces: Tensor) -> tuple[Packed, Tensor]:
     shown = text.clone()
     shown[packed.label_positions] = pieces
     nothing = packed.labels[:0]
-    return (
-        Packed(shown, packed.positions, packed.cu_seqlens, nothing, nothing, packed.global_tokens),
-        shown != text,
-    )
+    return replace(packed, ids=shown, labels=nothing, label_positions=nothing), shown != text
 
 
 @torch.no_grad()

@@ -1,0 +1,84 @@
+"""Each attention kernel against the plain one, on every device of this machine, and which one is chosen."""
+
+from typing import Any
+
+import pytest
+import torch
+from medlingua.adapters.attention import attend, attend_plain
+from medlingua.adapters.kernels.choice import KERNELS, choose
+from medlingua.adapters.kernels.contract import Request
+
+from tests.adapters.kernel_cases import Case, cases, errors
+
+DEVICES = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
+CPU = torch.device("cpu")
+# Of the largest value. bf16 keeps 8 bits: a few roundings on the way.
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["fp32", "bf16"])
+@pytest.mark.parametrize("kernel", [name for name in KERNELS if name not in ("plain", "flex")])
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_O8_a_kernel_computes_what_the_plain_one_does(device: torch.device, kernel: str, dtype: torch.dtype) -> None:
+    """Outputs and gradients, in every case that the kernel does not refuse."""
+    measured = {case: errors(kernel, case, device, dtype) for case in cases()}
+    if not any(measured.values()):
+        pytest.skip(f"{kernel} refuses all cases here: {KERNELS[kernel].refusal(Request(device, dtype))}")
+    wrong = {case: e for case, e in measured.items() if e is not None and max(e) > TOLERANCE[dtype]}
+    assert not wrong
+
+
+@pytest.mark.parametrize("kernel", ["plain-summed", "efficient"])
+def test_a_global_token_in_every_place_is_counted_once(kernel: str) -> None:
+    """Inside a window the windowed kernel counts it, outside the merge does; here tokens meet each on both sides."""
+    case = Case((2, 2), 8, 5)
+    generator = torch.Generator().manual_seed(1)
+    query, key, value = torch.randn(3, 60, 2, 8, generator=generator, dtype=torch.float64)
+    borders = torch.tensor([0, 23, 24, 60], dtype=torch.int32)
+    for places in ([0], [22], [23], [24, 30, 59], list(range(60))):
+        given = {"reach": case.reach, "global_tokens": torch.tensor(places)}
+        ours = attend(query.float(), key.float(), value.float(), borders, **given, backend=kernel)
+        torch.testing.assert_close(
+            ours.double(), attend_plain(query, key, value, borders, **given), atol=1e-5, rtol=1e-5
+        )
+
+
+def test_the_operator_is_described_truly_to_a_compiler() -> None:
+    """Shapes, strides and gradients of the operator as torch.compile will rely on them."""
+    query, key, value = torch.randn(3, 40, 2, 8, requires_grad=True).unbind()
+    borders, places = torch.tensor([0, 17, 40], dtype=torch.int32), torch.tensor([0, 17])
+    for global_tokens in (None, places):
+        given: Any = (query, key, value, borders, None, global_tokens, 32, 0.3, 4, False, "efficient")
+        torch.library.opcheck(torch.ops.medlingua.attend.default, given)
+
+
+def test_a_cpu_goes_document_by_document_and_says_so() -> None:
+    choice = choose(Request(CPU, torch.float32))
+    assert choice.kernel.name == "blockwise"
+    assert "cpu" in choice.reason
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 0), (9, 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_gpu_of_any_age_gets_a_batched_kernel(
+    capability: tuple[int, int], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never one that goes document by document in Python, with a window or global tokens or without."""
+    monkeypatch.setattr("medlingua.adapters.kernels.flash.capability", lambda device: capability)
+    cuda = torch.device("cuda")
+    for window in (False, True):
+        for global_tokens in (False, True):
+            choice = choose(Request(cuda, dtype, 64, False, window, False, global_tokens))
+            assert choice.kernel.name != "blockwise"
+            flash = choice.kernel.name in ("varlen", "flash", "flash3")
+            assert flash == (capability >= (8, 0) and dtype != torch.float32)
+            if capability < (8, 0) and dtype != torch.float32:
+                assert "8.0 (A100, RTX 30)" in choice.reason
+
+
+def test_heads_too_wide_for_flash_attention_are_left_to_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("medlingua.adapters.kernels.flash.capability", lambda device: (9, 0))
+    wide = choose(Request(torch.device("cuda"), torch.bfloat16, head_width=320))
+    assert wide.kernel.name == "efficient"
+    assert "up to 256" in wide.reason
