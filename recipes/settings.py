@@ -191,6 +191,10 @@ class Train(Settings):
     the model was trained before. Saved with the model, and so used in evaluation."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of forward and backward passes; weights are fp32."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the layers (torch.compile) for masked-LM training; auto: on a GPU."""
+    checkpoint_layers: bool = False
+    """Keep each layer's input alone and compute the layer again in the backward pass: less memory, slower."""
     shard: bool = False
     """Split weights, gradients and the optimizer's state over the processes (FSDP2)."""
     checkpoint_tokens: int = Field(default=1_000_000, gt=0)

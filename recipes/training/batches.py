@@ -206,6 +206,31 @@ class Batch(NamedTuple):
     spare: tuple[Packed, ...] = ()  # what to go along with while a process with more passes does its last
 
 
+def halved(batch: Batch) -> Batch:
+    """The same step in forward passes of half the documents each. InputError where one document is all of a pass."""
+    micro: list[Packed] = []
+    numbers: list[int] = []
+    for number, packed in zip(batch.numbers or range(len(batch.micro)), batch.micro, strict=True):
+        if packed.documents == 1:
+            raise InputError(
+                f"a forward pass of one document, {len(packed.ids):,} tokens, does not fit into the GPU's memory: "
+                "lower train.context, or set train.checkpoint_layers = true"
+            )
+        micro += packed.split()
+        numbers += [2 * number, 2 * number + 1]
+    return batch._replace(micro=tuple(micro), numbers=tuple(numbers))
+
+
+class Fill(NamedTuple):
+    """Rows of one length, which a compiled model wants: padding documents of at most `context` tokens fill them up.
+
+    They have no labels, so that they count nowhere.
+    """
+
+    pad_id: int
+    context: int
+
+
 class Chunks(Protocol):
     """Whatever gives chunks from any place on, without end."""
 
@@ -221,25 +246,35 @@ def batches(
     global_ids: tuple[int, ...] = (),
     rank: int = 0,
     size: int = 1,
+    fill: Fill | None = None,
 ) -> Iterator[Batch]:
     """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out.
 
     global_ids: pieces with Longformer's global attention. rank, size: of `size` processes that go through the same
-    stream, the forward passes of this one.
+    stream, the forward passes of this one. fill: rows are filled up to micro_tokens.
     """
     waiting: list[Chunk] = []
     tokens = 0
     for chunk in stream.chunks(place):
         if waiting and tokens + len(chunk.ids) > batch_tokens:
-            yield _batch(waiting, micro_tokens, first_position, global_ids, rank, size)
+            yield _batch(waiting, micro_tokens, first_position, global_ids, rank, size, fill)
             waiting, tokens = [], 0
         waiting.append(chunk)
         tokens += len(chunk.ids)
 
 
 def _batch(
-    chunks: list[Chunk], micro_tokens: int, first_position: int, global_ids: tuple[int, ...], rank: int, size: int
+    chunks: list[Chunk],
+    micro_tokens: int,
+    first_position: int,
+    global_ids: tuple[int, ...],
+    rank: int,
+    size: int,
+    fill: Fill | None,
 ) -> Batch:
+    def packed(group: list[Chunk]) -> Packed:
+        return _packed(group, first_position, global_ids, micro_tokens, fill)
+
     groups: list[list[Chunk]] = [[]]
     tokens = 0
     for chunk in chunks:
@@ -251,9 +286,9 @@ def _batch(
     shares = dealt([sum(len(c.ids) for c in group) for group in groups], size)
     mine = shares[rank]
     idle = max(map(len, shares)) - len(mine)
-    spare = (_packed(min(groups, key=len), first_position, global_ids),) * idle if idle else ()
+    spare = (packed(min(groups, key=len)),) * idle if idle else ()
     return Batch(
-        tuple(_packed(groups[number], first_position, global_ids) for number in mine),
+        tuple(packed(groups[number]) for number in mine),
         sum(len(c.ids) for c in chunks),
         sum(len(c.labels) for c in chunks),
         chunks[-1].after,
@@ -274,9 +309,20 @@ def dealt(tokens: Sequence[int], size: int) -> list[list[int]]:
     return [sorted(share) for share in shares]
 
 
-def _packed(chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...]) -> Packed:
-    row = pack([c.ids for c in chunks], first_position, global_ids)
-    offsets = row.cu_seqlens[:-1].tolist()
-    where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=True)])
+def _packed(
+    chunks: list[Chunk], first_position: int, global_ids: tuple[int, ...], micro_tokens: int, fill: Fill | None
+) -> Packed:
+    documents = [c.ids for c in chunks]
+    if fill is not None:
+        documents += _padding(micro_tokens - sum(map(len, documents)), fill)
+    row = pack(documents, first_position, global_ids)
+    offsets = row.cu_seqlens.tolist()
+    where = np.concatenate([c.positions + offset for c, offset in zip(chunks, offsets, strict=False)])
     labels = np.concatenate([c.labels for c in chunks])
     return row.with_labels(labels, where)
+
+
+def _padding(tokens: int, fill: Fill) -> list[np.ndarray]:
+    """Documents of padding, so many tokens in all."""
+    lengths = [min(fill.context, tokens - start) for start in range(0, tokens, fill.context)]
+    return [np.full(length, fill.pad_id, dtype=np.int64) for length in lengths]

@@ -21,6 +21,7 @@ from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.processes import SINGLE, Processes
 from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector
 from medlingua.recipes.training.term_stream import Concept, Relations
+from medlingua.recipes.training.working_copy import WorkingCopy, working_copy
 from medlingua.reports.rows import EvalRow
 from torch import Tensor, nn
 
@@ -62,7 +63,7 @@ class Learner:
 
     encoder: the whole model, which the main process evaluates and saves. trained: the one whose weights move;
     `encoder` itself unless it is split over processes. module: everything with gradients, with a generator and a
-    detector where an ELECTRA learns to detect replaced tokens.
+    detector where an ELECTRA learns to detect replaced tokens. working: a copy for the passes, where there is one.
     """
 
     encoder: Encoder
@@ -76,6 +77,12 @@ class Learner:
     electra: GeneratorAndDetector | None = None
     gradual: Gradual | None = None
     trackers: tuple[str, ...] = field(default=())
+    working: WorkingCopy | None = None
+
+    @property
+    def passing(self) -> Encoder:
+        """The model that forward passes go through."""
+        return self.trained if self.working is None else self.working.encoder
 
     def gather(self) -> None:
         """Bring the weights of a split model into the whole one, on the main process; all processes call this."""
@@ -91,10 +98,23 @@ def check_trackers(names: tuple[str, ...]) -> None:
 
 
 def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Learner:
-    """The model and its optimizer alone, in one process."""
+    """The model and its optimizer alone, in one process, for masked-LM training."""
     accelerator = Accelerator(mixed_precision=_mixed(precision), cpu=encoder.device.type == "cpu")
     optimizer = build_optimizer(encoder.model, settings)
-    return Learner(encoder, encoder, encoder.model, optimizer, accelerator, settings.clip)
+    working = _working(encoder, settings, precision)
+    return Learner(encoder, encoder, encoder.model, optimizer, accelerator, settings.clip, working=working)
+
+
+def _working(encoder: Encoder, settings: Train, precision: Precision) -> WorkingCopy | None:
+    """A copy to compute with, where that is faster: bf16 on a GPU, or compiled layers."""
+    on_gpu = encoder.device.type == "cuda"
+    compiled = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
+    if settings.checkpoint_layers:
+        encoder.model.gradient_checkpointing_enable()
+    half = on_gpu and precision.name == "bf16"
+    if not half and not compiled:
+        return None
+    return working_copy(encoder, torch.bfloat16 if half else torch.float32, compiled)
 
 
 def build_learner(encoder: Encoder, training: Training) -> Learner:
@@ -125,9 +145,16 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     if splits and not processes.is_main:
         encoder.model.to("meta")  # the main process alone keeps a whole one
     optimizer = build_optimizer(module, run.train)
+    working = None
+    # The other objectives have parts of their own, and positions that change gradually belong to one model.
+    if not splits and gradual is None and all(phase.kind == "mlm" for phase in run.phases):
+        working = _working(trained, run.train, training.precision)
+    elif run.train.compile == "on":
+        say("train.compile: layers are compiled for masked-LM training alone; this run goes without")
     return Learner(
-        encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, gradual, trackers
-    )
+        encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, gradual,
+        trackers, working,
+    )  # fmt: skip
 
 
 def _mixed(precision: Precision) -> str:

@@ -4,26 +4,31 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.packed import Packed
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import Bar, progress, say
 from medlingua.recipes.settings import Phase
 from medlingua.recipes.training import checkpoint, effects, sharded
-from medlingua.recipes.training.batches import Batch, Place, Stream, batches, frame_of
+from medlingua.recipes.training.batches import Batch, Fill, Place, Stream, batches, frame_of, halved
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.effects import Step
 from medlingua.recipes.training.learner import GradientMasks, Learner, Training, build_learner
 from medlingua.recipes.training.objectives import Distilled, MaskedLM, masker
 from medlingua.recipes.training.optimizers import schedule
+from medlingua.recipes.training.prefetch import prefetched
 from medlingua.recipes.training.replaced_tokens import ReplacedTokens
 from medlingua.recipes.training.stopping import stop_requests
 from medlingua.recipes.training.term_stream import TermStream
 from medlingua.recipes.training.terms import Terms
 from torch import Tensor
 
+_PADDING = 128  # tokens of a document of padding: attention to short ones costs little
 _MICRO_SEEDS = 2**40  # seeds of a step's micro-batches lie further apart than those of steps
 
 
@@ -73,11 +78,11 @@ def _train_phase(
 ) -> Checkpoint:
     """The steps that are left of the phase that `state` is in, each followed by its effects in their order."""
     work = _work_of(learner, training, state.phase)
-    logged = state.tokens
+    logged, halvings = state.tokens, 0
     for batch in _remaining(work.stream, learner, training, state):
         if state.phase_tokens == 0:
             _warn_of_idle_processes(batch, learner.processes.size)
-        step = _do_step(learner, training, work, batch, state)
+        step, halvings = _do_step_that_fits(learner, training, work, batch, state, halvings)
         state = step.after
         stopping = learner.processes.any(requested.is_set())
         effects.show_progress(bar, training, step)
@@ -99,9 +104,11 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
     if learner.electra is not None:  # it shares the encoder's embeddings, on which _trainable has the last word
         learner.electra.requires_grad_(phase.kind == "rtd")
     masks = _trainable(encoder, phase.parameters, training.new_ids)
+    if learner.working is not None:
+        learner.working.prepare(run.train.dropout)
     # An untied head is decayed; embeddings that a phase does not train must not shrink.
     learner.optimizer.param_groups[0]["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
-    objective: torch.nn.Module = MaskedLM(encoder)
+    objective: torch.nn.Module = MaskedLM(learner.passing)
     if learner.electra is not None and phase.kind == "rtd":
         objective = ReplacedTokens(encoder, learner.electra)
     if phase.kind == "distil":
@@ -121,6 +128,27 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
     if learner.split is not None:
         objective = sharded.SplitObjective(learner.split, objective)
     return _Work(objective, stream, masks)
+
+
+def _do_step_that_fits(
+    learner: Learner, training: Training, work: _Work, batch: Batch, state: Checkpoint, halvings: int
+) -> tuple[Step, int]:
+    """The step, in forward passes halved so many times; once more, and again, where memory runs out."""
+    for _ in range(halvings):
+        batch = halved(batch)
+    while True:
+        try:
+            return _do_step(learner, training, work, batch, state), halvings
+        except torch.OutOfMemoryError:
+            learner.optimizer.zero_grad()
+            smaller = halved(batch)
+            tokens = max(len(packed.ids) for packed in smaller.micro)
+            say(
+                f"out of memory: forward passes are halved to {tokens:,} tokens from here on, and the step done again"
+            )
+            batch, halvings = smaller, halvings + 1
+            if learner.accelerator.device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def _do_step(learner: Learner, training: Training, work: _Work, batch: Batch, state: Checkpoint) -> Step:
@@ -155,19 +183,21 @@ def step(
     The sum over all micro-batches, of all processes, is divided by all their targets, so the gradient does not depend
     on how the batch was cut and dealt (TRAPS O1, O2).
     """
-    accelerator, optimizer = learner.accelerator, learner.optimizer
+    accelerator, optimizer, working = learner.accelerator, learner.optimizer, learner.working
     device = accelerator.device
     total = torch.zeros((), device=device)
     for number, packed in zip(batch.numbers or range(len(batch.micro)), batch.micro, strict=True):
         # Dropout's draws depend on the step and the micro-batch alone: a resumed run draws the same.
         torch.manual_seed(seed + number * _MICRO_SEEDS)
-        with accelerator.autocast():
-            loss = objective(packed.to(device)) / batch.targets
+        with _autocast(learner):
+            loss = objective(_moved(packed, learner)) / batch.targets
         accelerator.backward(loss)
+        if working is not None:
+            working.collect_gradients()
         total += loss.detach()
     # The layers of a split model are gathered by all processes at once, so one that has no work left goes along.
     for packed in batch.spare if isinstance(objective, sharded.SplitObjective) else ():
-        with accelerator.autocast():
+        with _autocast(learner):
             loss = 0.0 * objective(packed.to(device))
         accelerator.backward(loss)
     total = learner.processes.sum_gradients(learner.module.parameters(), total)
@@ -177,10 +207,32 @@ def step(
     norm = sharded.full_tensor(torch.nn.utils.clip_grad_norm_(learner.module.parameters(), learner.clip))
     for group in optimizer.param_groups:
         group["lr"] = lr
-    if torch.isfinite(total):
+    if learner.split is None:
+        # The optimizer itself leaves a step out whose loss is not finite, as it does for a GradScaler: nobody waits.
+        optimizer.found_inf = (~torch.isfinite(total)).float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif torch.isfinite(total):
         optimizer.step()
     optimizer.zero_grad()
-    return float(total), float(norm)
+    if working is not None:
+        working.refresh()
+    loss_and_norm = torch.stack([total, norm]).tolist()  # the one time in a step that a GPU is waited for
+    return loss_and_norm[0], loss_and_norm[1]
+
+
+def _moved(packed: Packed, learner: Learner) -> Packed:
+    """On the device; how many documents there are differs from row to row, which a compiler has to know."""
+    packed = packed.to(learner.accelerator.device)
+    if learner.working is not None and learner.working.compiled:
+        for borders in (packed.cu_seqlens, packed.global_tokens):
+            torch._dynamo.maybe_mark_dynamic(borders, 0)
+    return packed
+
+
+def _autocast(learner: Learner) -> Any:
+    """Mixed precision, where the model has no copy in bf16."""
+    in_bf16 = learner.passing.model.dtype == torch.bfloat16
+    return nullcontext() if in_bf16 else learner.accelerator.autocast()
 
 
 def _restore(learner: Learner, training: Training) -> Checkpoint:
@@ -244,11 +296,14 @@ def _remaining(
     # The loss of the other kinds is one of a whole micro-batch, so they are not cut for more processes.
     if phase.kind == "mlm" and processes.size > 1:
         micro = min(micro, math.ceil(settings.batch_tokens / processes.size))
-    encoder = learner.encoder
-    yield from batches(
+    encoder, fill = learner.encoder, None
+    if learner.working is not None and learner.working.compiled:
+        fill = Fill(encoder.tokenizer.pad_token_id, min(encoder.length, _PADDING))
+    stepwise = batches(
         stream, state.place, settings.batch_tokens, micro, encoder.first_position, encoder.global_ids,
-        processes.rank, processes.size,
+        processes.rank, processes.size, fill,
     )  # fmt: skip
+    yield from prefetched(stepwise) if encoder.device.type == "cuda" else stepwise
 
 
 def _warn_of_idle_processes(batch: Batch, processes: int) -> None:

@@ -1,17 +1,20 @@
 """How much memory training needs, by a formula, and the largest forward pass that fits.
 
-Weights, gradients and AdamW's two moments are fp32, four bytes each a parameter. A forward pass keeps for its
-backward pass, a token and layer, about 16 vectors of the model's width, and the attention weights where documents are
-short enough that they are stored; and the logits of the masked tokens with their gradient.
+Weights, gradients and AdamW's two moments are fp32, four bytes each a parameter; on a GPU a copy in bf16 and its
+gradients are two more each. A forward pass keeps for its backward pass, a token and layer, about 16 vectors of the
+model's width (14.5 in bf16 on a GPU, compiled: reports/notes), and the attention weights where documents are short
+enough that they are stored; and the logits of some masked tokens with their gradient.
 """
 
 from dataclasses import dataclass
 
 from medlingua.adapters.document_attention import DENSE_TOKENS
 from medlingua.adapters.encoder import Encoder
+from medlingua.recipes.training.objectives import CHUNK_ON_GPU
 
 _SHARE = 0.6  # of the memory: the rest is for the formula's error, evaluation, and the system
 _LEAST, _MOST_ON_CPU, _MOST = 1_024, 8_192, 65_536  # tokens; a CPU gains nothing from larger passes
+_VECTORS = 14.5  # measured: 13.5 to 15 for BERT, ModernBERT and Longformer of base size
 _LIBRARIES = 500 * 2**20  # torch and the tokenizer's tables, on a CPU
 
 
@@ -42,12 +45,15 @@ def size_of(encoder: Encoder, context: int | None, predicted: float) -> Size:
 
 
 def training_bytes(size: Size, micro_tokens: int, device: str) -> int:
-    """Memory of training with forward passes of `micro_tokens`, activations in fp32 on a CPU, in bf16 elsewhere."""
-    wide = 4 if device == "cpu" else 2
-    stored = size.heads * size.context if device == "cpu" and size.context <= DENSE_TOKENS else 0
-    activations = micro_tokens * size.layers * (16 * size.width + stored) * wide
-    logits = round(micro_tokens * size.predicted) * size.vocabulary * 4 * 2
-    return 16 * size.parameters + activations + logits + (_LIBRARIES if device == "cpu" else 0)
+    """Memory of training with forward passes of `micro_tokens`: in fp32 on a CPU, in bf16 elsewhere."""
+    predicted = round(micro_tokens * size.predicted)
+    if device == "cpu":
+        stored = size.heads * size.context if size.context <= DENSE_TOKENS else 0
+        activations = micro_tokens * size.layers * (16 * size.width + stored) * 4
+        return 16 * size.parameters + activations + predicted * size.vocabulary * 4 * 2 + _LIBRARIES
+    activations = round(micro_tokens * size.layers * _VECTORS * size.width * 2)
+    held = min(predicted, CHUNK_ON_GPU)  # rows of logits: themselves, their gradient, and a transposed copy
+    return 20 * size.parameters + activations + held * size.vocabulary * 2 * 3
 
 
 def largest_pass(size: Size, memory_bytes: int, device: str, batch_tokens: int) -> tuple[int, int]:

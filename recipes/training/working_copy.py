@@ -1,0 +1,71 @@
+"""A copy of the model for forward and backward passes: in bf16 on a GPU, its layers compiled.
+
+The optimizer keeps fp32 weights, which are those that are evaluated and saved; the copy follows them after each step,
+so that a resumed run has the same one (mixed precision with fp32 master weights, Micikevicius et al.,
+arXiv 1710.03740). Against autocast it saves the casts of every product's inputs.
+"""
+
+import copy
+from dataclasses import dataclass, replace
+
+import torch
+from medlingua.adapters.encoder import Encoder, set_dropout
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class WorkingCopy:
+    """encoder: the copy. weights: the trained fp32 parameters; copies: those of the copy, in the same order."""
+
+    encoder: Encoder
+    weights: tuple[nn.Parameter, ...]
+    copies: tuple[nn.Parameter, ...]
+    compiled: bool
+
+    def prepare(self, dropout: float) -> None:
+        """Train the same parameters as the model itself, with its dropout."""
+        self.encoder.model.train()
+        set_dropout(self.encoder.model, dropout)
+        for weight, twin in zip(self.weights, self.copies, strict=True):
+            twin.requires_grad_(weight.requires_grad)
+        self.refresh()
+
+    def collect_gradients(self) -> None:
+        """Add the copy's gradients to those of the fp32 weights, after each forward and backward pass."""
+        sums: list[Tensor] = []
+        added: list[Tensor] = []
+        for weight, twin in zip(self.weights, self.copies, strict=True):
+            if twin.grad is None:
+                continue
+            if weight.grad is None:
+                weight.grad = twin.grad.to(weight.dtype)
+            else:
+                sums.append(weight.grad)
+                added.append(twin.grad)
+            twin.grad = None
+        if sums:
+            torch._foreach_add_(sums, added)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take over the weights, after each step of the optimizer."""
+        torch._foreach_copy_(list(self.copies), list(self.weights))
+
+
+def working_copy(encoder: Encoder, dtype: torch.dtype, compiled: bool) -> WorkingCopy:
+    model = copy.deepcopy(encoder.model).to(dtype)
+    twin = replace(encoder, model=model)
+    if compiled:
+        compile_layers(twin)
+    return WorkingCopy(twin, tuple(encoder.model.parameters()), tuple(model.parameters()), compiled)
+
+
+def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:
+    """Compile each layer, in place: all layers of a kind share one compilation, which takes seconds.
+
+    A last layer that computes some tokens alone stays as it is: how many they are changes from row to row.
+    backend: of torch.compile; "aot_eager" traces and differentiates like the default, without a compiler of C++.
+    """
+    layers = encoder.architecture.layers(encoder.model.base_model)
+    for layer in layers[:-1] if encoder.architecture.narrows else layers:
+        layer.compile(backend=backend)
