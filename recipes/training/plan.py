@@ -86,11 +86,16 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
     return run.tokens * (time.perf_counter() - began) / done
 
 
-def in_words(plan: PlanRow) -> tuple[str, ...]:
-    """A plan in lines for a person."""
+def training_in_words(plan: PlanRow) -> str:
+    """What training will take, in one line."""
     steps = "1 step" if plan.steps == 1 else f"about {plan.steps:,} steps"
     rate = plan.tokens / plan.seconds if plan.seconds else 0.0
-    training = f"about {duration(plan.seconds or 0.0)} ({rate:,.0f} tokens/s, measured)" if rate else "none"
+    time = f"about {duration(plan.seconds or 0.0)} ({rate:,.0f} tokens/s, measured)" if rate else "none"
+    return f"training    {plan.tokens:,} tokens in {steps}: {time}"
+
+
+def in_words(plan: PlanRow) -> tuple[str, ...]:
+    """A plan in lines for a person."""
     evaluation = f"about {duration(plan.evaluation_seconds + plan.task_seconds)}"
     if plan.task_seconds:
         evaluation += f", {duration(plan.task_seconds)} of it fine-tuning on tasks (from the speed of training)"
@@ -99,8 +104,8 @@ def in_words(plan: PlanRow) -> tuple[str, ...]:
         f"precision   {plan.precision}: {plan.precision_reason}",
         f"attention   {plan.attention}: {plan.attention_reason}",
         f"model       {short(plan.parameters)} parameters",
-        f"corpus      {plan.corpus_tokens:,} tokens, read {plan.passes:.2g} times",
-        f"training    {plan.tokens:,} tokens in {steps}: {training}",
+        f"corpus      {plan.corpus_tokens:,} tokens, special tokens counted, read {plan.passes:.2g} times",
+        training_in_words(plan),
         f"evaluation  {evaluation}",
         f"memory      {memory(plan.memory_bytes)} while training, by the formula; peak so far "
         f"{memory(peak_memory_bytes())}",
