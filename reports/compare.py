@@ -19,8 +19,8 @@ from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, onl
 CAPTION = (
     f"Mean over seeds, with the 95 % interval from {count(SAMPLES)} bootstrap samples of test documents and seeds; "
     "best first. Differences to the best are paired: both models are scored on the same samples. p-values are "
-    "corrected by Holm's method. Each ranking holds one measure of one protocol. A measure without intervals is not the main "
-    "metric of its task: counts by document are stored for main metrics only."
+    "corrected by Holm's method. Each ranking holds one measure of one protocol. A measure without intervals is not "
+    "the main metric of its task: counts by document are stored for main metrics only."
 )
 
 

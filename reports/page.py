@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 SCORES_CAPTION = (
     f"Mean over seeds, with the 95 % interval from {count(SAMPLES)} bootstrap samples of test documents and seeds. "
-    "Differences are paired: both models are scored on the same samples. A measure without an interval is not the main "
-    "metric of its task: counts by document are stored for main metrics only. A table holds one protocol: scores of two "
-    "protocols do not compare."
+    "Differences are paired: both models are scored on the same samples. A measure without an interval is not the "
+    "main metric of its task: counts by document are stored for main metrics only. A table holds one protocol: "
+    "scores of two protocols do not compare."
 )
 
 # A sentence with a gap, for the code that loads the model.
