@@ -103,7 +103,7 @@ def _checked_windows(window: int | tuple[int, ...], layers: int, length: int) ->
         raise ArgumentError(f"window names {len(windows)} windows; the model has {layers} layers", "window")
     for one in windows:
         if one < 2 or one % 2:
-            raise ArgumentError(f"window {one}: it has two equal sides, so it is even and at least 2", "window")
+            raise ArgumentError(f"window {one}: give an even number of 2 or more, half of it for each side", "window")
         if one > length:
             raise ArgumentError(f"window {one} is larger than length {length}", "window", "length")
     return windows

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from . import findings, privacy, run_figures, tables
 from .bootstrap import SAMPLES, read_tallies
 from .figures import Chart, write_charts
-from .quantities import count, duration, energy, memory, short_path, thin
+from .quantities import count, duration, energy, memory, short_path, thin, times
 from .read import RunRecord, read_run, write_whole
 from .score_figures import score_chart
 from .scores import Comparison, by_protocol, change, compare, trained_models
@@ -192,7 +192,7 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
         ("Energy", "not measured on this machine" if cost.energy_joules is None else energy(cost.energy_joules)),
     ]
     if cost.resumed:
-        lines.append(("Resumed", "once" if cost.resumed == 1 else f"{cost.resumed} times"))
+        lines.append(("Resumed", times(cost.resumed)))
     if record.plan:
         lines += [
             ("Machine", record.plan.machine),
@@ -205,7 +205,7 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
         ]
         if record.plan.corpus_tokens:
             tokens = f"{count(record.plan.corpus_tokens)} tokens, special tokens counted"
-            lines.append(("Corpus", f"{tokens}, read {record.plan.passes:.2g} times"))
+            lines.append(("Corpus", f"{tokens}, read {times(record.plan.passes)}"))
         lines += [(f"Default of {row.setting}", f"{row.text}: {row.reason}") for row in record.plan.defaults]
         if record.plan.not_scored:
             left_out = ", ".join(record.plan.not_scored)

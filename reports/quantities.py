@@ -15,6 +15,12 @@ def thin(text: str) -> str:
     return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", THIN, text)
 
 
+def times(number: float) -> str:
+    """Once, 3 times, 0.4 times."""
+    text = f"{number:.2g}"
+    return "once" if text == "1" else f"{text} times"
+
+
 def short(number: float) -> str:
     """1.2 million instead of 1 203 417, for sentences and axes."""
     for size, word in ((1e9, "billion"), (1e6, "million")):
