@@ -155,7 +155,7 @@ def _read_jsonl(file: File, name: str, source: str, text_field: str) -> Iterator
             cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
             raise InputError(
                 f"{place}: not JSON ({error.msg} at column {error.colno}); {before} documents came "
-                f"before{cut}; each line must be one JSON object"
+                f"before{cut}; each line must be one JSON object (jq -c . FILE writes it so)"
             ) from error
         if not isinstance(row, dict):
             raise InputError(

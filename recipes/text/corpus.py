@@ -59,6 +59,8 @@ def why_none_held_out(prepared: Prepared, data: Data) -> str:
     if not share:
         return "data.held_out = 0 holds no document out; set it to 0.05 or more"
     enough = math.ceil(math.log(1 - _SURELY) / math.log(1 - share))
+    if documents == 1:
+        return f"the text is one document, and it is trained on; split it, or give {enough:,} documents or more"
     larger = math.ceil(100 * (1 - (1 - _SURELY) ** (1 / max(documents, 4)))) / 100
     remedy = f"give {enough:,} documents or more"
     if larger > share:

@@ -21,7 +21,7 @@ from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import size_of, training_bytes
 from medlingua.recipes.training.objectives import MaskedLM
-from medlingua.reports.quantities import duration, memory, short, times
+from medlingua.reports.quantities import THIN, duration, memory, short, times
 from medlingua.reports.rows import DefaultRow, PlanRow
 
 
@@ -103,7 +103,7 @@ def in_words(plan: PlanRow) -> tuple[str, ...]:
         f"machine     {plan.machine}",
         f"precision   {plan.precision}: {plan.precision_reason}",
         f"attention   {plan.attention}: {plan.attention_reason}",
-        f"model       {short(plan.parameters)} parameters",
+        f"model       {short(plan.parameters).replace(THIN, ',')} parameters",
         f"corpus      {plan.corpus_tokens:,} tokens, special tokens counted, read {times(plan.passes)}",
         training_in_words(plan),
         f"evaluation  {evaluation}",

@@ -379,7 +379,13 @@ def test_where_none_is_held_out_the_remedies_would_hold_one_out(
     assert (1 - larger) ** max(documents, 4) <= 0.05
 
 
-def test_a_share_of_nothing_is_named(encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_a_share_of_nothing_and_a_single_document_are_named(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
     run = make_run("data.held_out=0", **own(write_jsonl(tmp_path / "n.jsonl", cases(5))))
     reason = why_none_held_out(prepared(run, encoder, tmp_path / "shards"), run.data)
+    alone = make_run(**own(write_jsonl(tmp_path / "one.jsonl", cases(1, seed=5))))
+    of_one = prepared(alone, encoder, tmp_path / "one")
+    assert "the text is one document" in why_none_held_out(of_one, alone.data)
+    assert "data.held_out = 0." not in why_none_held_out(of_one, alone.data), "no share would leave text to train on"
     assert reason == "data.held_out = 0 holds no document out; set it to 0.05 or more"
