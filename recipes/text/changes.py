@@ -4,8 +4,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from medlingua.languages.errors import InputError
 from medlingua.languages.folders import files_of
-from medlingua.recipes.folder import digest
+from medlingua.recipes.folder import check_seal, digest
 from medlingua.recipes.text.sources import SYNTHETIC, Source
 
 _NAME = "files.json"
@@ -20,11 +21,17 @@ def note_files(folder: Path, sources: Iterable[Source]) -> None:
 def changed_files(folder: Path, sources: Iterable[Source]) -> tuple[str, ...]:
     """Files that are new, gone or different since `note_files`; none for a folder that it did not see.
 
-    A file is read only where its size or its time differ.
+    A file is read only where its size or its time differ. InputError where the notes are damaged.
     """
     if not (folder / _NAME).exists():
         return ()
-    known = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+    try:
+        known = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+    except ValueError as error:
+        check_seal(folder)
+        raise InputError(
+            f"{folder}: {_NAME} is no JSON, so it is damaged; remove the folder {folder} to make it anew"
+        ) from error
     now = {str(file): file for file in _files(sources)}
     changed = [
         name
