@@ -260,8 +260,7 @@ def _unreadable(base: str, error: Exception) -> InputError:
         return InputError(f"model folder {base} does not exist")
     return InputError(
         f"model '{base}' is neither a folder here nor reachable on the hub ({reason(error)}). Without a "
-        "network give a folder with --base, or fetch it first where there is one: adapt fetch --data ROOT --model "
-        + base
+        "network give a folder, or fetch it first where there is one: adapt fetch --data ROOT --model " + base
     )
 
 
@@ -279,7 +278,7 @@ def _absent_files(folder: Path) -> InputError | None:
 def _remote_code(base: str) -> InputError:
     return InputError(
         f"{base}: the model brings its own Python code (auto_map in config.json), which would run here. Use a "
-        "checkpoint of a stock class, or say that you trust it: --allow remote-code"
+        "checkpoint of a stock class, or say that you trust it: --allow remote-code (in Python allow=['remote-code'])"
     )
 
 

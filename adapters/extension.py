@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from medlingua.adapters.joins import Join, Words, count_words, learn, parts_of
 from medlingua.adapters.tokenizer import added_words, kind_of, wrap, write_added_tokens
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import ArgumentError, InputError
 from tokenizers import Tokenizer, decoders
 from transformers import PreTrainedTokenizerFast
 
@@ -224,12 +224,14 @@ class _Rules:
         return None if len(documents) >= self._least * _NAME_FACTOR else NAME
 
 
-def _too_few(available: int, requested: int, min_documents: int, refused: Counter[str]) -> InputError:
+def _too_few(available: int, requested: int, min_documents: int, refused: Counter[str]) -> ArgumentError:
     why = ", ".join(f"{count:,} refused: {reason}" for reason, count in refused.most_common())
-    return InputError(
+    return ArgumentError(
         f"the texts yield {available:,} new pieces of the {requested:,} requested ({why or 'no pair is left'}; "
-        f"a piece needs {min_documents} documents): lower adapt.new_pieces, lower adapt.piece_documents, "
-        "or bring more text"
+        f"a piece needs {min_documents} documents): lower new_pieces, lower min_documents, or "
+        "bring more text",
+        "new_pieces",
+        "min_documents",
     )
 
 
@@ -238,21 +240,20 @@ def _check(tokenizer: Any, priority: Priority) -> None:
     model = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
     if kind not in ("WordPiece", "BPE", "Unigram"):
         raise InputError(
-            f"a vocabulary of kind {kind} cannot be extended; known: WordPiece, BPE, Unigram. Keep it: "
-            "adapt.vocabulary = 'keep', or learn another: adapt.vocabulary = 'replace'"
+            f"a vocabulary of kind {kind} cannot be extended; known: WordPiece, BPE, Unigram. Keep it as "
+            "it is, or replace it"
         )
     if model.get("end_of_word_suffix") or (kind == "BPE" and model.get("continuing_subword_prefix")):
-        raise InputError("a BPE vocabulary with marks at the ends of its pieces cannot be extended; use 'replace'")
+        raise InputError("a BPE vocabulary with marks at the ends of its pieces cannot be extended; replace it")
     if kind == "WordPiece" and priority == "insert":
-        raise InputError("a WordPiece vocabulary has no priorities: leave adapt.priority at 'append'")
+        raise ArgumentError("a WordPiece vocabulary has no priorities: leave priority at 'append'", "priority")
     added = list(added_words(tokenizer))
     if added:
         shown = ", ".join(repr(word) for word in added[:5]) + (" ..." if len(added) > 5 else "")
         raise InputError(
             f"the tokenizer was extended with add_tokens before: {len(added):,} words ({shown}) are cut out of the "
-            "raw text, also from the middle of other words. Make them pieces first, in a run of their own: "
-            "adapt.vocabulary = 'repair'; or start from the model as it was before that, or learn another "
-            "vocabulary: adapt.vocabulary = 'replace'"
+            "raw text, also from the middle of other words. Repair the vocabulary first, which makes "
+            "pieces of them; or start from the model as it was before that, or replace the vocabulary"
         )
 
 

@@ -9,7 +9,7 @@ from medlingua.adapters.attention import NAME, register
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.adapters.weights import share_head_bias
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import ArgumentError
 from medlingua.languages.lineage import Lineage
 from transformers import PreTrainedTokenizerFast
 
@@ -46,7 +46,7 @@ def random_encoder(
     """
     layers, width = _SIZES[size]
     if family in ("modernbert", "longformer") and (window < 2 or window % 2):
-        raise InputError(f"adapt.window {window}: give an even number of 2 or more")
+        raise ArgumentError(f"window {window}: give an even number of 2 or more", "window")
     common: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": width,

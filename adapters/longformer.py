@@ -14,7 +14,7 @@ from medlingua.adapters.bert_like import FAMILIES, build_model, check_source, co
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.adapters.positions import tile_positions
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import ArgumentError, nearest
 from transformers import LongformerConfig, LongformerForMaskedLM, PreTrainedTokenizerFast
 from transformers.models.longformer.modeling_longformer import LongformerSelfAttention
 
@@ -32,7 +32,7 @@ def to_longformer(source: Encoder, length: int, window: int | tuple[int, ...]) -
     windows = _checked_windows(window, config.num_hidden_layers, length)
     is_resize = source.architecture.family == "longformer"
     if length < source.length and not is_resize:
-        raise InputError(f"adapt.length {length} is shorter than the source's {source.length} tokens")
+        raise ArgumentError(f"length {length} is shorter than the source's {source.length} tokens", "length")
     first = int(config.pad_token_id) + 1
     tokenizer = copy.deepcopy(source.tokenizer)
     tokenizer.model_max_length = length  # nothing else sets it (C3)
@@ -84,9 +84,10 @@ def global_ids(
     known = tokenizer.get_vocab()
     for piece in chosen:
         if piece not in known:
-            raise InputError(
-                f"train.global_tokens: '{piece}' is no piece of the vocabulary ({nearest(piece, known)}); "
-                "none, first, or a list of pieces"
+            raise ArgumentError(
+                f"global_tokens: '{piece}' is no piece of the vocabulary ({nearest(piece, known)}); "
+                "none, first, or a list of pieces",
+                "global_tokens",
             )
     return tuple(known[piece] for piece in chosen)
 
@@ -99,10 +100,10 @@ def _global(name: str) -> str:
 def _checked_windows(window: int | tuple[int, ...], layers: int, length: int) -> tuple[int, ...]:
     windows = (window,) * layers if isinstance(window, int) else tuple(window)
     if len(windows) != layers:
-        raise InputError(f"adapt.window names {len(windows)} windows; the model has {layers} layers")
+        raise ArgumentError(f"window names {len(windows)} windows; the model has {layers} layers", "window")
     for one in windows:
         if one < 2 or one % 2:
-            raise InputError(f"adapt.window {one}: a window has two equal sides, so it is even and at least 2")
+            raise ArgumentError(f"window {one}: give an even number of 2 or more, half of it for each side", "window")
         if one > length:
-            raise InputError(f"adapt.window {one} is larger than adapt.length {length}")
+            raise ArgumentError(f"window {one} is larger than length {length}", "window", "length")
     return windows

@@ -29,7 +29,7 @@ def repair(tokenizer: PreTrainedTokenizerFast) -> tuple[PreTrainedTokenizerFast,
     kind = kind_of(tokenizer)
     words = added_words(tokenizer)
     if not words:
-        raise InputError("adapt.vocabulary 'repair': no word was added to this tokenizer with add_tokens")
+        raise InputError("no word was added to this tokenizer with add_tokens, so there is nothing to repair")
     if kind not in ("WordPiece", "BPE", "Unigram"):
         raise InputError(f"a vocabulary of kind {kind} cannot be repaired; known: WordPiece, BPE, Unigram")
     state = json.loads(tokenizer.backend_tokenizer.to_str())

@@ -16,7 +16,7 @@ from medlingua.adapters.bert_like import build_model, check_source, config_from,
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.positions import rotations, thetas
 from medlingua.adapters.weights import share_head_bias
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import ArgumentError, InputError
 from transformers import JinaEmbeddingsV3Config, JinaEmbeddingsV3ForMaskedLM
 
 Scaling = Literal["none", "linear", "ntk", "yarn"]
@@ -40,7 +40,7 @@ def to_rotary(source: Encoder, length: int, theta: float) -> Encoder:
     """
     check_source(source, "a rotary model")
     if length < source.length:
-        raise InputError(f"adapt.length {length} is shorter than the source's {source.length} tokens")
+        raise ArgumentError(f"length {length} is shorter than the source's {source.length} tokens", "length")
     _check_theta(theta)
     tokenizer = copy.deepcopy(source.tokenizer)
     tokenizer.model_max_length = length
@@ -110,7 +110,7 @@ def global_theta(encoder: Encoder) -> float:
 
 def _check_theta(theta: float | None) -> None:
     if theta is not None and not theta > 0:
-        raise InputError(f"adapt.theta {theta}: the base of a rotation is above zero")
+        raise ArgumentError(f"theta {theta}: the base of a rotation is above zero", "theta")
 
 
 def _renamed(name: str) -> str:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import ArgumentError, InputError
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
@@ -120,9 +120,10 @@ def learn_tokenizer(
         letters = _alphabet(texts())
         least = len(_BYTE_PIECES) + len(specials) + len(letters)
         if size <= least:
-            raise InputError(
+            raise ArgumentError(
                 f"a Unigram of {size:,} pieces has no room for its 256 bytes, {len(letters):,} letters and special "
-                f"tokens: ask for more than {least:,} with adapt.new_pieces"
+                f"tokens: ask for a size above {least:,}",
+                "size",
             )
         trainer = trainers.UnigramTrainer(
             vocab_size=size - len(_BYTE_PIECES),
@@ -133,8 +134,7 @@ def learn_tokenizer(
         )
     else:
         raise InputError(
-            f"a vocabulary of kind {kind} cannot be replaced; known: BPE, Unigram, WordPiece. "
-            "Keep it: adapt.vocabulary = 'keep'"
+            f"a vocabulary of kind {kind} cannot be replaced; known: BPE, Unigram, WordPiece. Keep it as it is"
         )
     pipeline.train_from_iterator(texts(), trainer)
     if kind == "Unigram":
@@ -148,9 +148,10 @@ def learn_tokenizer(
         )
         pipeline = plain
     if pipeline.get_vocab_size() < size and not fewer:
-        raise InputError(
+        raise ArgumentError(
             f"the texts yield only {pipeline.get_vocab_size():,} pieces of the {size:,} requested: "
-            "lower adapt.new_pieces, or give more text"
+            "lower size, or give more text",
+            "size",
         )
     first, last = str(like.cls_token), str(like.sep_token)
     pipeline.post_processor = processors.TemplateProcessing(

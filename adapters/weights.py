@@ -51,7 +51,8 @@ def check_files(base: str, allowed: frozenset[str]) -> None:
     if "pickle" not in allowed:
         raise InputError(
             f"model folder {base} has pickled weights only ({', '.join(pickled)}), which can run code when read. "
-            "Convert them to safetensors, or say that you trust them: --allow pickle"
+            "Convert them to safetensors, or say that you trust them: --allow pickle (in Python "
+            "allow=['pickle'])"
         )
 
 
@@ -110,7 +111,8 @@ def load_weights(
     if absent and absent == of_head:
         task = f", and a task head that it leaves out ({_listed(of_task)})" if of_task else ""
         problems.append(
-            f"no masked-LM head ({_listed(absent)} missing){task}. Start a fresh one with --set adapt.head=fresh"
+            f"no masked-LM head ({_listed(absent)} missing){task}. Start a fresh one with --set "
+            "adapt.head=fresh (in Python head='fresh')"
         )
         unexpected = [k for k in unexpected if k not in of_task]
     elif absent:

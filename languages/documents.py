@@ -10,7 +10,7 @@ from typing import Any
 
 from .archives import ARCHIVE, members
 from .delimited import read_rows
-from .errors import InputError
+from .errors import InputError, kind_of
 from .files import File, Member, missing_column, parsed_json, read_lines, read_text
 from .folders import NAME, READABLE, files_of
 
@@ -53,6 +53,18 @@ def read_documents(path: str | Path, *, source: str, text_field: str | None = No
             raise InputError(f"{file}: changed while it was read; wait until it is whole, and start again")
     if not has_text:
         raise InputError(f"{path}: no documents in it (every file or text is empty); give a path with text")
+
+
+def check_first_rows(path: str | Path, *, text_field: str | None = None) -> None:
+    """Read the first row of each table of `path`. Raises InputError where one lacks the text column.
+
+    Files that are texts by themselves are not opened. Of an archive the first document is read.
+    """
+    listing = files_of(path)
+    for file in listing.files:
+        match = NAME.search(file.name)
+        if match is None or match[1].lower() not in ("txt", "md"):
+            next(_of_file(file, file.name, "", text_field or "text"), None)
 
 
 def _of_file(file: Path, name: str, source: str, text_field: str) -> Iterator[Document]:
@@ -103,7 +115,7 @@ def document_of(row: Mapping[str, Any], where: str, place: str, source: str, tex
     text = row[text_field]
     if not isinstance(text, str):
         raise InputError(
-            f"{place}: column '{text_field}' holds {type(text).__name__}, not text; "
+            f"{place}: column '{text_field}' holds {kind_of(text)}, not text; "
             f"correct the row, or name another column with --text-field"
         )
     if surrogate := _SURROGATE.search(text):
@@ -143,11 +155,11 @@ def _read_jsonl(file: File, name: str, source: str, text_field: str) -> Iterator
             cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
             raise InputError(
                 f"{place}: not JSON ({error.msg} at column {error.colno}); {before} documents came "
-                f"before{cut}; each line must be one JSON object"
+                f"before{cut}; each line must be one JSON object (jq -c . FILE writes it so)"
             ) from error
         if not isinstance(row, dict):
             raise InputError(
-                f"{place}: a JSON {type(row).__name__}, not an object; each line must be an object such as "
+                f"{place}: {kind_of(row)}, not an object; each line must be an object such as "
                 f'{{"id": "1", "{text_field}": "..."}}'
             )
         yield document_of(row, f"{name}:{number}", place, source, text_field)

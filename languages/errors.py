@@ -1,12 +1,18 @@
 """The one error a person sees, and the nearest name to what they typed."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from textwrap import shorten
+from typing import Any
 
 _LONGEST_REASON = 300  # characters
 _LONGEST_ID = 80
+# The kinds of pydantic's errors, as what a person should have written.
+_EXPECTED = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
+    "list": "a list", "dict": "a table", "model": "a table",
+}  # fmt: skip
 
 
 class InputError(Exception):
@@ -19,6 +25,36 @@ class InputError(Exception):
     def __init__(self, message: str, text: str = "") -> None:
         super().__init__(message)
         self.text = text
+
+
+class ArgumentError(InputError):
+    """An argument of a function cannot be used. The message names it as the function does.
+
+    arguments: the names in the message, for a caller that knows them by others.
+    """
+
+    def __init__(self, message: str, *arguments: str) -> None:
+        super().__init__(message)
+        self.arguments = arguments
+
+
+def kind_of(value: object) -> str:
+    """What a value of JSON or TOML is, in words."""
+    if value is None:
+        return "nothing"
+    kinds = ((bool, "true or false"), (int | float, "a number"), (str, "text"), (list | tuple, "a list"))
+    return next((words for kind, words in kinds if isinstance(value, kind)), "an object")
+
+
+def mismatch(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in words: what was expected, and what was given."""
+    if error["type"] == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    value = error["input"]
+    words = _EXPECTED.get(error["type"].partition("_")[0])
+    expected = f"expected {words}" if words else error["msg"].replace("Input should be", "expected", 1)
+    shown = repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else kind_of(value)
+    return f"{expected}, given {shown}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

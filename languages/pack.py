@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import InputError, nearest
+from .errors import InputError, mismatch, nearest
 
 Access = Literal["open", "request", "gated", "local"]
 Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
@@ -277,4 +277,4 @@ def _explain(data: dict[str, Any], error: Any) -> str:
         return f"{words}: unknown key '{key}'; {nearest(key, set(model.model_fields) - {'folder'})}"
     if error["type"] == "missing":
         return f"{words}: key '{key}' is missing; add it"
-    return f"{words}: {key + ': ' if key else ''}{error['msg']}"
+    return f"{words}: {key + ': ' if key else ''}{mismatch(error)}"

@@ -9,7 +9,7 @@ from typing import Any
 from .annotations import Example, Span, checked, tidy
 from .archives import hidden, read_archive
 from .documents import Document, without_nul
-from .errors import InputError, shown
+from .errors import InputError, kind_of, shown
 from .files import decode, parsed_json, read_text
 
 
@@ -164,7 +164,7 @@ def _answer(entry: Any, text: str, place: str) -> Span:
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:
     value = _json(path)
     if not isinstance(value, dict):
-        raise InputError(f"{path}: a JSON {type(value).__name__}, expected an object with one entry an id")
+        raise InputError(f"{path}: {kind_of(value)}, expected an object with one entry an id")
     yield from value.items()
 
 
@@ -188,7 +188,7 @@ def _parsed(text: str, place: str | Path) -> Any:
 
 def _object(value: Any, place: str | Path) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{place}: a JSON {type(value).__name__} where an object is expected; correct it")
+        raise InputError(f"{place}: {kind_of(value)} where an object is expected; correct it")
     return value
 
 

@@ -13,8 +13,27 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 console = Console(stderr=True, soft_wrap=True, highlight=False, quiet=os.environ.get("RANK", "0") != "0")
 
 
+_part = ""  # of a run, in front of its lines
+
+
 def say(line: str) -> None:
-    console.print(line, markup=False)
+    console.print(f"{_part}: {line}" if _part else line, markup=False)
+
+
+@contextmanager
+def part_of_run(name: str) -> Iterator[None]:
+    """While open, each line begins with the name of the part of a run that it is about."""
+    global _part
+    before, _part = _part, name
+    try:
+        yield
+    finally:
+        _part = before
+
+
+def in_part() -> bool:
+    """Whether a part of a run is at work, and not the run itself."""
+    return bool(_part)
 
 
 _LOG_SECONDS = 30.0  # between two lines of a bar that nobody watches
@@ -62,5 +81,5 @@ def progress(label: str, total: float | None, before: float = 0) -> Iterator[Bar
         refresh_per_second=2,
     )
     with bar:
-        task = bar.add_task(label, total=total, completed=int(before), note="")
+        task = bar.add_task(f"{_part}: {label}" if _part else label, total=total, completed=int(before), note="")
         yield Bar(label, total, lambda done, note: bar.update(task, completed=done, note=note))

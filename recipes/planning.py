@@ -5,7 +5,7 @@ from typing import Any
 
 from medlingua.adapters.encoder import Encoder
 from medlingua.recipes import machine
-from medlingua.recipes.console import say
+from medlingua.recipes.console import in_part, say
 from medlingua.recipes.evaluation import held_out
 from medlingua.recipes.evaluation.budget import fit_to_training
 from medlingua.recipes.evaluation.held_out import HeldOutText, piece_counts
@@ -15,7 +15,7 @@ from medlingua.recipes.resolve import read_run
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text.corpus import Prepared
 from medlingua.recipes.training.defaults import many_passes
-from medlingua.recipes.training.plan import decide, in_words, plan_of, whole_steps
+from medlingua.recipes.training.plan import decide, in_words, plan_of, training_in_words, whole_steps
 from medlingua.reports.read import write_whole
 from medlingua.reports.rows import DefaultRow, PlanRow
 
@@ -28,14 +28,23 @@ def planned(job: Job, encoder: Encoder, prepared: Prepared, evaluation_seconds: 
         job, row = decided(job, encoder, prepared, evaluation_seconds)
         adapt_given = read_run(job.folder).adapt  # a fresh head may turn out not to be needed
         write_whole(job.folder / "run.toml", job.run.model_copy(update={"adapt": adapt_given}).to_toml())
+        row = row.model_copy(update={"own_head": adapt_given.head != job.run.adapt.head})
         write(job.folder / "plan.json", row)
-        for line in in_words(row):
+        # Of a fresh head's own training the machine and the model are those of the run, which says them.
+        for line in (training_in_words(row),) if in_part() else (*in_words(row), *tasks_in_words(job)):
             say(line)
     else:
         job = job.with_run(run_of(job))
     for line in whole_steps(job.run):
         say(line)
     return job
+
+
+def tasks_in_words(job: Job) -> tuple[str, ...]:
+    """A line where no task will be scored, though none were switched off."""
+    if job.inputs.tasks.tasks or job.run.eval.tasks != "all":
+        return ()
+    return (f"tasks       none is scored: give --data ROOT with tasks of language {job.inputs.pack.code}",)
 
 
 def run_of(job: Job) -> Run:

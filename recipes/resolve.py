@@ -3,10 +3,11 @@
 import tomllib
 import types
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, kind_of, mismatch, nearest
 from medlingua.languages.pack import known_languages, load_pack, read_toml
 from medlingua.recipes.bases import default_base, hub_id
 from medlingua.recipes.settings import (
@@ -22,6 +23,7 @@ from medlingua.recipes.settings import (
 from pydantic import ValidationError
 
 PRESETS = Path(__file__).parent / "presets"
+_FLAGS = "settings"  # what the last layer is called in a message: flags, or a mapping from Python
 _HEAD_SHARE = 0.1  # of the tokens, for the masked-LM head after replaced-token detection
 # Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
 _USED_BY = {
@@ -101,7 +103,7 @@ def resolve(
             raise InputError(f"settings file {config} does not exist")
         layers.append((str(config), read_toml(config)))
     layers += [(f"--set {item}", setting(item)) for item in sets]
-    layers.append(("command line", flags))
+    layers.append((_FLAGS, flags))
     merged: dict[str, Any] = {}
     for where, layer in layers:
         check_keys(layer, Run, where)
@@ -112,9 +114,19 @@ def resolve(
         if not merged.get(needed):
             raise InputError(f"--{needed} is needed: {_needs(needed)}")
     _name_base(merged)
-    run = _validated(_with_decided(merged))
+    _check_phase_tokens(merged)
+    _validated(merged | {"phases": []}, layers)
+    run = _validated(_with_decided(merged), layers)
     _check_used(run)
     return run
+
+
+def _check_phase_tokens(merged: dict[str, Any]) -> None:
+    """They are summed before the phases are validated."""
+    for number, phase in enumerate(merged.get("phases", ())):
+        tokens = phase.get("tokens", 0)
+        if not isinstance(tokens, int):
+            raise InputError(f"phases.{number}.tokens: expected a whole number, given {kind_of(tokens)}")
 
 
 def _name_base(merged: dict[str, Any]) -> None:
@@ -155,7 +167,8 @@ def permissions(
 
 
 def read_run(folder: Path) -> Run:
-    return _validated(read_toml(folder / "run.toml"))
+    given = read_toml(folder / "run.toml")
+    return _validated(given, [(str(folder / "run.toml"), given)])
 
 
 def _needs(key: str) -> str:
@@ -325,24 +338,33 @@ def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix:
             check_keys(entry, inner, where, f"{prefix}{key}.")
 
 
-def _validated(merged: dict[str, Any]) -> Run:
+def _validated(merged: dict[str, Any], layers: Sequence[tuple[str, dict[str, Any]]] = ()) -> Run:
+    """The settings as a Run. layers: what they were merged from, to say where a wrong one stands."""
     try:
         return Run.model_validate(merged)
     except ValidationError as error:
-        problems: list[str] = []
-        named: set[str] = set()
+        problems: dict[str, str] = {}
         for item in error.errors():
             # A setting of several kinds is tried as each, and fails as each.
-            name = ".".join(part for part in map(str, item["loc"]) if "[" not in part)
-            if name in named:
-                problems[-1] += "; or a list" if item["type"] == "tuple_type" else ""
-                continue
-            named.add(name)
-            given = f" (given: {item['input']!r})" if not isinstance(item["input"], dict) else ""
+            name = ".".join(part for part in map(str, item["loc"]) if "[" not in part and part != "int")
             choices = item.get("ctx", {}).get("expected")
-            if item["type"] == "literal_error" and isinstance(item["input"], str) and choices:
+            if name in problems:
+                problems[name] += " (or a list)" if item["type"] == "tuple_type" else ""
+            elif item["type"] == "literal_error" and isinstance(item["input"], str) and choices:
                 known = [choice.strip(" '") for choice in choices.replace(" or ", ", ").split(",")]
-                problems.append(f"unknown {name} '{item['input']}' ({nearest(item['input'], known)})")
+                problems[name] = f"unknown {name} '{item['input']}' ({nearest(item['input'], known)})"
             else:
-                problems.append(f"setting {name}: {item['msg']}{given}")
-        raise InputError("; ".join(problems)) from error
+                problems[name] = f"{name}: {mismatch(item)}"
+        deepest = [name for name in problems if not any(other.startswith(f"{name}.") for other in problems)]
+        raise InputError("; ".join(_where(name, layers) + problems[name] for name in deepest)) from error
+
+
+def _where(name: str, layers: Sequence[tuple[str, dict[str, Any]]]) -> str:
+    """The file or option that gives a setting, at the beginning of a message; nothing for a flag of its own."""
+    for where, layer in reversed(layers):
+        inside: Any = layer
+        for part in name.split(".")[:2]:
+            inside = inside.get(part) if isinstance(inside, dict) else inside
+        if inside is not None:
+            return "" if where == _FLAGS else f"{where}: "
+    return ""

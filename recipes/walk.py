@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ from medlingua.languages.grammar import load_grammar
 from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
-from medlingua.recipes.console import say
+from medlingua.recipes.console import part_of_run, say
 from medlingua.recipes.cost import Meter, metered
 from medlingua.recipes.evaluation import held_out
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
@@ -29,15 +28,15 @@ from medlingua.recipes.evaluation.held_out import HeldOutText, held_out_text, pi
 from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write
 from medlingua.recipes.job import Job, OnEvaluation
-from medlingua.recipes.planning import decided, evaluation_seconds, planned, run_of
-from medlingua.recipes.resolve import resolve
-from medlingua.recipes.settings import Adapt, Eval, Run
+from medlingua.recipes.planning import decided, evaluation_seconds, planned, run_of, tasks_in_words
+from medlingua.recipes.settings import Run
 from medlingua.recipes.strategies import convert
+from medlingua.recipes.strategies.head import head_run
 from medlingua.recipes.strategies.start import starting_encoder, unchanged, with_own_head
 from medlingua.recipes.text import parts
-from medlingua.recipes.text.corpus import Prepared, open_prepared, prepare
+from medlingua.recipes.text.changes import changed_files
+from medlingua.recipes.text.corpus import Prepared, open_prepared, prepare, why_none_held_out
 from medlingua.recipes.text.inputs import Inputs, inputs_of
-from medlingua.recipes.text.sources import SYNTHETIC
 from medlingua.recipes.training import collapse
 from medlingua.recipes.training.checkpoint import Checkpoint, prune
 from medlingua.recipes.training.learner import Training, check_trackers
@@ -52,7 +51,6 @@ from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import EvalRow
 
 _PLAN_SECONDS = 20.0  # of steps that are measured for a plan by itself
-_HEAD_LR = 1e-3  # of a fresh masked-LM head trained alone: nothing learnt can be spoilt
 
 
 def adapt(run: Run, folder: Path, on_evaluation: OnEvaluation | None = None, processes: Processes = SINGLE) -> Path:
@@ -95,7 +93,7 @@ def plan(run: Run) -> tuple[str, ...]:
     lines = (
         (f"head        {run.adapt.head_tokens:,} tokens for a fresh head come before, not measured",) if fresh else ()
     )
-    return (*lines, *in_words(row), *whole_steps(job.run))
+    return (*lines, *in_words(row), *tasks_in_words(job), *whole_steps(job.run))
 
 
 def _check_phases(run: Run) -> None:
@@ -115,7 +113,16 @@ def _lead(
     """What the main process does: claim the folder, walk through the run, give an empty folder back on bad input."""
     claim(folder, run)
     with alone(folder):
-        if (folder / "cost.json").exists():
+        finished = (folder / "cost.json").exists()
+        if changed := changed_files(folder / "shards", inputs.selection.sources):
+            listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3:,} more" if len(changed) > 3 else "")
+            if finished:
+                raise InputError(
+                    f"{folder} holds a finished run, and its text has changed since: {listed}. Give another --out, "
+                    "or remove the folder"
+                )
+            say(f"the text has changed since this run read it, and it goes on with what it read: {listed}")
+        if finished:
             say(f"this run is finished: {folder}")
             return write_report(folder)
         for line in (*inputs.selection.left_out, *inputs.tasks.left_out):
@@ -148,7 +155,7 @@ def _walk(job: Job, meter: Meter) -> Path:
     meter.save()
     text = held_out_text([h.text for h in prepared.held_out], job.inputs.pack.spacy)
     if not text.passages:
-        say("no document was held out, so bits per byte are not measured: the corpus is small")
+        say(f"bits per byte are not measured: {why_none_held_out(prepared, run.data)}")
     seconds = _evaluate_before(job, encoder, prepared, text)
     counts = piece_counts(prepared.shards, encoder.tokenizer, encoder.tokenizer)
     if run.strategy == "convert":
@@ -198,46 +205,14 @@ def _train_along(job: Job) -> None:
 
 
 def _train_head(run: Run, base: str, folder: Path) -> None:
-    """A base without a masked-LM head gets one, trained on the source language by a run of its own.
-
-    The head alone: its first steps, from noise, would spoil the body that is to be measured as "before".
-    """
+    """A base without a masked-LM head gets one, by a run of its own, so that it can be measured as "before"."""
     language = run.adapt.head_lang or run.lang
-    say(f"the base has no masked-LM head: training a fresh one on {run.adapt.head_tokens:,} tokens ({language})")
-    settings = {
-        "strategy": "continue",
-        "lang": language,
-        "base": base,
-        "allow": list(run.allow),
-        "data": _head_data(run),
-        "adapt": Adapt(head="fresh", head_tokens=0).model_dump(),
-        "train": run.train.model_dump()
-        | {
-            "tokens": run.adapt.head_tokens,
-            "epochs": None,
-            "parameters": "head",
-            "lr": _HEAD_LR,
-            "shard": False,
-            "keep_checkpoints": 0,
-        },
-        "eval": Eval(tasks="none").model_dump(),
-    }
-    adapt(resolve(settings), folder / "head")
+    say(
+        f"the base has no masked-LM head: a fresh one is trained first ({run.adapt.head_tokens:,} tokens, {language})"
+    )
+    with part_of_run("head"):
+        adapt(head_run(run, base), folder / "head")
     say("the head is trained; now the run itself")
-
-
-def _head_data(run: Run) -> dict[str, Any]:
-    """Text to train a fresh head on: the run's own where it is of that language, else what the data root has."""
-    if run.adapt.head_lang in ("", run.lang):
-        return run.data.model_dump(exclude_none=True)
-    if SYNTHETIC in run.data.paths:
-        return {"paths": [SYNTHETIC]}
-    if run.data.root is None:
-        raise InputError(
-            f"adapt.head = 'fresh' trains a masked-LM head on text in {run.adapt.head_lang}: give --data ROOT, or "
-            f"set adapt.head_lang = '{run.lang}' to train it on the run's own text"
-        )
-    return {"root": run.data.root}
 
 
 def _prepared(job: Job, encoder: Encoder) -> Prepared:
@@ -256,7 +231,10 @@ def _prepared(job: Job, encoder: Encoder) -> Prepared:
         "filtered": sum(r.filtered for r in rows),
     }
     left_out = ", ".join(f"{n:,} {what}" for what, n in counts.items() if n) or "none"
-    say(f"text: {documents:,} documents, {tokens:,} tokens; {len(prepared.held_out)} held out; left out: {left_out}")
+    say(
+        f"text: {documents:,} documents to train on, {tokens:,} tokens, special tokens not counted; "
+        f"{len(prepared.held_out)} held out; left out: {left_out}"
+    )
     return prepared
 
 
@@ -294,7 +272,9 @@ def _certify(job: Job, encoder: Encoder, prepared: Prepared) -> None:
         return
     texts = [h.text for h in prepared.held_out]
     if not texts:
-        raise InputError("a conversion is certified on held-out documents and none was held out: give more text")
+        raise InputError(
+            f"a conversion is certified on held-out documents: {why_none_held_out(prepared, job.run.data)}"
+        )
     bits = {row.model: row for row in read_run(job.folder).evaluations}
     row = convert.certificate(job.run, unchanged(job.run, job.source), encoder, texts, bits)
     convert.check(row)

@@ -6,7 +6,7 @@ from pathlib import Path
 from medlingua.languages.errors import InputError, nearest
 
 from . import score_figures, tables
-from .bootstrap import Key, Tallies, merge_tallies, read_tallies
+from .bootstrap import SAMPLES, Key, Tallies, merge_tallies, read_tallies
 from .figures import write_charts
 from .overall import Overall, by_length, overall
 from .page import templates
@@ -17,10 +17,10 @@ from .rows import ArmsRow, Score
 from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
 
 CAPTION = (
-    "Mean over seeds, with the 95 % interval from 2,000 bootstrap samples of test documents and seeds; best first. "
-    "Differences to the best are paired: both models are scored on the same samples. p-values are corrected by "
-    "Holm's method. Each ranking holds one measure of one protocol. A measure without intervals is not the main "
-    "metric of its task: counts by document are stored for main metrics only."
+    f"Mean over seeds, with the 95 % interval from {count(SAMPLES)} bootstrap samples of test documents and seeds; "
+    "best first. Differences to the best are paired: both models are scored on the same samples. p-values are "
+    "corrected by Holm's method. Each ranking holds one measure of one protocol. A measure without intervals is not "
+    "the main metric of its task: counts by document are stored for main metrics only."
 )
 
 

@@ -157,14 +157,24 @@ def perplexity_axis(axes: Axes) -> None:
     if not 0 <= high < 100:  # a diverged loss has no readable perplexity
         return
     second = axes.secondary_yaxis("right", functions=(np.exp, lambda y: np.log(np.maximum(y, 1e-12))))
-    ticks: list[float] = []
-    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), tuple(n / 10 for n in range(10, 100))):
-        ticks = [m * 10**e for e in range(45) for m in steps if low <= math.log(m * 10**e) <= high]
-        if len(ticks) >= 2:
-            break
-    second.set_yticks(ticks, [f"{tick:.3g}" if tick < 1_000 else short(tick) for tick in ticks])
+    ticks = _perplexities(low, high)
+    second.set_yticks(ticks, [f"{tick:.6g}" if tick < 1_000 else short(tick) for tick in ticks])
     second.yaxis.set_minor_locator(NullLocator())
     second.set_ylabel("perplexity")
+
+
+def _perplexities(low: float, high: float) -> list[float]:
+    """Two to nine round perplexities of losses between two limits, so far apart that labels do not overlap."""
+    from matplotlib.ticker import MaxNLocator
+
+    decades = (high - low) / math.log(10)
+    if decades < 0.8:  # a factor of six: even steps are far enough apart
+        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(math.exp(low), math.exp(high))]
+    else:
+        stride, steps = max(1, math.ceil(decades / 7)), (1, 2, 5) if decades < 2.5 else (1,)
+        first = math.floor(low / math.log(10))
+        ticks = [m * 10.0**e for e in range(first, math.ceil(high / math.log(10)) + 1, stride) for m in steps]
+    return [tick for tick in ticks if tick > 0 and low <= math.log(tick) <= high]
 
 
 def middle_cut(name: str, longest: int = 34) -> str:

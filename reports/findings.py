@@ -78,12 +78,13 @@ def summary(record: RunRecord) -> str:
         text = "synthetic text" if all(row.synthetic for row in corpora) else "text"
         parts.append(
             f"The {text} comes from {len(corpora)} {'corpus' if len(corpora) == 1 else 'corpora'} with "
-            f"{count(documents)} documents and {short(sum(row.tokens for row in corpora))} tokens."
+            f"{count(documents)} documents and {short(sum(row.tokens for row in corpora))} tokens, special tokens "
+            "not counted."
         )
     if record.plan:
         parts.append(
             f"The model has {short(record.plan.parameters)} parameters and was trained on {record.plan.device} in "
-            f"{record.plan.precision} ({record.plan.precision_reason})."
+            f"{record.plan.precision}: {record.plan.precision_reason}."
         )
     if record.cost:
         parts.append(
@@ -180,7 +181,7 @@ def missing(record: RunRecord) -> list[str]:
         (record.corpora, "the corpora (corpora.json): the text was not prepared yet"),
         (record.training, "training (metrics.jsonl): no step was logged yet"),
         (record.evaluations, "held-out text (metrics.jsonl): no evaluation yet"),
-        (record.scores or _scores_nothing(record), "task scores (results.jsonl): no task was scored"),
+        (record.scores or record.cost or _scores_nothing(record), "task scores (results.jsonl): no task was scored"),
         (record.cost, "the cost (cost.json): the run has not ended"),
         (record.lineage, "the model (model/lineage.json): no model was saved yet"),
     )
@@ -215,7 +216,9 @@ def _about_text(record: RunRecord) -> list[str]:
             "were prepared, so the model may have been trained on them."
         )
     adapt = record.settings.get("adapt", {})
-    if adapt.get("head") == "fresh" and adapt.get("head_tokens"):
+    if record.plan and record.plan.own_head:
+        lines.append("Own head: a fresh head was asked for, and the base has a masked-LM head, which was kept.")
+    elif adapt.get("head") == "fresh" and adapt.get("head_tokens"):
         lines.append(
             "Fresh head: the base had no masked-LM head, so one was trained on "
             f"{short(adapt['head_tokens'])} tokens. The values of 'base' were measured with it."

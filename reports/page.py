@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import findings, privacy, run_figures, tables
-from .bootstrap import read_tallies
+from .bootstrap import SAMPLES, read_tallies
 from .figures import Chart, write_charts
-from .quantities import count, duration, energy, memory, short_path
+from .quantities import count, duration, energy, memory, short_path, thin, times
 from .read import RunRecord, read_run, write_whole
 from .score_figures import score_chart
 from .scores import Comparison, by_protocol, change, compare, trained_models
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 SCORES_CAPTION = (
-    "Mean over seeds, with the 95 % interval from 2,000 bootstrap samples of test documents and seeds. Differences "
-    "are paired: both models are scored on the same samples. A measure without an interval is not the main metric of "
-    "its task: counts by document are stored for main metrics only. A table holds one protocol: scores of two "
-    "protocols do not compare."
+    f"Mean over seeds, with the 95 % interval from {count(SAMPLES)} bootstrap samples of test documents and seeds. "
+    "Differences are paired: both models are scored on the same samples. A measure without an interval is not the "
+    "main metric of its task: counts by document are stored for main metrics only. A table holds one protocol: "
+    "scores of two protocols do not compare."
 )
 
 # A sentence with a gap, for the code that loads the model.
@@ -192,7 +192,7 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
         ("Energy", "not measured on this machine" if cost.energy_joules is None else energy(cost.energy_joules)),
     ]
     if cost.resumed:
-        lines.append(("Resumed", "once" if cost.resumed == 1 else f"{cost.resumed} times"))
+        lines.append(("Resumed", times(cost.resumed)))
     if record.plan:
         lines += [
             ("Machine", record.plan.machine),
@@ -204,11 +204,10 @@ def _costs(record: RunRecord) -> list[tuple[str, str]]:
             ("Attention", f"{record.plan.attention}: {record.plan.attention_reason}"),
         ]
         if record.plan.corpus_tokens:
-            lines.append(
-                ("Corpus", f"{count(record.plan.corpus_tokens)} tokens, read {record.plan.passes:.2g} times")
-            )
+            tokens = f"{count(record.plan.corpus_tokens)} tokens, special tokens counted"
+            lines.append(("Corpus", f"{tokens}, read {times(record.plan.passes)}"))
         lines += [(f"Default of {row.setting}", f"{row.text}: {row.reason}") for row in record.plan.defaults]
         if record.plan.not_scored:
             left_out = ", ".join(record.plan.not_scored)
             lines.append(("Not scored", f"{left_out}: evaluation would have taken longer than training"))
-    return lines
+    return [(name, thin(value)) for name, value in lines]

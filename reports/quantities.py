@@ -1,5 +1,6 @@
 """Numbers and paths in a readable form."""
 
+import re
 from pathlib import PurePath
 
 THIN = "\u202f"  # narrow no-break space: 1 234 567 reads the same in all languages
@@ -7,6 +8,17 @@ THIN = "\u202f"  # narrow no-break space: 1 234 567 reads the same in all langua
 
 def count(number: float) -> str:
     return f"{number:,.0f}".replace(",", THIN)
+
+
+def thin(text: str) -> str:
+    """A sentence with the numbers of a log, 1,234,567, as `count` writes them."""
+    return re.sub(r"(?<=\d),(?=\d{3}(?!\d))", THIN, text)
+
+
+def times(number: float) -> str:
+    """Once, 3 times, 0.4 times."""
+    text = f"{number:.2g}"
+    return "once" if text == "1" else f"{text} times"
 
 
 def short(number: float) -> str:

@@ -158,6 +158,7 @@ class PlanRow(Row):
     task_seconds: float = 0.0  # of fine-tuning on tasks, from the speed of training
     disk_bytes: int = 0  # of the run's folder: tokens, checkpoints, models
     defaults: tuple[DefaultRow, ...] = ()
+    own_head: bool = False  # the base has a masked-LM head, which was kept where adapt.head asked for a fresh one
     not_scored: tuple[str, ...] = ()  # tasks that would take longer than training
 
 

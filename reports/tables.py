@@ -220,7 +220,7 @@ def vocabulary_table(row: VocabularyRow) -> DataFrame:
                 [
                     {
                         "": "Words of synthetic English cases split differently",
-                        "After": f"{row.other_words_changed:.1%}",
+                        "After": percent(row.other_words_changed, 1),
                     }
                 ]
                 if row.other_words_changed is not None

@@ -70,7 +70,7 @@ def _machine() -> Iterator[str]:
         yield f"kernel     {name}: {kernel.summary}" + (f"; not here: {refusal}" if refusal else "")
     yield (
         f"memory     {free / 2**30:.1f} GiB free: weights, gradients and the optimizer's moments of a model of "
-        f"{free / _BYTES_A_PARAMETER / 2 / 1e6:,.0f} M parameters take half of it; activations need the other half"
+        f"{free / _BYTES_A_PARAMETER / 2 / 1e6:,.0f} million parameters take half of it, activations the other half"
     )
 
 

@@ -58,6 +58,10 @@ Sets = Annotated[
         "--set", help="Any setting: KEY=VALUE, e.g. train.lr=3e-4; see adapt settings.", autocompletion=_settings
     ),
 ]
+EvalSets = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any setting of eval: KEY=VALUE, e.g. eval.lr=2e-4; see adapt settings eval."),
+]
 Preset = Annotated[str | None, typer.Option("--preset", help="A recipe by name, e.g. demo.", autocompletion=_presets)]
 Config = Annotated[Path | None, typer.Option("--config", help="A TOML file of settings; adapt init writes one.")]
 Corpus = Annotated[

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from medlingua.recipes.commands.options import Allow, Data, Lang, Scores, Sets, Task, given, needed, permitted
+from medlingua.recipes.commands.options import Allow, Data, EvalSets, Lang, Scores, Task, given, needed, permitted
 
 _EVALUATION = Path("evaluation")
 
@@ -16,7 +16,7 @@ def evaluate(
     tasks: Annotated[str | None, typer.Option("--tasks", help="all, or names with commas. Default: all.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Fine-tuning runs a task. Default: 3.")] = None,
     out: Scores = _EVALUATION,
-    sets: Sets = None,
+    sets: EvalSets = None,
     allow: Allow = None,
 ) -> None:
     """Score models on a language's tasks, all by the same protocols. The language of a run's folder is known."""

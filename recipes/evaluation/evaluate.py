@@ -86,7 +86,7 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
     if settings.long_questions == "refuse":
         check_questions(models, tasks, evaluation.allow)
     for task in tasks:
-        _describe(task)
+        _describe(task, settings.seeds)
         for name, where in models.items():
             _score_model(name, where, task, evaluation)
 
@@ -126,8 +126,12 @@ def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
     return Fitted(epoch, epochs, {}, dev, model.score("test", decided), decided)
 
 
-def _describe(task: Task) -> None:
-    """Lines on what no model can find, and on what was changed or left out."""
+def _describe(task: Task, seeds: int) -> None:
+    """Lines on the size of the work, on what no model can find, and on what was changed or left out."""
+    say(
+        f"task {task.spec.name}: {len(task.train):,} train, {len(task.dev):,} dev and {len(task.test):,} test "
+        f"documents, fine-tuning runs of each model: {seeds}"
+    )
     for note in task.notes:
         say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):

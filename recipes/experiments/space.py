@@ -208,7 +208,7 @@ class Sweep(Settings):
         try:
             return resolve(merged, preset=preset)
         except InputError as error:
-            raise InputError(str(error).removeprefix("command line: ")) from error
+            raise InputError(str(error).removeprefix("settings: ")) from error
 
     def merged(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The fixed settings with these values among them, nested as in a run's own file."""

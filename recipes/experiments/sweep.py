@@ -266,7 +266,9 @@ def _dev_scores(run: Run, plan: Sweep, folder: Path) -> list[Score]:
 def _value(name: str, last: EvalRow | None, scores: list[Score]) -> float:
     if name == BITS:
         if last is None:
-            raise InputError(f"objective {BITS}: no document was held out; give more text, or a task as objective")
+            raise InputError(
+                f"objective {BITS}: no document was held out: raise data.held_out, or give a task as objective"
+            )
         return last.bits_per_byte
     task, _, metric = name.partition(".")
     of_task = [score for score in scores if score.task == task]

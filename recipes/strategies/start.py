@@ -1,7 +1,9 @@
 """What a run starts training from: the base, and what the strategy makes of it."""
 
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -10,13 +12,25 @@ from medlingua.adapters import encoder as encoders
 from medlingua.adapters.embeddings import set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer import global_ids
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import ArgumentError, InputError
 from medlingua.recipes.console import say
 from medlingua.recipes.folder import write
 from medlingua.recipes.settings import Run
 from medlingua.recipes.strategies import convert, scratch, vocabulary
 from medlingua.recipes.text.corpus import training_documents, training_texts
 from medlingua.recipes.text.inputs import Inputs
+
+# The arguments that an ArgumentError of the functions of a strategy may name.
+_SETTINGS = {
+    "length": "adapt.length",
+    "window": "adapt.window",
+    "theta": "adapt.theta",
+    "global_tokens": "train.global_tokens",
+    "new_pieces": "adapt.new_pieces",
+    "size": "adapt.new_pieces",
+    "min_documents": "adapt.piece_documents",
+    "priority": "adapt.priority",
+}
 
 
 def with_own_head(run: Run, base: str) -> Run:
@@ -54,17 +68,18 @@ def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
         return training_documents(inputs)
 
     row = None
-    if run.strategy == "scratch" or encoder is None:
-        start, row = scratch.start(run, encoder, pack, texts, documents)
-    else:
-        start, row = vocabulary.change(run, encoder, pack, texts, documents)
-    if run.strategy == "convert":
-        converted = convert.start(run, start)
-        if row is not None:
-            _save(start, folder / "vocabulary")
-        start = converted
-    _check_objective(run, start)
-    _set_global_tokens(run, start)
+    with _settings_named():
+        if run.strategy == "scratch" or encoder is None:
+            start, row = scratch.start(run, encoder, pack, texts, documents)
+        else:
+            start, row = vocabulary.change(run, encoder, pack, texts, documents)
+        if run.strategy == "convert":
+            converted = convert.start(run, start)
+            if row is not None:
+                _save(start, folder / "vocabulary")
+            start = converted
+        _check_objective(run, start)
+        _set_global_tokens(run, start)
     if row is not None:
         write(folder / "vocabulary.json", row)
     if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
@@ -72,6 +87,18 @@ def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
     if head == "fresh" or row is not None or run.strategy != "continue":
         _save(start, saved)
     return start
+
+
+@contextmanager
+def _settings_named() -> Iterator[None]:
+    """While open, an error about an argument of a function names the setting that it comes from."""
+    try:
+        yield
+    except ArgumentError as error:
+        message = str(error)
+        for argument in error.arguments:
+            message = re.sub(rf"\b{argument}\b", _SETTINGS[argument], message)
+        raise InputError(message) from error
 
 
 def _check_objective(run: Run, start: Encoder) -> None:

@@ -63,7 +63,7 @@ def check_base(run: Run, tokenizer: PreTrainedTokenizerFast, pack: Pack) -> None
     if "uncased" not in run.allow:
         check_fit(tokenizer, pack.code, run.base)
     elif lost := loss_message(tokenizer, pack.code):
-        say(f"{run.base}: its tokenizer loses {lost}; allowed by name, and so does the model that is made")
+        say(f"{run.base}: its tokenizer loses {lost}, as --allow uncased permits; the trained model loses them too")
 
 
 def changed_tokenizer(

@@ -6,6 +6,7 @@ vocabulary, and where each document starts. Everything streams: memory does not 
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections import Counter
@@ -20,7 +21,8 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.words import compared_words, cut, nfc, words
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.folder import check_seal, seal
-from medlingua.recipes.settings import Run
+from medlingua.recipes.settings import Data, Run
+from medlingua.recipes.text.changes import note_files
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.near_duplicates import NearDuplicates
@@ -30,6 +32,7 @@ from medlingua.recipes.text.sources import Source, read
 from medlingua.recipes.text.word_runs import hash_words
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
+_SURELY = 0.95  # chance that one document at least is held out
 _BATCH_CHARS = 1_000_000  # tokenized at once: enough to keep the tokenizer's threads busy
 
 
@@ -46,6 +49,23 @@ class Prepared(NamedTuple):
     shards: tuple[Shard, ...]
     held_out: tuple[HeldOut, ...]
     row: CorporaRow
+
+
+def why_none_held_out(prepared: Prepared, data: Data) -> str:
+    """Why no document is there to measure on, and what to do, in words."""
+    if prepared.held_out:
+        return "the held-out documents have no words to predict; give longer documents"
+    documents, share = sum(row.documents for row in prepared.row.corpora), data.held_out
+    if not share:
+        return "data.held_out = 0 holds no document out; set it to 0.05 or more"
+    enough = math.ceil(math.log(1 - _SURELY) / math.log(1 - share))
+    if documents == 1:
+        return f"the text is one document, and it is trained on; split it, or give {enough:,} documents or more"
+    larger = math.ceil(100 * (1 - (1 - _SURELY) ** (1 / max(documents, 4)))) / 100
+    remedy = f"give {enough:,} documents or more"
+    if larger > share:
+        remedy += f", or set data.held_out = {larger:g}"
+    return f"of {documents:,} documents none was drawn at data.held_out = {share:g}; {remedy}"
 
 
 class Part(NamedTuple):
@@ -205,6 +225,7 @@ def _write(inputs: Inputs, tokenizer: Any, folder: Path, part: Part) -> None:
         vocabulary_size=len(tokenizer),
         seconds=time.perf_counter() - began,
     )
+    note_files(folder, inputs.selection.sources)
     (folder / "corpora.json").write_text(row.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medlingua.languages.cases import generate_cases
-from medlingua.languages.documents import Document, read_documents
+from medlingua.languages.documents import Document, check_first_rows, read_documents
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.folders import files_of
 from medlingua.languages.pack import Corpus, Pack
@@ -83,6 +83,9 @@ def select(run: Run, pack: Pack) -> Selection:
                 left_out.append(f"corpus {corpus.name} is left out, which cannot be read: {error}")
                 continue
             chosen.append(source)
+    for source in own:
+        if source.path != SYNTHETIC:
+            check_first_rows(source.path, text_field=source.text_field)
     left_out += [line for source in chosen if (line := _unread(source))]
     if not chosen:
         raise InputError(
@@ -112,7 +115,7 @@ def _unread(source: Source) -> str:
     if source.hub is not None or source.path == SYNTHETIC or Path(source.path).is_file():
         return ""
     note = files_of(source.path).note
-    return f"corpus {source.name}: {source.path} also holds what is not read: {note}" if note else ""
+    return f"corpus {source.name}: {source.path} also has files that are not read: {note}" if note else ""
 
 
 def _own(path: str, text_field: str | None, taken: set[str]) -> Source:

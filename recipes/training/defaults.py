@@ -154,7 +154,12 @@ def _batch_tokens(run: Run, facts: Facts, published: _Strategy) -> tuple[int, st
     if batch == published.most_batch:
         return batch, f"as {published.batch_source}"
     if batch == least:
-        return batch, "the least: the run is short" if least == _LEAST_BATCH else "one context: the run is short"
+        return (
+            batch,
+            "the smallest, because the run is short"
+            if least == _LEAST_BATCH
+            else "one context, because the run is short",
+        )
     return batch, f"leaves {run.tokens // batch:,} steps (at least {_STEPS} are wanted)"
 
 

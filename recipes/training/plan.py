@@ -22,7 +22,7 @@ from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import size_of, training_bytes
 from medlingua.recipes.training.objectives import MaskedLM
-from medlingua.reports.quantities import duration, memory, short
+from medlingua.reports.quantities import THIN, duration, memory, short, times
 from medlingua.reports.rows import DefaultRow, PlanRow
 
 
@@ -89,11 +89,16 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
     return run.tokens * (time.perf_counter() - began) / done
 
 
-def in_words(plan: PlanRow) -> tuple[str, ...]:
-    """A plan in lines for a person."""
+def training_in_words(plan: PlanRow) -> str:
+    """What training will take, in one line."""
     steps = "1 step" if plan.steps == 1 else f"about {plan.steps:,} steps"
     rate = plan.tokens / plan.seconds if plan.seconds else 0.0
-    training = f"about {duration(plan.seconds or 0.0)} ({rate:,.0f} tokens/s, measured)" if rate else "none"
+    time = f"about {duration(plan.seconds or 0.0)} ({rate:,.0f} tokens/s, measured)" if rate else "none"
+    return f"training    {plan.tokens:,} tokens in {steps}: {time}"
+
+
+def in_words(plan: PlanRow) -> tuple[str, ...]:
+    """A plan in lines for a person."""
     evaluation = f"about {duration(plan.evaluation_seconds + plan.task_seconds)}"
     if plan.task_seconds:
         evaluation += f", {duration(plan.task_seconds)} of it fine-tuning on tasks (from the speed of training)"
@@ -101,9 +106,9 @@ def in_words(plan: PlanRow) -> tuple[str, ...]:
         f"machine     {plan.machine}",
         f"precision   {plan.precision}: {plan.precision_reason}",
         f"attention   {plan.attention}: {plan.attention_reason}",
-        f"model       {short(plan.parameters)} parameters",
-        f"corpus      {plan.corpus_tokens:,} tokens, read {plan.passes:.2g} times",
-        f"training    {plan.tokens:,} tokens in {steps}: {training}",
+        f"model       {short(plan.parameters).replace(THIN, ',')} parameters",
+        f"corpus      {plan.corpus_tokens:,} tokens, special tokens counted, read {times(plan.passes)}",
+        training_in_words(plan),
         f"evaluation  {evaluation}",
         f"memory      {memory(plan.memory_bytes)} while training, by the formula; peak so far "
         f"{memory(peak_memory_bytes())}",

@@ -183,10 +183,10 @@ def test_windows_can_differ_by_layer(build: Any) -> None:
 @pytest.mark.parametrize(
     ("length", "window", "named"),
     [
-        (50, 16, "adapt.length 50 is shorter than the source's"),
-        (256, 15, "adapt.window 15"),
-        (256, 0, "adapt.window 0"),
-        (256, 300, "adapt.window 300 is larger than adapt.length 256"),
+        (50, 16, "^length 50 is shorter than the source's"),
+        (256, 15, "^window 15"),
+        (256, 0, "^window 0"),
+        (256, 300, "^window 300 is larger than length 256"),
         (256, (16, 16, 16), "names 3 windows; the model has 2 layers"),
     ],
 )

@@ -95,7 +95,7 @@ def test_C19_a_theta_of_minus_one_is_refused_not_computed_with(build: Any) -> No
 
 @pytest.mark.parametrize(
     ("length", "theta", "named"),
-    [(50, 1e4, "adapt.length 50 is shorter"), (256, 0.0, "adapt.theta 0.0"), (256, -1.0, "adapt.theta -1.0")],
+    [(50, 1e4, "^length 50 is shorter"), (256, 0.0, "^theta 0.0"), (256, -1.0, "^theta -1.0")],
 )
 def test_lengths_and_thetas_that_do_not_fit_are_named(length: int, theta: float, named: str, build: Any) -> None:
     with pytest.raises(InputError, match=named):

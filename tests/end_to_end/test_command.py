@@ -1,6 +1,7 @@
 """The main job, as a person gives it."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -56,6 +57,25 @@ def test_the_same_command_again_says_finished(
     told = capsys.readouterr()
     assert "finished" in told.err + told.out
     assert (finished / "model" / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_finished_run_is_not_taken_for_one_of_other_text(
+    finished: Path, command: list[str], corpus: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Another time of the same text is no change."""
+    before = corpus.read_bytes()
+    line = [*command[1:], "--out", str(finished)]
+    os.utime(corpus)
+    assert call(monkeypatch, line) == 0
+    try:
+        corpus.write_bytes(before + before.splitlines(keepends=True)[0].replace(b"patient", b"voisin"))
+        capsys.readouterr()
+        assert call(monkeypatch, line) == 2
+        assert f"its text has changed since: {corpus}" in capsys.readouterr().err
+    finally:
+        corpus.write_bytes(before)
+    assert call(monkeypatch, line) == 0
 
 
 def test_two_processes_do_not_work_in_one_folder(
@@ -130,6 +150,9 @@ def test_a_head_that_the_base_has_is_kept_where_a_fresh_one_is_asked_for(
     done = give(line, tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "the base has a masked-LM head, which is kept" in done.stderr
+    page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "Own head: a fresh head was asked for" in page
+    assert "the base had no masked-LM head" not in page
     assert not (tmp_path / "run" / "head").exists()
     ours = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "model").state_dict()
     for name, tensor in AutoModelForMaskedLM.from_pretrained(base).state_dict().items():
@@ -149,6 +172,10 @@ def test_a_base_without_a_head_gets_one_and_is_measured_before_its_body_is_touch
         line += ["--set", key]
     done = give(line, tmp_path / "run")
     assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    about_the_model = [line for line in lines if "better than piece frequencies" in line]
+    assert [line.startswith("head: ") for line in about_the_model] == [True, False]
+    assert [len([line for line in lines if line.startswith(word)]) for word in ("machine ", "text: ")] == [1, 1]
     headed = AutoModelForMaskedLM.from_pretrained(tmp_path / "run" / "head" / "model")
     body = headed.base_model.state_dict()
     for name, tensor in whole.base_model.state_dict().items():

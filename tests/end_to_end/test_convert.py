@@ -168,7 +168,7 @@ def test_a_vocabulary_changes_on_the_way_and_the_certificate_tells_the_conversio
         (("adapt.window=800",), "adapt.window 800 is larger than adapt.length 700"),
         (("adapt.target=rope", "adapt.theta=0"), "adapt.theta 0"),
         (("adapt.target=rope", "train.global_tokens=first"), "jina_embeddings_v3 model has no global attention"),
-        (("train.global_tokens=['fievre']",), "'fievre' is no piece of the vocabulary"),
+        (("train.global_tokens=['fievre']",), "train.global_tokens: 'fievre' is no piece of the vocabulary"),
         (("objective.kind=distil",), "adapt.target = 'rope' alone"),
         (("adapt.target=longfromer",), "did you mean 'longformer'"),
     ],

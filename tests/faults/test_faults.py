@@ -76,7 +76,7 @@ def test_a_checkpoint_that_says_another_place_is_damaged(tmp_path: Path) -> None
     assert "state does not match its digest" in damaged[0]
 
 
-@pytest.mark.parametrize("name", ["corpora.json", "held_out.jsonl", "notes/shard.json"])
+@pytest.mark.parametrize("name", ["corpora.json", "held_out.jsonl", "files.json", "notes/shard.json"])
 @pytest.mark.parametrize("harm", ["cut", "flip", "gone"])
 def test_damaged_descriptions_of_the_text_are_named(
     name: str, harm: str, finished: Path, command: list[str], tmp_path: Path,

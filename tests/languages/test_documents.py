@@ -197,6 +197,6 @@ def test_missing_column_names_the_columns_and_the_nearest(tmp_path: Path, name: 
 
 
 def test_a_line_that_is_no_object_or_whose_text_is_no_string(tmp_path: Path) -> None:
-    fails(write(tmp_path / "c.jsonl", b'["a"]\n'), "line 1", "a JSON list, not an object")
-    fails(write(tmp_path / "c.jsonl", b'{"text": 3}\n'), "line 1", "'text' holds int")
+    fails(write(tmp_path / "c.jsonl", b'["a"]\n'), "line 1", "a list, not an object")
+    fails(write(tmp_path / "c.jsonl", b'{"text": 3}\n'), "line 1", "'text' holds a number")
     fails(write(tmp_path / "c.jsonl", b'{"text": "a\\ud800"}\n'), "line 1", "surrogate", "character 1")

@@ -99,6 +99,14 @@ def filtered(expression: str) -> Broken:
     return make
 
 
+def folder_of_tables(tmp: Path, base: Path) -> list[str]:
+    """The second of three tables has other columns."""
+    (tmp / "notes").mkdir()
+    for name, column in (("a", "text"), ("b", "body"), ("c", "text")):
+        (tmp / "notes" / f"{name}.csv").write_text(f"id,{column}\n1,Le patient va bien.\n", encoding="utf-8")
+    return ["--corpus", str(tmp / "notes")]
+
+
 def flags(*given: str) -> Broken:
     return lambda tmp, base: list(given)
 
@@ -165,6 +173,7 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("cut parquet", cut_parquet, ("notes.parquet",)),
     ("broken JSONL", text_file("n.jsonl", b'{"text": "Le patient."}\n{"text": "L'), ("n.jsonl, line 2", "JSON")),
     ("no column", text_file("n.jsonl", b'{"texte": "Le patient."}\n'), ("no column 'text'", "texte", "--text-field")),
+    ("no column in a folder", folder_of_tables, ("b.csv", "no column 'text'", "--text-field")),
     ("no weights", copied(no_weights), ("has no weights", "model.safetensors")),
     ("other weights", copied(other_weights), ("does not fit", "missing", "transformer.h.0.w")),
     ("no head", copied(headless), ("no masked-LM head", "adapt.head=fresh")),
@@ -173,7 +182,11 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("decoder", copied(decoder_only), ("GPT2LMHeadModel is a decoder",)),
     ("tokenizer misfit", copied(misfit), ("tokenizer does not fit",)),
     ("missing model", flags("--base", "/nowhere/model"), ("/nowhere/model", "does not exist")),
-    ("hub without a network", flags("--base", "somebody/some-bert"), ("somebody/some-bert", "--base", "adapt fetch")),
+    (
+        "hub without a network",
+        flags("--base", "somebody/some-bert"),
+        ("somebody/some-bert", "give a folder", "adapt fetch"),
+    ),
     ("filter column", filtered("eduction >= 2"), ("no column 'eduction'", "did you mean 'education'")),
     ("filter syntax", filtered("education.real > 2"), ("not allowed", "education.real")),
     ("filter takes none", filtered("education > 99"), ("none of 6 documents",)),
@@ -211,6 +224,18 @@ def test_bad_input_is_told_in_one_line(
     for part in told:
         assert part in said
     assert not out.exists(), "the corrected command needs the folder"
+
+
+def test_the_fields_of_a_corpus_are_checked_before_a_head_is_trained(
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(base, tmp_path / "model")
+    headless(tmp_path / "model")
+    line = ["--base", str(tmp_path / "model"), "--set", "adapt.head=fresh", "--text-field", "body"]
+    capsys.readouterr()
+    said = failed(monkeypatch, capsys, base, corpus, [*line, "--out", str(tmp_path / "out")])
+    assert len(said.splitlines()) == 1
+    assert "no column 'body'" in said
 
 
 def test_a_folder_with_other_files_is_left_alone(

@@ -99,13 +99,28 @@ def test_phases_without_tokens_share_a_budget_evenly(tmp_path: Path) -> None:
         (("train.lr",), "KEY=VALUE"),
         (("train=3",), "is a group"),
         (("phases=[{tokns=3}]",), "phases.tokns"),
-        (("train.lr=-1",), "train.lr"),
+        (("train.lr=-1",), "train.lr: expected greater than 0, given -1"),
+        (("train.tokens='many'",), "train.tokens: expected a whole number, given 'many'"),
+        (("train.tokens=[1]",), "train.tokens: expected a whole number, given a list"),
+        (("adapt.window=[64, 'wide']",), r"adapt.window.1: expected a whole number, given 'wide'$"),
+        (("eval.tasks=3",), r"eval.tasks: expected 'all' or 'none', given 3 \(or a list\)"),
+        (("phases=[{tokens='many'}]",), "phases.0.tokens: expected a whole number, given text"),
         (("train.schedule=cosin",), "known: constant, decay, linear, wsd"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_told(sets: tuple[str, ...], told: str) -> None:
     with pytest.raises(InputError, match=told):
         resolve(FLAGS, sets=sets)
+
+
+def test_a_value_of_the_wrong_kind_is_named_with_the_file_that_has_it(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text("[train]\nepochs = true\ntokens = [3]\n", encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        resolve(FLAGS | {"train": {"epochs": None}, "data": {"paths": [None]}}, config=config)
+    of_paths, of_tokens = str(caught.value).split("; ")
+    assert of_paths == "data.paths.0: expected text, given nothing"
+    assert of_tokens == f"{config}: train.tokens: expected a whole number, given a list"
 
 
 def test_a_fresh_head_takes_no_more_tokens_than_the_run() -> None:

@@ -1,12 +1,15 @@
 """What all figures share: limits of metrics, styles of lines, names of files."""
 
 import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medlingua.reports.figures import Chart, file_name, line_style, metric_limits, write_charts
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from medlingua.reports.figures import Chart, file_name, line_style, metric_limits, perplexity_axis, write_charts
 
 
 @given(st.lists(st.floats(0, 1), min_size=1))
@@ -50,3 +53,22 @@ def test_long_protocols_that_differ_at_their_end_have_files_of_their_own() -> No
 def test_nothing_to_draw_makes_no_folder(tmp_path: Path) -> None:
     assert write_charts(tmp_path, []) == {}
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("lowest", [0.0, 0.69, 1.63, 2.31, 6.05, 6.287])
+@pytest.mark.parametrize("range_of_losses", [0.03, 0.1, 0.389, 0.7, 1.2, 1.8, 2.5, 5, 9, 20, 45])
+def test_the_ticks_of_a_perplexity_axis_are_two_or_more_and_do_not_overlap(
+    lowest: float, range_of_losses: float
+) -> None:
+    figure = Figure(figsize=(3.0, 3.1), layout="constrained")  # a third of the page, as on held-out text
+    axes = figure.subplots()
+    axes.plot([0, 1], [lowest, lowest + range_of_losses])
+    perplexity_axis(axes)
+    figure.legend(axes.lines, ["model"], loc="outside lower left")
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    (second,) = axes.child_axes
+    boxes = [label.get_window_extent(canvas.get_renderer()) for label in second.get_yticklabels()]
+    words = [label.get_text() for label in second.get_yticklabels()]
+    assert len(set(words)) == len(words) >= 2
+    assert all(upper.y0 > lower.y1 for lower, upper in pairwise(sorted(boxes, key=lambda box: box.y0))), words

@@ -259,8 +259,24 @@ def test_the_page_says_what_the_run_decided_and_did_not_score(run_folder: Path) 
     )
     (run_folder / "plan.json").write_text(plan.model_dump_json(), encoding="utf-8")
     page = write_report(run_folder).read_text(encoding="utf-8")
-    for part in ("0.0001: by the width", "131,072: as published", "morfitt: evaluation would", "read 3 times"):
+    for part in ("0.0001: by the width", "131\u202f072: as published", "morfitt: evaluation would", "read 3 times"):
         assert part in page
+
+
+def test_numbers_have_one_separator_of_thousands(run_folder: Path) -> None:
+    plan = PlanRow.model_validate_json((run_folder / "plan.json").read_text())
+    row = DefaultRow(setting="train.eval_tokens", value=250_000, reason="a tenth, at least 250,000")
+    plan = plan.model_copy(update={"defaults": (row,), "attention_reason": "whole weights up to 1,024 tokens"})
+    (run_folder / "plan.json").write_text(plan.model_dump_json(), encoding="utf-8")
+    page_of(run_folder)
+    for name in ("report.md", "report.html"):
+        text = (run_folder / name).read_text(encoding="utf-8")
+        assert re.findall(r"\d,\d{3}\b", re.sub(r"<svg.*?</svg>", "", text, flags=re.DOTALL)) == []
+
+
+def test_a_finished_run_without_tasks_is_not_partial(run_folder: Path) -> None:
+    (run_folder / "results.jsonl").unlink()
+    assert "This report is partial" not in page_of(run_folder)
 
 
 def test_a_run_that_has_only_started_says_what_is_missing(tmp_path: Path) -> None:

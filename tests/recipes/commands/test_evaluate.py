@@ -28,7 +28,7 @@ def run_folder(make_run: Callable[..., Run], base: Path, tmp_path: Path) -> Path
 
 
 def test_a_run_folder_says_its_language_and_set_chooses_tasks_and_seeds(
-    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chosen = ["--set", "eval.tasks=synthetic_outcome", "--set", "eval.seeds=1"]
     scores = tmp_path / "scores"
@@ -37,6 +37,12 @@ def test_a_run_folder_says_its_language_and_set_chooses_tasks_and_seeds(
     assert {row.task for row in rows} == {"synthetic_outcome"}
     assert {row.language for row in rows} == {"fr"}
     assert {row.seed for row in rows if row.model == "first"} == {0}
+    lines = capsys.readouterr().err.splitlines()
+    (task,) = (t for t in find_tasks(load_pack("fr"), None, ("synthetic_outcome",), ()).tasks)
+    about = next(line for line in lines if line.startswith("task synthetic_outcome: "))
+    assert [int(word) for word in about.replace(",", " ").split() if word.isdecimal()] == [
+        len(task.train), len(task.dev), len(task.test), 1,
+    ]  # fmt: skip
 
 
 def test_run_folders_of_two_languages_need_lang(

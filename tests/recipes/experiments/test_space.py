@@ -103,7 +103,7 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
         ({"space": {"train": {"lr": {"lo": 1, "high": 2}}}}, "space.train.lr"),
         ({"space": {"train": {"lr": {"low": 2, "high": 1}}}}, "low 2 is above high 1"),
         ({"space": {"train": {"lr": {"low": 0, "high": 1, "log": True}}}}, "a log scale has no place for low 0"),
-        ({"space": {"train": {"lr": {"low": -1.0, "high": 1.0}}}}, "space.train.lr = -1.0: setting train.lr"),
+        ({"space": {"train": {"lr": {"low": -1.0, "high": 1.0}}}}, "train.lr = -1.0: train.lr: expected greater"),
         ({"space": {"train": {"tokens": {"low": 1, "high": 9}}}}, "trials are compared at equal tokens"),
         ({"space": {"data": {"held_out": {"low": 0.1, "high": 0.2}}}}, "measured on the same text"),
         (

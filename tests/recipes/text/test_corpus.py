@@ -2,6 +2,7 @@
 
 import http.server
 import random
+import re
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ from medlingua.languages.words import nfc, words
 from medlingua.recipes.commands.fetch import download
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run
-from medlingua.recipes.text.corpus import Prepared, prepare
+from medlingua.recipes.text.corpus import Prepared, prepare, why_none_held_out
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.shards import narrowed, open_shard, token_dtype
@@ -356,3 +357,35 @@ def test_a_folder_named_as_the_embedded_default_is_the_labs_own(
     run = resolve({"strategy": "continue", "lang": "fr", "base": "b", "data": {"paths": ["embedded"]}})
     (source,) = select(run, load_pack("fr")).sources
     assert [document.text for document in read(source, load_pack("fr"), run)] == ["Le patient va bien."]
+
+
+@pytest.mark.parametrize(("documents", "share"), [(3, 0.05), (5, 0.05), (30, 0.01)])
+def test_where_none_is_held_out_the_remedies_would_hold_one_out(
+    documents: int, share: float, encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """Both that are named: nineteen times of twenty, by the share alone."""
+    run = make_run(f"data.held_out={share}", **own(write_jsonl(tmp_path / "n.jsonl", cases(documents, seed=5))))
+    few = prepared(run, encoder, tmp_path / "shards")
+    assert not few.held_out
+    reason = why_none_held_out(few, run.data)
+    remedy = re.fullmatch(
+        rf"of {documents} documents none was drawn at data.held_out = {share}; "
+        r"give ([\d,]+) documents or more, or set data.held_out = (0\.\d+)",
+        reason,
+    )
+    assert remedy is not None, reason
+    enough, larger = int(remedy[1].replace(",", "")), float(remedy[2])
+    assert (1 - share) ** enough <= 0.05 < (1 - share) ** (enough - 1)
+    assert (1 - larger) ** max(documents, 4) <= 0.05
+
+
+def test_a_share_of_nothing_and_a_single_document_are_named(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = make_run("data.held_out=0", **own(write_jsonl(tmp_path / "n.jsonl", cases(5))))
+    reason = why_none_held_out(prepared(run, encoder, tmp_path / "shards"), run.data)
+    alone = make_run(**own(write_jsonl(tmp_path / "one.jsonl", cases(1, seed=5))))
+    of_one = prepared(alone, encoder, tmp_path / "one")
+    assert "the text is one document" in why_none_held_out(of_one, alone.data)
+    assert "data.held_out = 0." not in why_none_held_out(of_one, alone.data), "no share would leave text to train on"
+    assert reason == "data.held_out = 0 holds no document out; set it to 0.05 or more"

@@ -24,7 +24,7 @@ def test_a_plan_measures_on_a_copy(make_run: Callable[..., Run], encoder: Encode
     assert all(torch.equal(value, before[name]) for name, value in encoder.model.state_dict().items())
     words = "\n".join(in_words(plan))
     assert "512 tokens in about 2 steps: about" in words
-    assert "128 tokens, read 4 times" in words
+    assert "128 tokens, special tokens counted, read 4 times" in words
 
 
 @pytest.mark.parametrize(("tokens", "lines"), [(100, 1), (256, 0), (1_000, 0), (0, 0)])
@@ -55,5 +55,6 @@ def test_the_command_plans_what_the_run_would_train(
     assert {"model", "corpus", "training", "evaluation", "memory", "disk"} <= told.keys()
     tokens = int(told["corpus"].split()[1].replace(",", ""))
     passes = 1 if "convert" in strategy else 3
+    assert "give --data ROOT with tasks of language fr" in told["tasks"]
     assert f"training    {passes * tokens:,} tokens" in told["training"]
     assert not list(tmp_path.iterdir())
