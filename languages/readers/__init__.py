@@ -11,7 +11,9 @@ from .brat import read_brat
 from .conll import read_conll
 from .docbin import read_docbin
 from .exports import read_doccano, read_label_studio, read_prodigy
-from .tables import read_codiesp, read_json, read_table
+from .lines import read_line_labels, read_paraphrases
+from .standoff import read_codes, read_offsets
+from .tables import read_json, read_table
 from .uima import read_uima
 from .webanno import read_webanno
 
@@ -37,7 +39,10 @@ READERS: dict[str, Reader] = {
     "label_studio": Reader(read_label_studio),
     "prodigy": Reader(read_prodigy),
     "docbin": Reader(read_docbin, folder=True),
-    "codiesp": Reader(read_codiesp, folder=True),
+    "offsets": Reader(read_offsets, folder=True),
+    "codes": Reader(read_codes, folder=True),
+    "line_labels": Reader(read_line_labels, folder=True),
+    "paraphrases": Reader(read_paraphrases, folder=True),
     "nli4ct": Reader(read_nli4ct),
     "pubmedqa": Reader(read_pubmedqa),
     "options": Reader(read_options),
