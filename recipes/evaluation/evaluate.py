@@ -15,7 +15,7 @@ from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation import cache
-from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words
+from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words, score_cosines
 from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
@@ -23,6 +23,7 @@ from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_mo
 from medlingua.recipes.evaluation.questions import check_questions, cut_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
+from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.trials import tuned_by_dev
 from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.settings import Eval
@@ -165,6 +166,9 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
         and (neighbours, None) not in done
     ):
         append_row(results, *nearest_words(whole, neighbours))
+    by_cosine = f"{name}, cosine"
+    if settings.body == "frozen" and isinstance(whole, Similarity) and (by_cosine, 0) not in done:
+        score_cosines(whole, candidate.encoder, by_cosine, evaluation.folder)
     keys = _cache_keys(candidate, evaluation, missing)
     for seed in missing:
         cell = cache.read(evaluation.cache, keys[seed]) if evaluation.cache is not None else None
