@@ -1,6 +1,7 @@
 """brat's standoff: a .txt and an .ann a document."""
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -73,10 +74,11 @@ def _skipped(name: str, skip: tuple[str, ...]) -> bool:
 
 def _by_line(document: Document, spans: tuple[Span, ...], where: str) -> Iterator[Example]:
     """Each line that is not blank as a document, with the spans in it. InputError for a span that crosses lines."""
+    starts = [span.start for span in spans]
     start = 0
     for number, line in enumerate(document.text.split("\n"), 1):
         end = start + len(line)
-        inside = [span for span in spans if start <= span.start < end]
+        inside = spans[bisect_left(starts, start) : bisect_left(starts, end)]
         if any(span.end > end for span in inside):
             raise InputError(
                 f"{where}: a span goes beyond line {number} of the text; take 'lines' out of the options"
