@@ -14,7 +14,7 @@ Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answer
 Reader = Literal[
     "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
     "docbin", "offsets", "codes", "line_labels", "paraphrases", "nli4ct", "pubmedqa", "options", "squad",
-    "e3c_relations",
+    "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
 ]  # fmt: skip
 _ROOM = Path(__file__).parent
 

@@ -102,6 +102,29 @@ def read_pubmedqa(path: Path, *, source: str) -> Iterator[Example]:
             yield Example(name, document, _text(row, "final_decision", place), question=_text(row, "QUESTION", place))
 
 
+def read_bioasq(path: Path, *, source: str) -> Iterator[Example]:
+    """BioASQ, task b (Tsatsaronis et al. 2015): yes or no by a question's snippets; other questions are left out.
+
+    The document is the distinct texts of the snippets, one after the other. InputError where no question is of this
+    type, and for one whose answer is neither.
+    """
+    value = _object(_json(path), path)
+    count = 0
+    for number, row in enumerate(_list(value, "questions", path), 1):
+        place = f"{path}, question {number}"
+        if _object(row, place).get("type") != "yesno":
+            continue
+        answer = str(row.get("exact_answer", "")).strip().lower()
+        if answer not in ("yes", "no"):
+            raise InputError(f"{place}: its exact_answer is neither yes nor no; take the file with the gold answers")
+        snippets = [_text(_object(snippet, place), "text", place) for snippet in _list(row, "snippets", place)]
+        name, text = _text(row, "id", place), "\n".join(dict.fromkeys(snippets))
+        count += 1
+        yield Example(name, Document(name, text, source), answer, question=_text(row, "body", place))
+    if not count:
+        raise InputError(f"{path}: no question of type yesno in it; give a file of BioASQ's task b")
+
+
 def read_options(
     path: Path,
     *,

@@ -9,11 +9,12 @@ from ..archives import files_below
 from ..delimited import read_rows
 from ..documents import Document
 from ..errors import InputError, shown
-from ..files import decode, missing_column
+from ..files import decode, missing_column, read_lines
 
 Names = str | tuple[str, ...]
 
 _TEXTS = ("text_files", "text_files.zip")
+_ABOVE = 2  # folders above the given one, in which tables and texts are looked for
 _NOTHING = "-"  # in the place of offsets: a document without mentions (ProfNER)
 
 
@@ -36,8 +37,9 @@ def read_offsets(
 ) -> Iterator[Example]:
     """Mentions by their offsets in a table with tabs, one a row, next to a folder or archive of .txt files.
 
-    `path` is a folder with the `tables` (patterns), or one table; `texts` the first of these that is there, from that
-    folder, or a pattern. Of a folder all texts are read, of one table those that it names. The other options name
+    `path` is a folder with the `tables` (patterns), or one table; `texts` the first of these that is there, or a
+    pattern. Both are looked for in the folder, else in the two above it, whose tables may tell of other documents,
+    too. Of a folder all texts are read, of one table those that it names. The other options name
     columns, the first of several that is there ("0", "1" and so on without a header). `offsets` names one column with
     all fragments, "0 4;8 12", in the place of `start` and `end`. `labels` names those that count; without it all do.
     `misplaced` as in `placed`. A row with "-" as offsets has no mention.
@@ -64,20 +66,24 @@ def read_codes(
     document: Names = "0",
     code: Names = "1",
     header: bool = False,
+    separator: str | None = None,
     capitals: bool = False,
     single: bool = False,
+    listed: bool = False,
 ) -> Iterator[Example]:
     """Codes of documents in a table with tabs, one a row, next to a folder or archive of .txt files.
 
     `path`, `tables`, `texts` and columns as in `read_offsets`: of a folder a document without a row has no codes, of
-    one table its documents alone are read. `capitals`: codes are written in capitals, as ICD-10 prints them.
-    `single`: one label a document, not a set.
+    one table its documents alone are read. `separator` is between several codes of a row. `capitals`: codes are
+    written in capitals, as ICD-10 prints them. `single`: one label a document, not a set. `listed`: the path is a
+    list of the documents to read, an id a line, next to tables and texts of others, too.
     """
     codes: dict[str, set[str]] = defaultdict(set)
-    files, names, of = _read(path, tables, texts, document, header)
+    files, names, of = _read(path, tables, texts, document, header, listed)
     for row, place, name in of:
-        value = _cell(row, code, place).strip()
-        codes[name].add(value.upper() if capitals else value)
+        cell = _cell(row, code, place)
+        values = [value.strip() for value in (cell.split(separator) if separator else [cell])]
+        codes[name].update(value.upper() if capitals else value for value in values if value)
     for name in names:
         gold: Gold = frozenset(codes[name])
         if single:
@@ -91,39 +97,49 @@ Row = tuple[dict[str, str], str, str]  # the cells, the place in the file, the n
 
 
 def _read(
-    path: Path, tables: Names, texts: Names, document: Names, header: bool
+    path: Path, tables: Names, texts: Names, document: Names, header: bool, listed: bool = False
 ) -> tuple[dict[str, str], list[str], list[Row]]:
     """The texts, the names of the documents to read, and the rows of the tables."""
+    one_table = path.is_file() and not listed
     folder = path if path.is_dir() else path.parent
-    listed = [path] if path.is_file() else _tables(folder, tables)
+    inside, places = (folder, [path]) if one_table else _places(folder, tables, "the table")
     files = dict(_texts(folder, texts))
+    chosen = set(files)
+    if listed:
+        chosen = {line.strip() for line in read_lines(path) if line.strip()}
+        if absent := chosen - set(files):
+            raise InputError(f"{path}: {len(absent)} of {len(chosen)} documents have no text", text=min(absent))
     rows: list[Row] = []
-    for table in listed:
+    for table in places:
         for number, row in read_rows(table, delimiter="\t", header=header):
             place = f"{table}, line {number}"
-            name = _cell(row, document, place).removesuffix(".txt")
-            if name not in files:
+            name = _cell(row, document, place).removesuffix(".txt").removesuffix(".ann")
+            if name in chosen:
+                rows.append((row, place, name))
+            elif not listed and inside == folder:
                 raise InputError(
                     f"{place}: a row needs the name of a document, and that has no text in {folder}", text=name
                 )
-            rows.append((row, place, name))
-    return files, sorted(files if path.is_dir() else {name for _, _, name in rows}), rows
+    return files, sorted({name for _, _, name in rows} if one_table else chosen), rows
 
 
-def _tables(folder: Path, patterns: Names) -> list[Path]:
-    listed: list[Path] = []
-    for pattern in (patterns,) if isinstance(patterns, str) else patterns:
-        matching = sorted(file for file in folder.glob(pattern) if file.is_file() and not file.name.startswith("."))
-        if not matching:
-            raise InputError(f"{folder}: no table {pattern} in it; give a split's folder, or name it in the options")
-        listed += matching
-    return listed
+def _places(folder: Path, patterns: Names, what: str) -> tuple[Path, list[Path]]:
+    """All files that match every pattern, and the folder where they are: the given one, or one of two above it."""
+    names = (patterns,) if isinstance(patterns, str) else patterns
+    for place in (folder, *list(folder.parents)[:_ABOVE]):
+        matching = [sorted(f for f in place.glob(name) if not f.name.startswith(".")) for name in names]
+        if all(matching):
+            return place, [file for files in matching for file in files]
+    raise InputError(
+        f"{folder}: no {' and '.join(names)} in it, {what}; give a split's folder, or name it in options"
+    )
 
 
 def _texts(folder: Path, names: Names) -> Iterator[tuple[str, str]]:
     """The texts of the first name that is there (of all that match it), by their names without .txt."""
     options = (names,) if isinstance(names, str) else names
-    places = next((found for name in options if (found := sorted(folder.glob(name)))), [])
+    around = (folder, *list(folder.parents)[:_ABOVE])
+    places = next((found for place in around for name in options if (found := sorted(place.glob(name)))), [])
     if not places:
         raise InputError(f"{folder}: neither {' nor '.join(options)} in it, the texts; give a split's folder")
     for place in places:

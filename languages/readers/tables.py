@@ -2,16 +2,18 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from ..annotations import Example, Gold, Span, checked, tidy
+from ..annotations import UNLABELLED, Example, Gold, Span, checked, tidy
 from ..delimited import read_rows
 from ..documents import Document, without_nul
 from ..errors import InputError
 from ..files import missing_column, parsed_json, read_lines, read_text
+
+Row = tuple[int, dict[str, str]]  # the line's number and the cells by column
 
 
 def read_table(
@@ -24,6 +26,7 @@ def read_table(
     label_separator: str | None = None,
     delimiter: str | None = None,
     header: bool = True,
+    columns: tuple[str, ...] = (),
     question: str | None = None,
 ) -> Iterator[Example]:
     """One document a row of a delimited file, plain or packed, with or without a byte order mark.
@@ -31,12 +34,13 @@ def read_table(
     `text` may name several columns: they are joined by a newline. `question` names the other text of a pair.
     Without `id` a document is named by file and line. With `label_separator` the gold is a set of labels, else one
     label; `labels` that names several columns gives the mean of their numbers (annotators of a value). The other
-    columns go to the document's meta. Without a header the columns are named "0", "1" and so on.
+    columns go to the document's meta. Without a header the columns are named "0", "1" and so on; `columns` names
+    them where some files of a set have a header and others none, and fewer columns: the last ones (GAD).
     """
-    columns = (text,) if isinstance(text, str) else tuple(text)
+    texts = (text,) if isinstance(text, str) else tuple(text)
     golden = (labels,) if isinstance(labels, str) else tuple(labels)
-    used = {*columns, *golden, *(name for name in (id, question) if name)}
-    for number, row in read_rows(path, delimiter=delimiter, header=header):
+    used = {*texts, *golden, *(name for name in (id, question) if name)}
+    for number, row in _named(read_rows(path, delimiter=delimiter, header=header and not columns), columns):
         place = f"{path}, line {number}"
         for name in sorted(used):
             if name not in row:
@@ -50,8 +54,18 @@ def read_table(
             gold = frozenset(label.strip() for label in row[golden[0]].split(label_separator) if label.strip())
         identity = row[id] if id else f"{path.name}:{number}"
         meta = {name: value for name, value in row.items() if name not in used}
-        document = Document(identity, "\n".join(row[name] for name in columns), source, meta)
+        document = Document(identity, "\n".join(row[name] for name in texts), source, meta)
         yield Example(identity, document, gold, question=row[question] if question else "")
+
+
+def _named(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[Row]:
+    """The rows under the last of the names, without a first one that holds these."""
+    for number, row in rows:
+        names = columns[-len(row) :] if columns else tuple(row)
+        if len(names) == len(row) and tuple(row.values()) != names:
+            yield number, dict(zip(names, row.values(), strict=True))
+        elif len(names) < len(row):
+            yield number, row
 
 
 def _mean(cells: list[str], place: str) -> float:
@@ -84,24 +98,34 @@ def read_json(
     text: str = "text",
     id: str = "id",
     labels: str = "labels",
+    question: str | None = None,
+    unlabelled: tuple[str, ...] = (),
     lines: bool = False,
 ) -> Iterator[Example]:
     """A JSON list of objects, or JSON lines, plain or packed; `lines` says so where the name does not end in .jsonl.
 
     `labels` holds one string or number (one label), a list of strings (a set of labels), or a list of
     spans `{"start": 0, "end": 5, "label": "X", "text": "toux"}` whose text is checked against the document. An empty
-    list is an empty set, or no spans. `notes` counts what `tidy` changes.
+    list is an empty set, or no spans. `question` names the other text of a pair. With `unlabelled` a row without a
+    label (null, NaN), or with one that contains any of these words, is left out. `notes` counts what `tidy` changes,
+    and rows left out.
     """
     for number, row in json_rows(path, lines):
         place = f"{path}, {number}"
-        for name in (text, labels):
+        for name in (text, labels, *((question,) if question else ())):
             if name not in row:
                 raise missing_column(name, row, place)
-        if not isinstance(row[text], str):
-            raise InputError(f"{place}: '{text}' holds {type(row[text]).__name__}, not text; correct it")
+            if name != labels and not isinstance(row[name], str):
+                raise InputError(f"{place}: '{name}' holds {type(row[name]).__name__}, not text; correct it")
+        label = row[labels]
+        if unlabelled and (label is None or label != label or any(words in str(label) for words in unlabelled)):
+            if notes is not None:
+                notes[UNLABELLED] += 1
+            continue
         identity = str(row.get(id, f"{path.name}:{number}"))
         document = Document(identity, without_nul(row[text], place), source)
-        yield Example(identity, document, _json_gold(row[labels], labels, row[text], place, notes))
+        gold = _json_gold(label, labels, row[text], place, notes)
+        yield Example(identity, document, gold, question=row[question] if question else "")
 
 
 def json_rows(path: Path, lines: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
