@@ -24,17 +24,19 @@ from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.settings import Eval
 from medlingua.reports.published import published_of
 
-_ACCESS = {"open": "not there", "request": "on request", "gated": "gated", "local": "local"}
+_ACCESS = {"open": "open", "request": "on request", "gated": "gated", "local": "local"}
 _NOTHING = "-"
 _LABELS = 20  # that are listed with their counts
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A task of the pack. task: read, where its files are at hand. problem: why they cannot be read."""
+    """A task of the pack. searched: whether there is a data root to look in. task: read, where its files are at hand.
+    problem: why they cannot be read."""
 
     spec: TaskSpec
     language: str
+    searched: bool
     task: Task | None = None
     problem: str = ""
 
@@ -42,7 +44,10 @@ class Entry:
     def state(self) -> str:
         if self.task is not None:
             return "there"
-        return "broken" if self.problem else _ACCESS[self.spec.access]
+        if self.problem:
+            return "broken"
+        access = _ACCESS[self.spec.access]
+        return f"missing, {access}" if self.searched else access
 
     @property
     def protocol(self) -> str:
@@ -62,11 +67,11 @@ class Lister:
 
     def entry(self, spec: TaskSpec) -> Entry:
         if self.root is None or not available(spec, self.root):
-            return Entry(spec, self.pack.code)
+            return Entry(spec, self.pack.code, self.root is not None)
         try:
-            return Entry(spec, self.pack.code, read_task(spec, self.root, self.pack.code))
+            return Entry(spec, self.pack.code, True, read_task(spec, self.root, self.pack.code))
         except InputError as error:
-            return Entry(spec, self.pack.code, problem=str(error))
+            return Entry(spec, self.pack.code, True, problem=str(error))
 
     def line(self, entry: Entry) -> dict[str, str]:
         """The task in the table of all."""

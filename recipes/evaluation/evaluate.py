@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -29,6 +30,8 @@ from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import append_row, read_scores
 from medlingua.reports.rows import Score
+
+_LISTED = 20  # of the labels that only test has: of codes there are thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,9 @@ def _describe(task: Task) -> None:
         say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):
         if tested.unseen:
-            counted = ", ".join(f"{label} ({n})" for label, n in tested.unseen.items())
+            counted = ", ".join(f"{label} ({n})" for label, n in islice(tested.unseen.items(), _LISTED))
+            if (more := len(tested.unseen) - _LISTED) > 0:
+                counted += f", and {more:,} more"
             fold = f", fold {number}" if task.folds else ""
             say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
     if task.learnt_on:

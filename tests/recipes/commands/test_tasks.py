@@ -84,7 +84,7 @@ def test_the_table_says_what_is_there_and_how_much_of_it(pack: Path) -> None:
     text = list_tasks(str(pack / "pack.toml"), str(pack), None, None, False)
     rows = table(text)
     assert {name: row["state"] for name, row in rows.items()} == {
-        "here": "there", "twin": "there", "asked": "on request", "broken": "broken"
+        "here": "there", "twin": "there", "asked": "missing, on request", "broken": "broken"
     }  # fmt: skip
     assert rows["here"]["examples"] == "14/2/4"
     assert (rows["here"]["words, median"], rows["here"]["labels"], rows["here"]["nested"]) == ("4", "2", "33.3%")
@@ -97,7 +97,7 @@ def test_the_table_says_what_is_there_and_how_much_of_it(pack: Path) -> None:
 
 def test_without_a_data_root_every_task_says_what_it_needs(pack: Path) -> None:
     text = list_tasks(str(pack / "pack.toml"), None, None, None, False)
-    assert {row["state"] for row in table(text).values()} == {"not there", "on request"}
+    assert {row["state"] for row in table(text).values()} == {"open", "on request"}
     assert "here: brat/ under the data root" in text
 
 
