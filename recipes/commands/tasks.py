@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,10 @@ class Entry:
     @property
     def protocol(self) -> str:
         """Under the settings that an evaluation has where none are given."""
-        task = self.task or Task(self.spec, self.language, (), (), ())
-        return protocol_under(task, Eval())
+        if self.task is not None:
+            return protocol_under(self.task, Eval())
+        part = Task(self.spec, self.language, (), (), (), learnt_on=(self.spec.learn_from or "").partition("/")[0])
+        return protocol_under(replace(part, folds=(part,) * (self.spec.folds or 0)), Eval())
 
 
 @dataclass(frozen=True, slots=True)

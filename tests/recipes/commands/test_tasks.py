@@ -89,6 +89,7 @@ def test_the_table_says_what_is_there_and_how_much_of_it(pack: Path) -> None:
     assert rows["here"]["examples"] == "14/2/4"
     assert (rows["here"]["words, median"], rows["here"]["labels"], rows["here"]["nested"]) == ("4", "2", "33.3%")
     assert rows["here"]["protocol"] == "ner-strict/1"
+    assert rows["asked"]["protocol"] == "similarity/1, 5 folds"
     assert rows["asked"]["licence"] == "not stated (non-commercial)"
     assert "asked: asked/ under the data root, on request, at https://example.org/form" in text
     assert "broken: " in text
@@ -125,6 +126,7 @@ def test_lengths_in_tokens_and_everything_as_json(pack: Path, base: Path) -> Non
 
 def test_published_figures_stand_next_to_the_pack_s_tasks() -> None:
     rows = table(list_tasks("es", None, None, None, False))
+    assert rows["casimedicos_es_from_en"]["protocol"] == "ner-strict/1, learnt on en"
     assert rows["medprocner"]["published"].startswith("0.7985 entity F1")
     lines = list_tasks("es", None, "cantemist", None, False)
     assert "0.8340" in lines
