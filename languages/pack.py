@@ -126,6 +126,7 @@ class TaskSpec(Record):
     splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], _Below | tuple[_Below, ...]] = "hash"
     options: dict[str, str | int | bool | tuple[str, ...]] = {}
     file: _Below | None = None  # of a hashed task: which file in `path`, where there are several
+    requires: tuple[_Below, ...] = ()  # what else in `path` the reader takes, so that it counts as missing without it
     group: str | None = None
     negative: str | None = None  # of relations: the label of a pair without one
     # Another language's task, parallel case by case, whose train and dev are learnt from: "en/casimedicos_en".

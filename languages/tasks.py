@@ -69,7 +69,8 @@ def _is_table(file: Path) -> bool:
 
 
 def _missing(spec: TaskSpec, root: Path) -> list[Path]:
-    places = (place for of_split in _places(spec, root).values() for place in of_split)
+    places = [place for of_split in _places(spec, root).values() for place in of_split]
+    places += [root / (spec.path or "") / name for name in spec.requires]
     return [place for place in places if not archive_and_member(place)[0].exists()]
 
 

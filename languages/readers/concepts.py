@@ -56,10 +56,12 @@ def _spans(lines: list[str], text: str, where: str) -> Iterator[Span]:
         match = _CONCEPT.fullmatch(line.strip())
         if match is None:
             raise InputError(f'{place}: not a concept such as c="pain" 13:2 13:2||t="problem"', text=line.strip())
-        first_line, first, last_line, last = (int(match[group]) for group in range(2, 6))
         try:
+            first_line, first, last_line, last = (int(match[group]) for group in range(2, 6))
+            if min(first_line, last_line) < 1:
+                raise IndexError
             span = Span.of(words[first_line - 1][first][0], words[last_line - 1][last][1], match["label"])
-        except IndexError as error:
+        except (IndexError, ValueError) as error:  # a number of thousands of digits is a ValueError
             raise InputError(f"{place}: lines and words beyond those of the text; take the original one") from error
         if text[span.start : span.end].casefold().split() != match["words"].casefold().split():
             raise InputError(

@@ -338,6 +338,8 @@ def test_a_pair_without_its_sentence_and_a_description_s_example(tmp_path: Path)
     [
         ('c="cough" 2:1 2:2||t="problem"', "gives other words than the text"),
         ('c="chest pain" 9:1 9:2||t="problem"', "beyond those of the text"),
+        ('c="chest pain" 0:1 0:2||t="problem"', "beyond those of the text"),
+        (f'c="chest pain" {"9" * 5000}:1 2:2||t="problem"', "beyond those of the text"),
         ("chest pain 2:1", "not a concept such as"),
     ],
 )

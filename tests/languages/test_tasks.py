@@ -302,6 +302,16 @@ def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
         read_task(spec.model_copy(update={"group": "patient"}), tmp_path, "xx")
 
 
+def test_what_the_reader_takes_besides_is_missing_where_it_is(tmp_path: Path) -> None:
+    spec = table(tmp_path / "a", [(f"d{i}", f"t{i}", "x") for i in range(100)])
+    spec = spec.model_copy(update={"requires": ("texts.zip",)})
+    assert not available(spec, tmp_path)
+    with pytest.raises(InputError, match=r"texts\.zip is not there"):
+        read_task(spec, tmp_path, "xx")
+    (tmp_path / "a" / "texts.zip").touch()
+    assert available(spec, tmp_path)
+
+
 def test_a_document_without_entities_is_one_of_a_ner_task(tmp_path: Path) -> None:
     """An empty list is no spans here, and an empty set of labels elsewhere."""
     rows = [
