@@ -13,7 +13,7 @@ TRIMMED = "annotations that lose the white space at their ends: {n}"
 NO_WIDTH = "annotations left out, which have no visible character: {n}"
 UNLABELLED = "annotations left out, which have no label: {n}"
 JOINED = "annotations read as whole, whose fragments white space alone divides: {n}"
-KEPT = "annotations kept at their offsets, which give other words than they say: {n}"
+MISMATCHED = "annotations kept at their offsets, which give other words than they say: {n}"
 MOVED = "annotations moved to the nearest place with their words, as their offsets give others: {n}"
 
 
@@ -98,7 +98,7 @@ def placed(span: Span, text: str, expected: str, where: str, notes: Counter[str]
         if misplaced == "refuse" or (misplaced == "move" and moved is None):
             raise
     if notes is not None:
-        notes[KEPT if moved is None else MOVED] += 1
+        notes[MISMATCHED if moved is None else MOVED] += 1
     return moved or checked(span, text, None, where)
 
 

@@ -11,7 +11,7 @@ from .annotations import Example
 from .archives import archive_and_member
 from .errors import InputError, near, nearest, shown
 from .pack import Kind, TaskSpec, load_pack
-from .parallel import learnt_on
+from .parallel import with_train_of
 from .readers import READERS
 from .task import Task, labels_of
 
@@ -116,7 +116,7 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     _check(task, root)
     if spec.learn_from is None:
         return task
-    return learnt_on(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
+    return with_train_of(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
 
 
 def _without_tested(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) -> dict[str, tuple[Example, ...]]:

@@ -91,14 +91,14 @@ def _repaired(path: Path, notes: Counter[str]) -> Iterator[Row]:
 
 def _without_comments(rows: list[Row]) -> list[Row]:
     """A comment begins with # where a sentence may begin, and its last word is no tag."""
-    kept = []
+    remaining = []
     first = True
     for number, cells in rows:
         if first and cells and cells[0].startswith("#") and not (len(cells) > 1 and _TAG.fullmatch(cells[-1])):
             continue
         first = not cells
-        kept.append((number, cells))
-    return kept
+        remaining.append((number, cells))
+    return remaining
 
 
 def _column(rows: list[Row], path: Path, label_column: int | None) -> int:

@@ -1,4 +1,4 @@
-"""Negation and speculation of sentences, told by the columns of a token's line."""
+"""Negation and speculation of sentences, in the columns of their tokens."""
 
 from collections import Counter
 from collections.abc import Iterator

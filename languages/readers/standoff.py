@@ -139,7 +139,7 @@ def _texts(folder: Path, names: Names) -> Iterator[tuple[str, str]]:
     """The texts of the first name that is there (of all that match it), by their names without .txt."""
     options = (names,) if isinstance(names, str) else names
     around = (folder, *list(folder.parents)[:_ABOVE])
-    places = next((found for place in around for name in options if (found := sorted(place.glob(name)))), [])
+    places = next((files for place in around for name in options if (files := sorted(place.glob(name)))), [])
     if not places:
         raise InputError(f"{folder}: neither {' nor '.join(options)} in it, the texts; give a split's folder")
     for place in places:

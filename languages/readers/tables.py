@@ -69,7 +69,7 @@ def _named(rows: Iterable[Row], columns: tuple[str, ...]) -> Iterator[Row]:
 
 
 def _mean(cells: list[str], place: str) -> float:
-    """Of the numbers in the cells; an empty one is an annotator who said nothing."""
+    """Of the numbers in the cells; an empty one is an annotator without an answer."""
     try:
         values = [float(cell.replace(",", ".")) for cell in cells if cell.strip()]
     except ValueError as error:

@@ -54,7 +54,9 @@ class Entry:
         """Under the settings that an evaluation has where none are given."""
         if self.task is not None:
             return protocol_under(self.task, Eval())
-        part = Task(self.spec, self.language, (), (), (), learnt_on=(self.spec.learn_from or "").partition("/")[0])
+        part = Task(
+            self.spec, self.language, (), (), (), train_language=(self.spec.learn_from or "").partition("/")[0]
+        )
         return protocol_under(replace(part, folds=(part,) * (self.spec.folds or 0)), Eval())
 
 

@@ -71,9 +71,9 @@ def score_cosines(model: Similarity, encoder: Encoder, name: str, folder: Path) 
 
     It counts as one seed, so that it has an interval over pairs.
     """
-    found = cosines(encoder, model.task.test)
-    scores = correlations(np.array([value_of(example) for example in model.task.test]), found)
-    predicted = [[value] for value in found.tolist()]
+    predictions = cosines(encoder, model.task.test)
+    scores = correlations(np.array([value_of(example) for example in model.task.test]), predictions)
+    predicted = [[value] for value in predictions.tolist()]
     cell = Cell(0, {}, {}, scores, predicted, model.tallies("test", predicted).astype(float).tolist())
     write_predictions(folder / "predictions", name, model, 0, cell)
     note = "cosine of mean hidden states, nothing trained"

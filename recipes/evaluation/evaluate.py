@@ -141,9 +141,9 @@ def _describe(task: Task) -> None:
                 counted += f", and {more:,} more"
             fold = f", fold {number}" if task.folds else ""
             say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
-    if task.learnt_on:
+    if task.train_language:
         say(
-            f"task {task.spec.name}: learnt on {task.learnt_on}; {task.left_out:,} cases of train and dev are "
+            f"task {task.spec.name}: learnt on {task.train_language}; {task.excluded:,} cases of train and dev are "
             "left out, which test has too"
         )
     if task.spec.kind == "ner" and (broken := sum(s.discontinuous for e in task.test for s in spans_of(e))):

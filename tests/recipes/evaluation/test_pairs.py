@@ -235,7 +235,7 @@ def spec() -> TaskSpec:
     """The pack's task, for the repository of SemEval-2024 Task 2 as it is, its zip unpacked."""
     known = next(task for task in load_pack("en").tasks if task.name == "nli4ct_p")
     splits = {"train": "training_data/train.json", "dev": "training_data/dev.json", "test": "gold_test.json"}
-    return known.model_copy(update={"path": "tasks/nli4ct_p", "splits": splits, "options": {}})
+    return known.model_copy(update={"path": "tasks/nli4ct_p", "splits": splits, "options": {}, "requires": ()})
 
 
 def test_changed_statements_are_scored_as_a_plain_twin_does(spec: TaskSpec, tmp_path: Path) -> None:
