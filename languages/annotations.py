@@ -1,5 +1,6 @@
 """Labelled text: spans of characters with labels, label sets, single labels."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ TRIMMED = "annotations that lose the white space at their ends: {n}"
 NO_WIDTH = "annotations left out, which have no visible character: {n}"
 UNLABELLED = "annotations left out, which have no label: {n}"
 JOINED = "annotations read as whole, whose fragments white space alone divides: {n}"
+MISMATCHED = "annotations kept at their offsets, which give other words than they say: {n}"
+MOVED = "annotations moved to the nearest place with their words, as their offsets give others: {n}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -78,6 +81,42 @@ def checked(span: Span, text: str, expected: str | None, where: str) -> Span:
             text=f"{surface!r}, and the annotation says {expected!r}" if expected is not None else "",
         )
     return span
+
+
+def placed(span: Span, text: str, expected: str, where: str, notes: Counter[str] | None, misplaced: str) -> Span:
+    """The span, checked. misplaced: what becomes of one whose offsets give other words than the annotation says.
+
+    "refuse": an InputError. "move": it goes to the nearest place of its words, an InputError if they are nowhere.
+    "keep": it stays, if its offsets lie in the text. `notes` counts both.
+    """
+    if misplaced not in ("keep", "move", "refuse"):
+        raise InputError(f"{where}: misplaced is '{misplaced}'; known: keep, move, refuse")
+    try:
+        return checked(span, text, expected, where)
+    except InputError:
+        moved = _moved(span, text, expected) if misplaced == "move" else None
+        if misplaced == "refuse" or (misplaced == "move" and moved is None):
+            raise
+    if notes is not None:
+        notes[MISMATCHED if moved is None else MOVED] += 1
+    return moved or checked(span, text, None, where)
+
+
+def _moved(span: Span, text: str, expected: str) -> Span | None:
+    """The span at the nearest place where it has the expected words."""
+    if span.discontinuous:
+        shifts = sorted(range(-span.start, len(text) - span.end + 1), key=abs)
+        for shift in shifts:
+            there = Span(tuple((start + shift, end + shift) for start, end in span.fragments), span.label)
+            if there.surface(text) == expected:
+                return there
+        return None
+    words = expected.strip()
+    starts = [match.start() for match in re.finditer(f"(?={re.escape(words)})", text)] if words else []
+    if not starts:
+        return None
+    start = min(starts, key=lambda place: abs(place - span.start))
+    return Span.of(start, start + len(words), span.label)
 
 
 def tidy(spans: Iterable[Span], text: str, notes: Counter[str] | None = None) -> tuple[Span, ...]:

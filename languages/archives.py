@@ -6,7 +6,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
 from . import files
@@ -74,9 +74,27 @@ def _damaged(error: Exception, path: Path) -> Exception:
     return truncated(error, path, "its members are not whole")
 
 
+def archive_and_member(path: Path) -> tuple[Path, str]:
+    """A path that may lead into an archive, as "ref.zip/training": the file on the disk, and the path inside it."""
+    for folder in path.parents:
+        if ARCHIVE.search(folder.name) and folder.is_file():
+            return folder, path.relative_to(folder).as_posix()
+    return path, ""
+
+
 def files_below(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
-    """Names and bytes of the files below a folder (its archives too), in an archive, or of the file itself."""
-    if path.is_dir():
+    """Names and bytes of the files below a folder (its archives too), in an archive, or of the file itself.
+
+    The path may lead into an archive ("ref.zip/training"): its files below that folder, with their names from there.
+    """
+    archive, member = archive_and_member(path)
+    if member:
+        inside = [(name, raw) for name, raw in read_archive(archive, suffixes) if f"{name}/".startswith(f"{member}/")]
+        if not inside:
+            raise InputError(f"{archive}: no {' or '.join(suffixes)} file below '{member}' in it; check the path")
+        for name, raw in inside:
+            yield name[len(member) :].lstrip("/") or PurePosixPath(name).name, raw
+    elif path.is_dir():
         for file in sorted(path.rglob("*")):
             name = file.relative_to(path).as_posix()
             if file.is_dir() or hidden(name):

@@ -151,8 +151,12 @@ def _conversion(raw: bytes, file: str | File) -> str:
     return "convert it first, for example: iconv -f WINDOWS-1252 -t UTF-8"
 
 
-def read_lines(file: File) -> Iterator[str]:
-    """The lines of a text file with their line ends, decoded one by one; a leading BOM is stripped."""
+def read_lines(file: File, damaged: list[int] | None = None) -> Iterator[str]:
+    """The lines of a text file with their line ends, decoded one by one; a leading BOM is stripped.
+
+    damaged: takes the numbers of lines that are not UTF-8, whose wrong bytes are read as U+FFFD; without it such a
+    line is an InputError.
+    """
     offset = number = 0
     try:
         with open_bytes(file) as stream:
@@ -160,7 +164,13 @@ def read_lines(file: File) -> Iterator[str]:
                 number += 1
                 if len(raw) > LARGEST:
                     raise too_large(f"{file}, line {number}")
-                line = decode(raw, file, offset, number)
+                try:
+                    line = decode(raw, file, offset, number)
+                except InputError:
+                    if damaged is None or b"\0" in raw:
+                        raise
+                    damaged.append(number)
+                    line = raw.decode("utf-8", errors="replace")
                 offset += len(raw)
                 yield line.removeprefix("\ufeff") if number == 1 else line
     except Exception as error:

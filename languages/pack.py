@@ -13,7 +13,8 @@ Access = Literal["open", "request", "gated", "local"]
 Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
 Reader = Literal[
     "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
-    "docbin", "codiesp", "nli4ct", "pubmedqa", "options", "squad", "e3c_relations",
+    "docbin", "offsets", "codes", "line_labels", "paraphrases", "nli4ct", "pubmedqa", "options", "squad",
+    "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
 ]  # fmt: skip
 _ROOM = Path(__file__).parent
 
@@ -108,7 +109,8 @@ class Base(Record):
 class TaskSpec(Record):
     """A labelled task. Without `path` it is only known by name: its files are brought by the user.
 
-    `splits` maps train, dev and test to a file or folder under `path`, or is "hash": 70/10/20 by a hash of
+    `splits` maps train, dev and test to a file or folder under `path` (or several; "ref.zip/train" leads into an
+    archive), or is "hash": 70/10/20 by a hash of
     the document (of the `group` column where one is named); "ranked": of so many groups, in the order of their
     hashes, as "hash" divides sets of fewer than 100. `options` go to the reader by name.
     `label_prefix` keeps that many characters of each code. `long`: documents that pass 512 tokens.
@@ -121,9 +123,10 @@ class TaskSpec(Record):
     download: str | None = None  # the address of its file or archive
     address: str | None = None
     reader: Reader | None = None
-    splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], _Below] = "hash"
+    splits: Literal["hash", "ranked"] | dict[Literal["train", "dev", "test"], _Below | tuple[_Below, ...]] = "hash"
     options: dict[str, str | int | bool | tuple[str, ...]] = {}
     file: _Below | None = None  # of a hashed task: which file in `path`, where there are several
+    requires: tuple[_Below, ...] = ()  # what else in `path` the reader takes, so that it counts as missing without it
     group: str | None = None
     negative: str | None = None  # of relations: the label of a pair without one
     # Another language's task, parallel case by case, whose train and dev are learnt from: "en/casimedicos_en".

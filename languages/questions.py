@@ -6,23 +6,26 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .annotations import Example, Span, checked, tidy
+from .annotations import Example, Span, placed, tidy
 from .archives import hidden, read_archive
 from .documents import Document, without_nul
 from .errors import InputError, kind_of, shown
 from .files import decode, parsed_json, read_text
 
 
-def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
+def read_nli4ct(path: Path, *, source: str, records: str = "") -> Iterator[Example]:
     """NLI4CT (Jullien et al. 2023): statements about one section of one or two trial records.
 
     `path` is a split; the records lie next to it in CT_json/ or CT_json.zip, or, as SemEval-2024 Task 2 has them
-    (NLI4CT-P), in "training_data/CT json". The question is the statement, the document the section of each trial, one
+    (NLI4CT-P), in "training_data/CT json"; `records` names a folder next to that of the split which has them instead.
+    The question is the statement, the document the section of each trial, one
     after the other. A statement that was changed on purpose says so in its meta: change (what was done), effect
     (Preserving or Altering the label), changed_from (the id of its source). InputError for a trial that is not there,
     for a split without labels, and for a change that does not say these.
     """
-    records = dict(_trials(path.parent))
+    if Path(records).name != records:
+        raise InputError(f"{path}: records is '{records}', which is no name of a folder next to {path.parent.name}")
+    trials = dict(_trials(path.parent.parent / records if records else path.parent))
     for name, row in _entries(path):
         place = f"{path}, {name}"
         if "Label" not in _object(row, place):
@@ -34,9 +37,9 @@ def read_nli4ct(path: Path, *, source: str) -> Iterator[Example]:
             if role not in row:
                 continue
             trial, name_of_section = _text(row, role, place), _text(row, "Section_id", place)
-            if trial not in records:
+            if trial not in trials:
                 raise InputError(f"{place}: trial {shown(trial)} is neither in CT_json nor in CT_json.zip")
-            lines = records[trial].get(name_of_section)
+            lines = trials[trial].get(name_of_section)
             if not isinstance(lines, list):
                 raise InputError(f"{place}: trial {shown(trial)} has no section as its Section_id names; correct it")
             section = "\n".join(str(line).strip() for line in lines)
@@ -64,8 +67,8 @@ def _change(row: dict[str, Any], place: str) -> dict[str, str]:
 def _trials(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
     places = [within / name for within in (folder, folder / "training_data") for name in ("CT_json", "CT json")]
     files_read: Iterable[tuple[str, bytes]]
-    if records := next((place for place in places if place.is_dir()), None):
-        files = [file for file in sorted(records.glob("*.json")) if not file.name.startswith(".")]
+    if unpacked := next((place for place in places if place.is_dir()), None):
+        files = [file for file in sorted(unpacked.glob("*.json")) if not file.name.startswith(".")]
         files_read = ((file.name, file.read_bytes()) for file in files)
     elif (folder / "CT_json.zip").is_file():
         files_read = read_archive(folder / "CT_json.zip", (".json",))
@@ -97,6 +100,29 @@ def read_pubmedqa(path: Path, *, source: str) -> Iterator[Example]:
             contexts = "\n".join(map(str, _list(_object(row, place), "CONTEXTS", place)))
             document = Document(name, contexts, source, {"year": str(row.get("YEAR", ""))})
             yield Example(name, document, _text(row, "final_decision", place), question=_text(row, "QUESTION", place))
+
+
+def read_bioasq(path: Path, *, source: str) -> Iterator[Example]:
+    """BioASQ, task b (Tsatsaronis et al. 2015): yes or no by a question's snippets; other questions are left out.
+
+    The document is the distinct texts of the snippets, one after the other. InputError where no question is of this
+    type, and for one whose answer is neither.
+    """
+    value = _object(_json(path), path)
+    count = 0
+    for number, row in enumerate(_list(value, "questions", path), 1):
+        place = f"{path}, question {number}"
+        if _object(row, place).get("type") != "yesno":
+            continue
+        answer = str(row.get("exact_answer", "")).strip().lower()
+        if answer not in ("yes", "no"):
+            raise InputError(f"{place}: its exact_answer is neither yes nor no; take the file with the gold answers")
+        snippets = [_text(_object(snippet, place), "text", place) for snippet in _list(row, "snippets", place)]
+        name, text = _text(row, "id", place), "\n".join(dict.fromkeys(snippets))
+        count += 1
+        yield Example(name, Document(name, text, source), answer, question=_text(row, "body", place))
+    if not count:
+        raise InputError(f"{path}: no question of type yesno in it; give a file of BioASQ's task b")
 
 
 def read_options(
@@ -131,12 +157,13 @@ def read_options(
         yield Example(name, Document(name, _text(row, question, place), source), gold, options=tuple(named.items()))
 
 
-def read_squad(path: Path, *, source: str, notes: Counter[str] | None = None) -> Iterator[Example]:
+def read_squad(
+    path: Path, *, source: str, notes: Counter[str] | None = None, misplaced: str = "refuse"
+) -> Iterator[Example]:
     """SQuAD's JSON, 1.1 or 2.0 (RadQA; BioASQ as SQuAD): a question to a paragraph, its answers and their places.
 
-    The gold is the set of distinct answer spans, empty where the question has none. `notes` counts what `tidy` does.
-    InputError for an answer that
-    is not at its place.
+    The gold is the set of distinct answer spans, empty where the question has none. `misplaced` as in `placed`, for
+    an answer that is not at its place. `notes` counts what `placed` and `tidy` change.
     """
     value = _json(path)
     if not isinstance(value, dict) or not isinstance(value.get("data"), list):
@@ -149,16 +176,16 @@ def read_squad(path: Path, *, source: str, notes: Counter[str] | None = None) ->
                 place = f"{path}, question {shown(name)}"
                 if "answers" not in question:
                     raise InputError(f"{place}: no 'answers'; this split has no gold, take the labelled one")
-                spans = [_answer(entry, text, place) for entry in _list(question, "answers", place)]
+                spans = [_answer(entry, text, place, notes, misplaced) for entry in _list(question, "answers", place)]
                 gold = tidy(spans, text, notes)
                 yield Example(name, Document(name, text, source), gold, question=_text(question, "question", place))
 
 
-def _answer(entry: Any, text: str, place: str) -> Span:
+def _answer(entry: Any, text: str, place: str, notes: Counter[str] | None, misplaced: str) -> Span:
     start, answer = _object(entry, place).get("answer_start"), _text(entry, "text", place)
     if not isinstance(start, int):
         raise InputError(f"{place}: 'answer_start' is no number; correct it")
-    return checked(Span.of(start, start + len(answer), "ANSWER"), text, answer, place)
+    return placed(Span.of(start, start + len(answer), "ANSWER"), text, answer, place, notes, misplaced)
 
 
 def _entries(path: Path) -> Iterator[tuple[str, Any]]:

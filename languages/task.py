@@ -13,7 +13,7 @@ class Task:
     """Examples to learn from (train), to choose by (dev) and to score once (test).
 
     folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
-    learnt_on: the language of train and dev, where it is another one; left_out: cases of them that are in test.
+    train_language: of train and dev, where it is another one. excluded: cases of them that are in test, too.
     notes: a line each on what the reader changed or left out.
     """
 
@@ -24,8 +24,8 @@ class Task:
     test: tuple[Example, ...]
     synthetic: bool = False
     folds: tuple["Task", ...] = ()
-    learnt_on: str = ""
-    left_out: int = 0
+    train_language: str = ""
+    excluded: int = 0
     notes: tuple[str, ...] = ()
 
     @property

@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from .annotations import Example
+from .archives import archive_and_member
 from .errors import InputError, near, nearest, shown
 from .pack import Kind, TaskSpec, load_pack
-from .parallel import learnt_on
+from .parallel import with_train_of
 from .readers import READERS
 from .task import Task, labels_of
 
+_TESTED = "documents of train or dev left out, which test has too: {n}"
 _FEW = 100  # documents or groups; by their hashes, 40 became 32, 2 and 6
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
@@ -47,18 +49,19 @@ def _source(spec: TaskSpec) -> TaskSpec:
     return known[name]
 
 
-def _places(spec: TaskSpec, root: Path) -> dict[str, Path]:
+def _places(spec: TaskSpec, root: Path) -> dict[str, tuple[Path, ...]]:
     """The split names (or "hash") and what to read for each."""
     folder = root / (spec.path or "")
     if isinstance(spec.splits, dict):
-        return {split: folder / name for split, name in spec.splits.items()}
+        listed = {split: (names,) if isinstance(names, str) else names for split, names in spec.splits.items()}
+        return {split: tuple(folder / name for name in names) for split, names in listed.items()}
     if spec.file is not None:
-        return {"hash": folder / spec.file}
+        return {"hash": (folder / spec.file,)}
     if not folder.is_dir() or (spec.reader is not None and READERS[spec.reader].folder):
-        return {"hash": folder}
+        return {"hash": (folder,)}
     # A table in a folder of its own: the data file is the one that is not a licence or a readme.
     tables = [file for file in sorted(folder.iterdir()) if _is_table(file)]
-    return {"hash": tables[0] if len(tables) == 1 else folder / "one data file (.csv, .tsv, .json, .jsonl)"}
+    return {"hash": (tables[0] if len(tables) == 1 else folder / "one data file (.csv, .tsv, .json, .jsonl)",)}
 
 
 def _is_table(file: Path) -> bool:
@@ -66,7 +69,9 @@ def _is_table(file: Path) -> bool:
 
 
 def _missing(spec: TaskSpec, root: Path) -> list[Path]:
-    return [place for place in _places(spec, root).values() if not place.exists()]
+    places = [place for of_split in _places(spec, root).values() for place in of_split]
+    places += [root / (spec.path or "") / name for name in spec.requires]
+    return [place for place in places if not archive_and_member(place)[0].exists()]
 
 
 def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
@@ -95,11 +100,12 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     notes: Counter[str] = Counter()
     options = {"source": f"task {spec.name}", **({"notes": notes} if "notes" in parameters else {}), **spec.options}
     parts = {
-        split: tuple(_canonical(spec, example) for example in reader(place, **options))
-        for split, place in _places(spec, root).items()
+        split: tuple(_canonical(spec, example) for place in places for example in reader(place, **options))
+        for split, places in _places(spec, root).items()
     }
     if spec.folds is not None:
         return _folded(spec, language, parts["hash"], root)
+    parts = _without_tested(parts, notes)
     if "hash" in parts:
         bounds = (("train", 70), ("dev", 80), ("test", 100))
         parts = _divide(parts["hash"], spec.group, bounds, ranked=spec.splits == "ranked")
@@ -110,7 +116,22 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     _check(task, root)
     if spec.learn_from is None:
         return task
-    return learnt_on(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
+    return with_train_of(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
+
+
+def _without_tested(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) -> dict[str, tuple[Example, ...]]:
+    """The parts without documents of train and dev that test has too, under the same id and with the same text.
+
+    A part that would be empty is given as it is: one file was named for two parts, which `_check_ids` refuses.
+    """
+    tested = {example.id: example.document.text for example in parts.get("test", ())}
+    chosen = {
+        part: tuple(e for e in examples if part == "test" or tested.get(e.id) != e.document.text) or examples
+        for part, examples in parts.items()
+    }
+    if left_out := sum(len(parts[part]) - len(chosen[part]) for part in parts):
+        notes[_TESTED] += left_out
+    return chosen
 
 
 def _canonical(spec: TaskSpec, example: Example) -> Example:

@@ -162,6 +162,7 @@ for command in (
     reference.settings,
     reference.init,
     reference.bases,
+    reference.tasks,
 ):
     app.command()(command)
 

@@ -70,7 +70,8 @@ _RECORDS = (
         _WINDOWS + "; every window of the second text starts with the first", _SEEDS,
     ),
     Protocol(
-        "similarity", 1, "Spearman's correlation; also EDRM", "values, clipped to the scale of the task",
+        "similarity", 1, "Spearman's correlation; also Pearson's, and EDRM",
+        "values, clipped to the scale of the task",
         "over the pairs of the test set", _SPLITS, _EPOCH,
         _WINDOWS + "; every window of the second text starts with the first",
         _SEEDS,

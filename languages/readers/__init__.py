@@ -4,14 +4,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from ..annotations import Example
-from ..questions import read_nli4ct, read_options, read_pubmedqa, read_squad
+from ..questions import read_bioasq, read_nli4ct, read_options, read_pubmedqa, read_squad
 from ..relations import read_e3c_relations
 from .bioc import read_bioc, read_pubtator
 from .brat import read_brat
+from .concepts import read_concepts
 from .conll import read_conll
+from .cues import read_cues
 from .docbin import read_docbin
 from .exports import read_doccano, read_label_studio, read_prodigy
-from .tables import read_codiesp, read_json, read_table
+from .lines import read_line_labels, read_paraphrases
+from .pairs import read_deft_pairs, read_id_pairs
+from .standoff import read_codes, read_offsets
+from .tables import read_json, read_table
 from .uima import read_uima
 from .webanno import read_webanno
 
@@ -37,7 +42,15 @@ READERS: dict[str, Reader] = {
     "label_studio": Reader(read_label_studio),
     "prodigy": Reader(read_prodigy),
     "docbin": Reader(read_docbin, folder=True),
-    "codiesp": Reader(read_codiesp, folder=True),
+    "offsets": Reader(read_offsets, folder=True),
+    "codes": Reader(read_codes, folder=True),
+    "line_labels": Reader(read_line_labels, folder=True),
+    "paraphrases": Reader(read_paraphrases, folder=True),
+    "cues": Reader(read_cues, folder=True),
+    "concepts": Reader(read_concepts, folder=True),
+    "id_pairs": Reader(read_id_pairs),
+    "deft_pairs": Reader(read_deft_pairs),
+    "bioasq": Reader(read_bioasq),
     "nli4ct": Reader(read_nli4ct),
     "pubmedqa": Reader(read_pubmedqa),
     "options": Reader(read_options),

@@ -1,11 +1,13 @@
 """brat's standoff: a .txt and an .ann a document."""
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..annotations import Example, Span, checked, tidy
+from ..annotations import Example, Span, placed, tidy
 from ..archives import files_below
 from ..documents import Document
 from ..errors import InputError
@@ -23,6 +25,9 @@ def read_brat(
     notes: Counter[str] | None = None,
     label_from: str = "type",
     skip: tuple[str, ...] = (),
+    labels: tuple[str, ...] = (),
+    lines: bool = False,
+    misplaced: str = "refuse",
 ) -> Iterator[Example]:
     """Pairs of .txt and .ann in a folder (with its subfolders and archives), a .zip or a .tar.gz.
 
@@ -30,8 +35,9 @@ def read_brat(
     stripped. `label_from` "type" takes the type of the span; "note_group" the semantic group in its `#` note, the
     last quoted field that is one (Mantra; a note with two groups gives two labels). A span that carries several
     concepts of one label is one span. Text-bound lines alone are read (relations and events are not entities); a line
-    that begins with nothing brat knows is an InputError. `skip` names documents to leave out. `notes` counts what
-    `tidy` changes.
+    that begins with nothing brat knows is an InputError. `skip` names documents to leave out; a pattern with * may
+    match none. `labels` names those that count; without it all do. `lines`: each line of a text is a document of its
+    own. `misplaced` as in `placed`. `notes` counts what `placed` and `tidy` change.
     """
     if label_from not in ("type", "note_group"):
         raise InputError(f"{path}: label_from is '{label_from}'; known: note_group, type")
@@ -40,9 +46,9 @@ def read_brat(
         if name in files:
             raise InputError(f"{path}: {name} occurs twice, in the folder and in an archive; take one out")
         files[name] = raw
-    if absent := [name for name in skip if f"{name}.txt" not in files]:
+    if absent := [name for name in skip if "*" not in name and f"{name}.txt" not in files]:
         raise InputError(f"{path}: skip names '{absent[0]}', which is not there; correct the option")
-    texts = sorted(name for name in files if name.endswith(".txt") and name[:-4] not in skip)
+    texts = sorted(name for name in files if name.endswith(".txt") and not _skipped(name, skip))
     if not texts:
         raise InputError(f"{path}: no .txt with .ann in it; give the folder or archive of a brat task")
     for name in files:
@@ -53,12 +59,43 @@ def read_brat(
         if annotations not in files:
             raise InputError(f"{path}: {name} has no .ann next to it; add one (empty if nothing is annotated)")
         document = Document(name[:-4], decode(files[name], f"{path}: {name}"), source)
-        lines = decode(files[annotations], f"{path}: {annotations}").removeprefix("\ufeff").split("\n")
-        spans = _brat_spans(lines, document.text, f"{path}: {annotations}", label_from)
-        yield Example(document.id, document, tidy(spans, document.text, notes))
+        annotated = decode(files[annotations], f"{path}: {annotations}").removeprefix("\ufeff").split("\n")
+        spans = _brat_spans(annotated, document.text, f"{path}: {annotations}", label_from, notes, misplaced)
+        gold = tidy((span for span in spans if not labels or span.label in labels), document.text, notes)
+        if lines:
+            yield from _by_line(document, gold, f"{path}: {annotations}")
+        else:
+            yield Example(document.id, document, gold)
 
 
-def _brat_spans(lines: list[str], text: str, where: str, label_from: str) -> Iterator[Span]:
+def _skipped(name: str, skip: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name[:-4], pattern) for pattern in skip)
+
+
+def _by_line(document: Document, spans: tuple[Span, ...], where: str) -> Iterator[Example]:
+    """Each line that is not blank as a document, with the spans in it. InputError for a span that crosses lines."""
+    starts = [span.start for span in spans]
+    start = 0
+    for number, line in enumerate(document.text.split("\n"), 1):
+        end = start + len(line)
+        inside = spans[bisect_left(starts, start) : bisect_left(starts, end)]
+        if any(span.end > end for span in inside):
+            raise InputError(
+                f"{where}: a span goes beyond line {number} of the text; take 'lines' out of the options"
+            )
+        if line.strip():
+            name = f"{document.id}:{number}"
+            moved = tuple(
+                Span(tuple((begin - start, finish - start) for begin, finish in span.fragments), span.label)
+                for span in inside
+            )
+            yield Example(name, Document(name, line, document.source, {"document": document.id}), moved)
+        start = end + 1
+
+
+def _brat_spans(
+    lines: list[str], text: str, where: str, label_from: str, notes: Counter[str] | None, misplaced: str
+) -> Iterator[Span]:
     groups = _note_groups(lines) if label_from == "note_group" else {}
     for number, line in enumerate(lines, 1):
         place = f"{where}, line {number}"
@@ -83,7 +120,7 @@ def _brat_spans(lines: list[str], text: str, where: str, label_from: str) -> Ite
         if label_from == "note_group" and mention not in groups:
             raise InputError(f"{place}: no # note gives its semantic group; add one")
         for name in groups[mention] if label_from == "note_group" else [label]:
-            yield checked(Span(pairs, name), text, expected, place)
+            yield placed(Span(pairs, name), text, expected, place, notes, misplaced)
 
 
 def _note_groups(lines: list[str]) -> dict[str, list[str]]:

@@ -13,6 +13,9 @@ from ..files import read_lines
 BARE = "entity"  # the label of tags that name none: B, I, O
 _TAG = re.compile(r"O|[BIESULM](?:-(?P<label>.+))?")  # BIO, BIOES, BILOU, BMES
 _BORDER = "-DOCSTART-"
+DAMAGED = "lines that are not UTF-8, whose wrong bytes are read as U+FFFD: {n}"
+SPACED = "tokens with a space inside: {n}"
+NO_TOKEN = "tags left out, which have no token: {n}"
 
 Row = tuple[int, list[str]]  # the line's number and its cells; no cells: a blank line
 
@@ -24,6 +27,7 @@ def read_conll(
     notes: Counter[str] | None = None,
     document_start: str | None = None,
     label_column: int | None = None,
+    repair: bool = False,
 ) -> Iterator[Example]:
     """A token and its tag a line, with other columns or without, tabs or spaces between them, plain or packed.
 
@@ -33,10 +37,14 @@ def read_conll(
     `document_start` a document begins at each block whose text starts with it. Blank lines inside become newlines.
     They end every span. The text is the tokens joined by spaces. Comments (CoNLL-U Plus) are left out.
 
+    `repair`, for two columns: bytes that are not UTF-8 become U+FFFD, the tag is what follows the last space of a
+    line, as its token may hold others, and a tag without a token is left out. `notes` counts each, and what `tidy`
+    changes.
+
     InputError for lines with different numbers of columns, where `label_column` does not say which is meant, and
     where several columns or none could be the tags.
     """
-    rows = _without_comments(list(_rows(path)))
+    rows = _without_comments(list(_repaired(path, Counter() if notes is None else notes) if repair else _rows(path)))
     column = _column(rows, path, label_column)
     documents: list[list[list[tuple[str, str]]]] = []
     firsts: list[int] = []
@@ -66,16 +74,31 @@ def _rows(path: Path) -> Iterator[Row]:
         yield number, [cell.strip() or cell for cell in cells] if bare.strip() else []
 
 
+def _repaired(path: Path, notes: Counter[str]) -> Iterator[Row]:
+    damaged: list[int] = []
+    for number, line in enumerate(read_lines(path, damaged), 1):
+        cells = line.rsplit(maxsplit=1)
+        if len(cells) == 1 and _TAG.fullmatch(cells[0]):
+            notes[NO_TOKEN] += 1
+            continue
+        notes[SPACED] += len(cells) > 1 and len(cells[0].split()) > 1
+        yield number, [cells[0].strip(), cells[1]] if len(cells) > 1 else cells
+    notes[DAMAGED] += len(damaged)
+    for line_of_notes in (DAMAGED, SPACED):
+        if not notes[line_of_notes]:
+            del notes[line_of_notes]
+
+
 def _without_comments(rows: list[Row]) -> list[Row]:
     """A comment begins with # where a sentence may begin, and its last word is no tag."""
-    kept = []
+    remaining = []
     first = True
     for number, cells in rows:
         if first and cells and cells[0].startswith("#") and not (len(cells) > 1 and _TAG.fullmatch(cells[-1])):
             continue
         first = not cells
-        kept.append((number, cells))
-    return kept
+        remaining.append((number, cells))
+    return remaining
 
 
 def _column(rows: list[Row], path: Path, label_column: int | None) -> int:

@@ -38,10 +38,10 @@ def read_uima(
         if name.rpartition("/")[2] == "TypeSystem.xml":
             continue
         place = f"{path}: {name}"
-        text, found = (_of_json if name.endswith(".json") else _of_xmi)(raw, place, layer)
+        text, structures = (_of_json if name.endswith(".json") else _of_xmi)(raw, place, layer)
         convert = converter(text, place, unit)
         spans = []
-        for entry in found:
+        for entry in structures:
             label = entry.get(feature)
             if not isinstance(label, str) or not label:
                 notes[UNLABELLED] += 1

@@ -1,11 +1,11 @@
-"""The subcommands that explain: settings, a file of settings to start from, base models."""
+"""The subcommands that explain: settings, a file of settings to start from, base models, tasks."""
 
 import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from medlingua.recipes.commands.options import Base, Lang, Strategy, needed
+from medlingua.recipes.commands.options import Base, Data, Lang, Strategy, needed
 
 
 def settings(
@@ -36,8 +36,23 @@ def bases(lang: Lang = None) -> None:
     """Base models of a language, and the English clinical ones that `continue` starts from."""
     from medlingua.languages.pack import load_pack
     from medlingua.recipes.bases import table_of_bases
+    from medlingua.recipes.commands.columns import aligned
 
     rows = table_of_bases(load_pack(needed(lang, "--lang", "the language whose bases are listed")))
-    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-    for row in ({key: key for key in widths}, *rows):
-        print("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+    print("\n".join(aligned(rows)))
+
+
+def tasks(
+    name: Annotated[str | None, typer.Argument(help="Show all about this task.")] = None,
+    lang: Lang = None,
+    data: Data = None,
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", help="A model's folder: lengths in its tokens, not in words.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+) -> None:
+    """Labelled tasks of a language: what is there or needed, licence, sizes, labels, protocol, published figures."""
+    from medlingua.recipes.commands.tasks import list_tasks
+
+    code = needed(lang, "--lang", "the language whose tasks are listed")
+    print(list_tasks(code, data, name, tokenizer, as_json))

@@ -1,18 +1,23 @@
 """Scores that need no training: what a model must beat, and the best that its head could reach."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+from medlingua.adapters.encoder import Encoder
+from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.finetune import TaskModel
-from medlingua.recipes.evaluation.results import score_row
+from medlingua.recipes.evaluation.results import score_row, write_predictions
 from medlingua.recipes.evaluation.tasks import nearest
 from medlingua.recipes.evaluation.tasks.answers import Answers
 from medlingua.recipes.evaluation.tasks.choice import Choice
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.evaluation.tasks.pairs import Pairs
-from medlingua.recipes.evaluation.tasks.similarity import Similarity
+from medlingua.recipes.evaluation.tasks.similarity import Similarity, correlations, cosines, value_of
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.reports.read import append_row
 from medlingua.reports.rows import Score
 
 BASELINE = "majority"
@@ -59,6 +64,22 @@ def baselines_of_folds(model: TaskModel, folds: Sequence[TaskModel]) -> Iterator
             continue
         mean, note = fmean(s.value for s in scores), f"{scores[0].note}; mean over folds"
         yield score_row(model, name, metric, mean, None, note)
+
+
+def score_cosines(model: Similarity, encoder: Encoder, name: str, folder: Path) -> None:
+    """The cosine of frozen embeddings on the test pairs, into results.jsonl and predictions/.
+
+    It counts as one seed, so that it has an interval over pairs.
+    """
+    predictions = cosines(encoder, model.task.test)
+    scores = correlations(np.array([value_of(example) for example in model.task.test]), predictions)
+    predicted = [[value] for value in predictions.tolist()]
+    cell = Cell(0, {}, {}, scores, predicted, model.tallies("test", predicted).astype(float).tolist())
+    write_predictions(folder / "predictions", name, model, 0, cell)
+    note = "cosine of mean hidden states, nothing trained"
+    append_row(
+        folder / "results.jsonl", *(score_row(model, name, metric, v, 0, note) for metric, v in scores.items())
+    )
 
 
 def nearest_words(model: Ner, name: str) -> Iterator[Score]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -15,7 +16,7 @@ from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation import cache
-from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words
+from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words, score_cosines
 from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
@@ -23,11 +24,14 @@ from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_mo
 from medlingua.recipes.evaluation.questions import check_questions, cut_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
+from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.trials import tuned_by_dev
 from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import append_row, read_scores
 from medlingua.reports.rows import Score
+
+_LISTED = 20  # of the labels that only test has: of codes there are thousands
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +140,14 @@ def _describe(task: Task, seeds: int) -> None:
         say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):
         if tested.unseen:
-            counted = ", ".join(f"{label} ({n})" for label, n in tested.unseen.items())
+            counted = ", ".join(f"{label} ({n})" for label, n in islice(tested.unseen.items(), _LISTED))
+            if (more := len(tested.unseen) - _LISTED) > 0:
+                counted += f", and {more:,} more"
             fold = f", fold {number}" if task.folds else ""
             say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
-    if task.learnt_on:
+    if task.train_language:
         say(
-            f"task {task.spec.name}: learnt on {task.learnt_on}; {task.left_out:,} cases of train and dev are "
+            f"task {task.spec.name}: learnt on {task.train_language}; {task.excluded:,} cases of train and dev are "
             "left out, which test has too"
         )
     if task.spec.kind == "ner" and (broken := sum(s.discontinuous for e in task.test for s in spans_of(e))):
@@ -169,6 +175,9 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
         and (neighbours, None) not in done
     ):
         append_row(results, *nearest_words(whole, neighbours))
+    by_cosine = f"{name}, cosine"
+    if settings.body == "frozen" and isinstance(whole, Similarity) and (by_cosine, 0) not in done:
+        score_cosines(whole, candidate.encoder, by_cosine, evaluation.folder)
     keys = _cache_keys(candidate, evaluation, missing)
     for seed in missing:
         cell = cache.read(evaluation.cache, keys[seed]) if evaluation.cache is not None else None

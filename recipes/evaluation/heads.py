@@ -53,8 +53,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
         words.append(f"{len(task.folds)} folds")
     if precedes(warm_start, task):
         words.append(f"after {warm_start.spec.name}")
-    if task.learnt_on:
-        words.append(f"learnt on {task.learnt_on}")
+    if task.train_language:
+        words.append(f"learnt on {task.train_language}")
     if settings.body == "frozen":
         words.append("frozen body")
     if settings.long_questions == "cut" and spec.kind in ("pairs", "similarity", "answers", "choice"):

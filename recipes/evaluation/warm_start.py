@@ -13,7 +13,7 @@ from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from medlingua.languages.pack import Overlap
-from medlingua.languages.parallel import runs
+from medlingua.languages.parallel import runs_of_words
 from medlingua.languages.task import Task
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.finetune import TaskModel, fit
@@ -28,12 +28,14 @@ def without_tested(first: Task, task: Task, overlaps: Sequence[Overlap] = ()) ->
     are left out too: a translation shares no words. InputError where nothing is left, and for a task with folds."""
     if first.folds:
         raise InputError(f"eval.warm_start {first.spec.name}: a task in folds has no one train set; take another")
-    tested = runs(example.document.text for example in task.test)
+    tested = runs_of_words(example.document.text for example in task.test)
     known = next((overlap for overlap in overlaps if overlap.holds(first.spec.name, task.spec.name)), None)
     ids = {_case(example) for example in task.test} if known else set()
     parts = {
         part: tuple(
-            e for e in getattr(first, part) if tested.isdisjoint(runs([e.document.text])) and _case(e) not in ids
+            e
+            for e in getattr(first, part)
+            if tested.isdisjoint(runs_of_words([e.document.text])) and _case(e) not in ids
         )
         for part in ("train", "dev")
     }

@@ -14,7 +14,7 @@ from medlingua.languages.annotations import Span
 from medlingua.languages.errors import InputError
 from medlingua.languages.readers.brat import read_brat
 from medlingua.languages.readers.conll import read_conll
-from medlingua.languages.readers.tables import read_codiesp, read_json, read_table
+from medlingua.languages.readers.tables import read_json, read_table
 
 TEXT = "\ufeffToux\r\net fièvre 😀 à 39 °C, œdème des\u00a0jambes."
 ANN = (
@@ -212,16 +212,3 @@ def test_V2_json_spans_that_do_not_match_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"t\.jsonl, line 1: offsets 2 6 give other words") as raised:
         list(read_json(tmp_path / "t.jsonl", source="s"))
     assert raised.value.text == "' tou', and the annotation says 'toux'"
-
-
-def test_codiesp_keeps_documents_without_codes_and_refuses_codes_without_documents(tmp_path: Path) -> None:
-    (tmp_path / "text_files").mkdir()
-    for name in ("a", "b"):
-        (tmp_path / "text_files" / f"{name}.txt").write_text(f"Caso {name}", encoding="utf-8")
-    table = tmp_path / "trainD.tsv"
-    table.write_text("a\tq62.11\na\tn28.89\n", encoding="utf-8")
-    examples = list(read_codiesp(tmp_path, source="s"))
-    assert [example.gold for example in examples] == [frozenset({"Q62.11", "N28.89"}), frozenset()]
-    table.write_text("c\tq62\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"trainD\.tsv, line 1: a code needs the name of a document"):
-        list(read_codiesp(tmp_path, source="s"))

@@ -8,7 +8,7 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
-from medlingua.languages.parallel import RUN, learnt_on, runs
+from medlingua.languages.parallel import RUN, runs_of_words, with_train_of
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 
@@ -31,34 +31,37 @@ def task(language: str, train: Sequence[str], test: Sequence[str], label: str = 
 def test_a_case_whose_parallel_is_tested_is_left_out_and_counted() -> None:
     own = task("fr", ["un cas", f"La même histoire {LONG}.", "autre cas"], [f"{LONG.upper()}, vue ailleurs"])
     other = task("en", ["a case", "the same story in other words", "another case"], ["tested in English"])
-    made = learnt_on(own, other)
+    made = with_train_of(own, other)
     assert [example.document.text for example in made.train] == ["a case", "another case"]
-    assert (made.learnt_on, made.left_out, made.language) == ("en", 1, "fr")
+    assert (made.train_language, made.excluded, made.language) == ("en", 1, "fr")
     assert made.test == own.test
 
 
 def test_runs_are_thirteen_words_or_a_whole_shorter_text() -> None:
     short = " ".join(LONG.split()[: RUN - 1])
-    assert not runs([short]) & runs([LONG])
-    assert runs(["Il tousse."]) == runs(["il tousse"]) != runs(["Il dort."])
-    assert len(runs([LONG])) == 4
+    assert not runs_of_words([short]) & runs_of_words([LONG])
+    assert runs_of_words(["Il tousse."]) == runs_of_words(["il tousse"]) != runs_of_words(["Il dort."])
+    assert len(runs_of_words([LONG])) == 4
 
 
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        (task("en", ["a", "b"], ["c"]), "1 cases in train and 2 in t; tasks learnt in another language are parallel"),
+        (
+            task("en", ["a", "b"], ["c"]),
+            "1 cases in train and 2 in t; tasks that are trained in another language are parallel",
+        ),
         (task("en", ["a"], ["c"], "SYMPTOM"), "its 1 labels are not the 1 of t"),
     ],
 )
 def test_what_is_not_parallel_is_told(other: Task, told: str) -> None:
     with pytest.raises(InputError, match=told):
-        learnt_on(task("fr", ["un"], ["cas"]), other)
+        with_train_of(task("fr", ["un"], ["cas"]), other)
 
 
 def test_nothing_left_is_told() -> None:
     with pytest.raises(InputError, match="every case of train shares text with test"):
-        learnt_on(task("fr", [LONG], [LONG]), task("en", ["a"], ["b"]))
+        with_train_of(task("fr", [LONG], [LONG]), task("en", ["a"], ["b"]))
 
 
 def test_a_source_that_is_not_in_the_pack_names_the_nearest(tmp_path: Path) -> None:
@@ -79,9 +82,9 @@ def test_casimedicos_tests_no_case_that_was_learnt_in_either_language(code: str,
     made, own = read_task(spec, data, code), read_task(plain, data, code)
     assert [(e.id, e.document.text, e.gold) for e in made.test] == [(e.id, e.document.text, e.gold) for e in own.test]
     # The authors' parts share cases: those are what is left out.
-    assert made.left_out == len(own.train) + len(own.dev) - len(made.train) - len(made.dev) > 0
+    assert made.excluded == len(own.train) + len(own.dev) - len(made.train) - len(made.dev) > 0
     source = load_pack(other)
     theirs = read_task(next(t for t in source.tasks if t.name == f"casimedicos_{other}"), data, other)
-    tested = runs(example.document.text for example in theirs.test)
+    tested = runs_of_words(example.document.text for example in theirs.test)
     learnt = [e for part in (made.train, made.dev) for e in part]
-    assert all(tested.isdisjoint(runs([example.document.text])) for example in learnt)
+    assert all(tested.isdisjoint(runs_of_words([example.document.text])) for example in learnt)

@@ -14,11 +14,16 @@ from medlingua.languages.annotations import Example
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
-from medlingua.languages.questions import read_nli4ct, read_options, read_pubmedqa, read_squad
+from medlingua.languages.questions import read_bioasq, read_nli4ct, read_options, read_pubmedqa, read_squad
 from medlingua.languages.readers import READERS as TOOLS
 from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.concepts import read_concepts
 from medlingua.languages.readers.conll import read_conll
-from medlingua.languages.readers.tables import read_codiesp, read_json, read_table
+from medlingua.languages.readers.cues import read_cues
+from medlingua.languages.readers.lines import read_line_labels, read_paraphrases
+from medlingua.languages.readers.pairs import read_deft_pairs, read_id_pairs
+from medlingua.languages.readers.standoff import read_codes, read_offsets
+from medlingua.languages.readers.tables import read_json, read_table
 from medlingua.languages.relations import read_e3c_relations
 from medlingua.languages.tasks import read_task
 
@@ -75,6 +80,9 @@ CONLL = f"Madame O\n{NAME} B-X\ntousse I-X\n\n{NAME} O\n".encode()
 TABLE = f'id,text,label\n1,"{TEXT}",b\n2,"{TEXT}\n",c\n'.encode()
 TSV = f"id\ttext\tlabel\n1\t{TEXT}\tb\n2\t{TEXT}\tc\n".encode()
 ROW = {"id": "1", "text": TEXT, "labels": [{"start": 7, "end": 19, "label": "X", "text": NAME}]}
+OFFSETS = f"filename\tlabel\tstart\tend\ttext\na\tX\t7\t19\t{NAME}\n".encode()
+CUES = "".join(f"1\t{n}\t{word}\t{word}\tNOM\t***\n" for n, word in enumerate(TEXT.split())).encode()
+YESNO = {"id": "q", "type": "yesno", "body": TEXT, "snippets": [{"text": TEXT}], "exact_answer": "yes"}
 SQUAD = {
     "data": [{"paragraphs": [{"context": TEXT, "qas": [
         {"id": "q", "question": f"Qui est {NAME} ?", "answers": [{"answer_start": 7, "text": NAME}]}
@@ -108,10 +116,38 @@ READERS: dict[str, tuple[Read, bytes]] = {
     "zip": (of_file("a.zip", read_documents), zip_bytes(TEXT, TEXT)),
     "parquet": (of_file("a.parquet", read_documents), parquet_bytes(TEXT, TEXT)),
     "arrow": (of_file("a.arrow", read_documents), arrow_bytes(TEXT, TEXT)),
-    "codiesp": (of_folder("aD.tsv", read_codiesp, {"text_files/a.txt": TEXT.encode()}), b"a\tq62.11\na\tn28.8\n"),
-    "codiesp, columns": (
-        of_folder("aD.tsv", read_codiesp, {"text_files/a.txt": TEXT.encode()}), f"{NAME}\ta".encode()
+    "codes": (of_folder("aD.tsv", read_codes, {"text_files/a.txt": TEXT.encode()}), b"a\tq62.11\na\tn28.8\n"),
+    "codes, columns": (
+        of_folder("aD.tsv", read_codes, {"text_files/a.txt": TEXT.encode()}), f"{NAME}\ta".encode()
     ),
+    "offsets": (beside("a.tsv", read_offsets, {"text_files/a.txt": TEXT.encode()}, "a.tsv"), OFFSETS),
+    "line labels": (
+        of_folder("labels/a.txt", read_line_labels, {"text/a.txt": f"{TEXT}\n{TEXT}".encode()}), b"< <A--B"
+    ),
+    "lines of labels": (
+        of_folder("text/a.txt", read_line_labels, {"labels/a.txt": b"< <A"}), f"{TEXT}\n".encode() * 2
+    ),
+    "paraphrases": (
+        of_folder("doctor.txt", read_paraphrases, {"patient.txt": b"P1 +++ Toux", "d_p.txt": b"A1 +++ P1"}),
+        f"A1 +++ {TEXT}\n".encode(),
+    ),
+    "cues": (of_folder("CAS_neg.txt", read_cues, {"CAS_spec.txt": CUES}), CUES),
+    "concepts": (
+        of_folder("a.con", read_concepts, {"a.txt": TEXT.encode()}), f'c="{NAME}" 1:1 1:1||t="person"\n'.encode()
+    ),
+    "id pairs": (
+        beside("a.csv", read_id_pairs, {"id_to_sentence_a.json": encoded({"d_1": TEXT, "d_2": NAME})}, "a.csv"),
+        b"id_1\tid_2\tsim\nd_1_0\td_2_0\t3\n",
+    ),
+    "sentences of pairs": (
+        beside("id_to_sentence_a.json", read_id_pairs, {"a.csv": b"id_1\tid_2\tsim\nd_1_0\td_2_0\t3\n"}, "a.csv"),
+        encoded({"d_1": TEXT, "d_2": NAME}),
+    ),
+    "deft pairs": (
+        of_file("t1.xml", read_deft_pairs),
+        f'<doc><paire id="1" moy="3"><source>{TEXT}</source><cible>{NAME}</cible></paire></doc>'.encode(),
+    ),
+    "bioasq": (of_file("a.json", read_bioasq), encoded({"questions": [YESNO]})),
     "squad": (of_file("a.json", read_squad), encoded(SQUAD)),
     "options": (of_file("a.json", read_options), encoded(OPTIONS)),
     "pubmedqa": (
@@ -203,7 +239,7 @@ def test_no_word_is_in_an_error_about_a_whole_task(spec: dict[str, Any], tmp_pat
 
 def test_the_good_bytes_are_good(tmp_path: Path) -> None:
     for name, (read, good) in READERS.items():
-        if name not in ("csv without a header", "conll as a corpus", "codiesp, columns") and "table" not in name:
+        if name not in ("csv without a header", "conll as a corpus", "codes, columns") and "table" not in name:
             read(tmp_path, good)
     assert [e.document.text for e in _examples(tmp_path)] == [TEXT]
 

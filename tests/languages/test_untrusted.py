@@ -22,9 +22,15 @@ from medlingua.languages import files, parquet
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
+from medlingua.languages.questions import read_bioasq
 from medlingua.languages.readers import READERS as TOOLS
 from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.concepts import read_concepts
 from medlingua.languages.readers.conll import read_conll
+from medlingua.languages.readers.cues import read_cues
+from medlingua.languages.readers.lines import read_line_labels
+from medlingua.languages.readers.pairs import read_deft_pairs
+from medlingua.languages.readers.standoff import read_codes, read_offsets
 from medlingua.languages.readers.tables import read_json, read_table
 
 from .annotation_tools import PROJECTS
@@ -48,6 +54,18 @@ def of_file(name: str, reader: Callable[..., Any]) -> Callable[[Path, bytes], No
     return read
 
 
+def next_to(name: str, reader: Callable[..., Any], others: dict[str, bytes]) -> Callable[[Path, bytes], None]:
+    """A file of a folder that is read whole, its other files good."""
+
+    def read(folder: Path, raw: bytes) -> None:
+        for other, content in {**others, name: raw}.items():
+            (folder / "of" / other).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "of" / other).write_bytes(content)
+        list(reader(folder / "of", source="s"))
+
+    return read
+
+
 def of_tool(name: str) -> tuple[Callable[[Path, bytes], None], bytes]:
     reader, file, good, options = PROJECTS[name]
     return of_file(file, partial(TOOLS[reader].read, **options)), good
@@ -55,10 +73,27 @@ def of_tool(name: str) -> tuple[Callable[[Path, bytes], None], bytes]:
 
 ROW = b'{"id": "1", "text": "Le patient tousse.", "labels": ["a"], "label": "b"}\n'
 TABLE = b'id,text,label\n1,"Le patient, tousse.",b\n'
+NOTE = {"text_files/a.txt": b"Le patient tousse."}
+YESNO = (
+    b'{"questions": [{"id": "q", "type": "yesno", "body": "b", "snippets": [{"text": "t"}], "exact_answer": "no"}]}'
+)
 # name: (reads these bytes, bytes that are good)
 READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "brat": (brat, b"T1\tDIS 11 17\ttousse\nT2\tDIS 0 2;3 10\tLe patient\n#1\tAnnotatorNotes T1\tnote\n"),
     "conll": (of_file("a.conll", read_conll), b"Le O\npatient B-X\ntousse I-X\n\n. O\n"),
+    "offsets": (next_to("a.tsv", read_offsets, NOTE), b"filename\tlabel\tstart\tend\ttext\na\tX\t0\t2\tLe\n"),
+    "codes": (next_to("a.tsv", read_codes, NOTE), b"a\tR05\na\tI10\n"),
+    "line labels": (next_to("labels/a.txt", read_line_labels, {"text/a.txt": b"Il tousse.\nOui."}), b"< <A--B ANDC"),
+    "cues": (
+        next_to("CAS_neg.txt", read_cues, {"CAS_spec.txt": b"1\t0\tIl\til\tPRO\t***\n"}),
+        b"1\t0\tIl\til\tPRO\t_\n",
+    ),
+    "concepts": (next_to("a.con", read_concepts, {"a.txt": b"Il tousse."}), b'c="tousse." 1:1 1:1||t="problem"\n'),
+    "deft pairs": (
+        of_file("t1.xml", read_deft_pairs),
+        b'<doc><paire id="1" moy="3"><source>a</source><cible>b</cible></paire></doc>',
+    ),
+    "bioasq": (of_file("a.json", read_bioasq), YESNO),
     "csv": (of_file("a.csv", read_documents), TABLE),
     "tsv": (of_file("a.tsv", read_documents), TABLE.replace(b",", b"\t")),
     "labelled table": (of_file("b.csv", read_table), TABLE),

@@ -1,9 +1,9 @@
 """Graded likeness of two texts (CLISTER, DEFT-2020): a number on the task's scale.
 
-Protocol similarity/1: Spearman's correlation; and EDRM, DEFT's "exactitude en distance relative à la solution
-moyenne" (Cardon et al. 2020) as DrBenchmark counts it: 1 less the distance to gold over the largest distance that the
-said value could have, the mean over pairs. What a model says beyond the scale is set to its end. The first text opens
-every window of the second.
+Protocol similarity/1: Spearman's correlation, Pearson's, and EDRM, DEFT's "exactitude en distance relative à la
+solution moyenne" (Cardon et al. 2020) as DrBenchmark counts it: 1 less the distance to gold over the largest distance
+that the predicted value could have, the mean over pairs. A prediction beyond the scale is set to its end. The first
+text opens every window of the second. Without training, likeness is the cosine of the two texts' mean hidden states.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,12 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
+from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of, token_states
 from medlingua.reports.bootstrap import Tally
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn
+
+_BATCH = 32  # texts read at once for their cosines
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,34 @@ def value_of(example: Example) -> float:
 
 
 def similarity_scores(gold: np.ndarray, predicted: np.ndarray, scale: tuple[float, float]) -> dict[str, float]:
-    """gold, said: (n,) values on the scale. Spearman's correlation is 0 where one side says the same of all."""
+    """gold, predicted: (n,) values on the scale."""
     low, high = scale
-    constant = len({*gold.tolist()}) < 2 or len({*predicted.tolist()}) < 2
     farthest = np.maximum(predicted - low, high - predicted)
+    edrm = float(np.mean(1 - np.abs(gold - predicted) / farthest))
+    return correlations(gold, predicted) | {"EDRM": edrm}
+
+
+def correlations(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """gold, predicted: (n,). Both correlations are 0 where one side is the same for all."""
+    if len({*gold.tolist()}) < 2 or len({*predicted.tolist()}) < 2:
+        return {"Spearman": 0.0, "Pearson": 0.0}
     return {
-        "Spearman": 0.0 if constant else float(spearmanr(gold, predicted).statistic),
-        "EDRM": float(np.mean(1 - np.abs(gold - predicted) / farthest)),
+        "Spearman": float(spearmanr(gold, predicted).statistic),
+        "Pearson": float(np.corrcoef(gold, predicted)[0, 1]),
     }
+
+
+@torch.no_grad()
+def cosines(encoder: Encoder, examples: Sequence[Example]) -> np.ndarray:
+    """(n,) float64: for each pair the cosine of the mean hidden states of its texts, each read alone."""
+    encoder.model.eval()
+    texts = sorted({text for example in examples for text in (example.question, example.document.text)}, key=len)
+    vectors: dict[str, Tensor] = {}
+    for start in range(0, len(texts), _BATCH):
+        batch = texts[start : start + _BATCH]
+        documents = [encode_document(encoder, text) for text in batch]
+        owner = np.repeat(np.arange(len(documents)), [document.tokens for document in documents])
+        vectors |= zip(batch, mean_of(token_states(encoder, documents), owner, len(documents)), strict=True)
+    pairs = [(vectors[example.question], vectors[example.document.text]) for example in examples]
+    first, second = (torch.stack(side).double() for side in zip(*pairs, strict=True))
+    return nn.functional.cosine_similarity(first, second).cpu().numpy()

@@ -19,14 +19,14 @@ from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 from medlingua.recipes.evaluation.baselines import MEAN
 from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
-from medlingua.recipes.evaluation.finetune import fit
+from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
 from medlingua.recipes.evaluation.tasks.perturbed import perturbed_scores
-from medlingua.recipes.evaluation.tasks.similarity import Similarity, similarity_scores
+from medlingua.recipes.evaluation.tasks.similarity import Similarity, cosines, similarity_scores
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.bootstrap import metric_of
 from medlingua.reports.read import read_scores
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 ORGANS = ["foie", "rein", "coeur", "poumon"]
@@ -71,8 +71,9 @@ def test_spearman_and_edrm_are_those_of_scipy_and_of_a_plain_count(pairs: list[t
     assert scores["EDRM"] == pytest.approx(plain_edrm(gold, said))
     if len(set(gold)) > 1 and len(set(said)) > 1:
         assert scores["Spearman"] == pytest.approx(spearmanr(gold, said).statistic)
+        assert scores["Pearson"] == pytest.approx(pearsonr(gold, said).statistic, abs=1e-9)
     else:
-        assert scores["Spearman"] == 0
+        assert scores["Spearman"] == scores["Pearson"] == 0
 
 
 def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Encoder) -> None:
@@ -84,6 +85,28 @@ def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Enco
     assert all(0 <= value <= 5 for (value,) in fitted.decided)
     tallies = model.tallies("test", fitted.decided)
     assert metric_of(model.tally, tallies.sum(axis=0), len(tallies)) == pytest.approx(fitted.test["Spearman"])
+
+
+def test_the_cosine_of_two_texts_is_that_of_their_means_each_read_alone(encoder: Encoder) -> None:
+    examples = like_task((1, 1, 40)).test
+    same = Example("same", Document("same", "Le foie est normal.", "s"), 5.0, question="Le foie est normal.")
+    *found, one = cosines(encoder, [*examples, same])
+    assert one == pytest.approx(1)
+    first = [token_states(encoder, [encode_document(encoder, t)]).detach().mean(dim=0).numpy()
+             for t in (examples[0].question, examples[0].document.text)]  # fmt: skip
+    plain = first[0] @ first[1] / np.linalg.norm(first[0]) / np.linalg.norm(first[1])
+    assert found[0] == pytest.approx(plain, abs=1e-5)
+
+
+def test_a_frozen_encoder_is_scored_by_cosine_with_an_interval_over_pairs(base: Path, tmp_path: Path) -> None:
+    task = like_task((24, 8, 30))
+    how = Evaluation(Eval(epochs=1, min_steps=0, seeds=1, body="frozen"), "fr", tmp_path, Precision("fp32", "test"))
+    score_models({"m": str(base)}, [task], how)
+    rows = {row.metric: row for row in read_scores(how.results) if row.model == "m, cosine"}
+    assert set(rows) == {"Spearman", "Pearson"}
+    lines = (tmp_path / "predictions" / "like-m__cosine-0.jsonl").read_text().splitlines()
+    tallies = np.array([json.loads(line)["tally"] for line in lines[1:]])
+    assert metric_of("correlation", tallies.sum(axis=0), 30) == pytest.approx(rows["Spearman"].value)
 
 
 def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path, tmp_path: Path) -> None:
@@ -209,7 +232,10 @@ def layout(root: Path, test: dict[str, Any]) -> None:
 
 @pytest.fixture
 def spec() -> TaskSpec:
-    return next(task for task in load_pack("en").tasks if task.name == "nli4ct_p")
+    """The pack's task, for the repository of SemEval-2024 Task 2 as it is, its zip unpacked."""
+    known = next(task for task in load_pack("en").tasks if task.name == "nli4ct_p")
+    splits = {"train": "training_data/train.json", "dev": "training_data/dev.json", "test": "gold_test.json"}
+    return known.model_copy(update={"path": "tasks/nli4ct_p", "splits": splits, "options": {}, "requires": ()})
 
 
 def test_changed_statements_are_scored_as_a_plain_twin_does(spec: TaskSpec, tmp_path: Path) -> None:

@@ -148,6 +148,12 @@ def test_a_label_that_only_test_has_is_said_counted_and_kept(
     once = Eval(epochs=1, min_steps=0, seeds=1)
     score_models({"m": str(base)}, [task], Evaluation(once, "fr", tmp_path, precision=Precision("fp32", "")))
     assert "task toy: labels that only test has, all missed: DEVI (1)" in capsys.readouterr().err
+    many = tuple(example(f"c{n}", "Une sonde.", ("sonde", f"C{n:03}")) for n in range(120))
+    (tmp_path / "many").mkdir()
+    where = Evaluation(once, "fr", tmp_path / "many", precision=Precision("fp32", ""))
+    score_models({"m": str(base)}, [replace(task, test=(*toy().test, *many))], where)
+    line = next(line for line in capsys.readouterr().err.split("\n") if "only test has" in line)
+    assert line.endswith("C019 (1), and 100 more")
     assert {row.gold for row in read_scores(tmp_path / "results.jsonl")} == {4}
 
 

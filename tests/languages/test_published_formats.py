@@ -1,0 +1,353 @@
+"""Sets whose files are not at hand, each in its published layout, by hand: the pack's record reads it as it is."""
+
+import json
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from medlingua.languages.annotations import Example, Gold, Span
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import TaskSpec, load_pack
+from medlingua.languages.readers.concepts import read_concepts
+from medlingua.languages.readers.cues import read_cues
+from medlingua.languages.readers.pairs import read_deft_pairs, read_id_pairs
+from medlingua.languages.task import Task
+from medlingua.languages.tasks import read_task
+
+from .conftest import LANGUAGES
+
+SPECS: dict[str, tuple[str, TaskSpec]] = {
+    spec.name: (code, spec) for code in LANGUAGES for spec in load_pack(code).tasks if not spec.verified
+}
+
+
+def write(root: Path, files: dict[str, str | list[str]]) -> None:
+    """Files by their paths; a list is the lines of one, with bars for tabs."""
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        text = content if isinstance(content, str) else "".join(line.replace("|", "\t") + "\n" for line in content)
+        (root / name).write_text(text, encoding="utf-8", newline="")
+
+
+def brat(*folders: str) -> dict[str, str | list[str]]:
+    return {
+        f"{folder}/{stem}.{kind}": content
+        for number, folder in enumerate(folders)
+        for stem in (f"d{number}a", f"d{number}b")
+        for kind, content in (
+            ("txt", f"Fièvre de {stem}."),
+            ("ann", "T1\tDISO 0 6\tFièvre\n#1\tAnnotatorNotes T1\tC0015967\nR1\tScope Arg1:T1 Arg2:T1\n"),
+        )
+    }
+
+
+def json_of(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def cues(corpus: str, count: int) -> dict[str, str | list[str]]:
+    """Sentences 0, 4, 8 have a negation, 0, 2, 4 a speculation."""
+
+    def lines(cue: Callable[[int], bool]) -> str:
+        return "\n".join(
+            "".join(
+                f"{n}\t{i}\t{word}\t{word}\tNOM\t{'_' if cue(n) else '***'}\n"
+                for i, word in enumerate(("Pas", "de", "toux", str(n)))
+            )
+            for n in range(count)
+        )
+
+    folder = f"tasks/cas_essai/corpora/{corpus}"
+    return {f"{folder}_neg.txt": lines(lambda n: n % 4 == 0), f"{folder}_spec.txt": lines(lambda n: n % 2 == 0)}
+
+
+def clister(part: str) -> dict[str, str | list[str]]:
+    return {
+        f"tasks/clister/{part}.csv": [
+            "id_1|id_2|sim", *(f"{part}_{n}_s1|{part}_x{n}_s2|{n % 6}" for n in range(30))
+        ],
+        f"tasks/clister/id_to_sentence_{part}.json": json_of(
+            {f"{part}_{k}{n}": f"Toux {part} {k}{n}" for n in range(30) for k in ("", "x")}
+        ),
+    }  # fmt: skip
+
+
+def deft(part: str) -> dict[str, str | list[str]]:
+    pairs = "".join(
+        f'<paire id="{n}" vote="1" moy="{n % 6}.0" scores="1,1"><source>Toux {part} {n}</source>'
+        f"<cible>Fièvre {part} {n} &amp; toux</cible></paire>"
+        for n in range(-1, 30)
+    )
+    return {f"tasks/deft2020/t1-{part}.xml": f'<?xml version="1.0"?><doc>{pairs}</doc>'}
+
+
+def squad(part: str) -> dict[str, str | list[str]]:
+    questions = [
+        {"id": n, "question": f"Was {n}?", "answers": [{"answer_id": n, "text": "Husten", "answer_start": 4}]}
+        for n in (range(40) if part == "train" else range(100, 110))
+    ]
+    data = [{"paragraphs": [{"context": f"Der Husten {q['id']}", "document_id": 1, "qas": [q]}]} for q in questions]
+    return {f"tasks/germanquad/GermanQuAD/GermanQuAD_{part}.json": json_of({"data": data, "version": 1})}
+
+
+def cas_json(number: int) -> str:
+    phi = {"%ID": 3, "%TYPE": "webanno.custom.PHI", "@sofa": 1, "begin": 5, "end": 11, "kind": "NAME_PATIENT"}
+    sofa = {"%ID": 1, "%TYPE": "uima.cas.Sofa", "sofaID": "_InitialView", "sofaString": f"Frau Müller {number}"}
+    return json_of({"%TYPES": {}, "%FEATURE_STRUCTURES": [sofa, phi, {**phi, "%ID": 4, "kind": None}]})
+
+
+BRONCO = "".join(
+    f"<document><id>{n}</id><passage><offset>0</offset><text>Gabe von Aspirin {n}</text>"
+    '<annotation id="1"><infon key="file">f</infon><infon key="type">MEDICATION</infon>'
+    '<location offset="9" length="7"/><text>Aspirin</text></annotation></passage></document>'
+    for n in range(1, 6)
+)
+LIVINGNER = "filename|mark|label|off0|off1|span|isH|isN|iscomplex"
+
+
+def diamed(part: str, count: int) -> dict[str, str | list[str]]:
+    rows: list[dict[str, object]] = [
+        {"identifier": f"{part}{n}", "title": "t", "clinical_case": f"Cas {part} {n}", "icd-10": "C00-D49  Neoplasms"}
+        for n in range(count)
+    ]
+    rows.append({"identifier": f"{part}x", "clinical_case": "Deux cas", "icd-10": "Plusieurs cas cliniques"})
+    rows.append({"identifier": f"{part}y", "clinical_case": "Un cas", "icd-10": float("nan")})
+    return {f"tasks/diamed/splits/{part}.json": json_of(rows)}
+
+
+def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str) -> dict[str, str | list[str]]:
+    folder = f"tasks/clef_ehealth_2019/{part}"
+    ids = [n for of in listed.values() for n in of]
+    return {
+        **{f"{folder}/ids_{name}.txt": "".join(f"{n}\n" for n in of) for name, of in listed.items()},
+        **{f"{folder}/{documents}/{n}.txt": f"Versuch {n}" for n in ids},
+        f"{folder}/anns_{codes}.txt": "".join(f"{n}\tII|C00-C97\n" for n in ids if n % 3),
+    }
+
+
+def i2b2(folder: str, texts: str, name: str) -> dict[str, str | list[str]]:
+    concept = 'c="chest pain" 2:1 2:2||t="problem"\n'
+    return {f"{folder}/{name}.con": concept, f"{texts}/{name}.txt": f"Admission Date :\nsevere Chest pain {name}\n"}
+
+
+def mednli(part: str) -> dict[str, str | list[str]]:
+    row = {"pairID": f"{part}1", "gold_label": "entailment", "sentence1": f"He coughs {part}.", "sentence2": "Ill."}
+    return {f"tasks/mednli/mli_{part}_v1.jsonl": json_of(row) + "\n"}
+
+
+def question(number: int, kind: str) -> dict[str, object]:
+    snippets = [*_SNIPPETS, {"text": f"It is {number}."}]
+    own: dict[str, object] = {"id": f"{kind}{number}", "type": kind, "body": f"Does {number} help?"}
+    return {**own, "snippets": snippets, "exact_answer": "yes", "ideal_answer": ["Yes."]}
+
+
+_I2B2 = "tasks/i2b2_2010"
+_TRAIN = f"{_I2B2}/concept_assertion_relation_training_data"
+_QUAERO = "tasks/quaero/QUAERO_FrenchMed/corpus"
+_SNIPPETS = [{"text": "Aspirin helps.", "document": "d"}] * 2
+
+# By task: the files of its published layout; gold of one test document by its id, or of any.
+LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
+    "quaero_emea": (brat(*(f"{_QUAERO}/{p}/EMEA" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
+    "quaero_medline": (brat(*(f"{_QUAERO}/{p}/MEDLINE" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
+    "cas": (cues("CAS", 120), "neutral"),
+    "essai": (cues("ESSAI", 120), "negation_speculation"),
+    "clister": (clister("train") | clister("test"), 3.0),
+    "deft2020_similarity": (deft("train") | deft("test"), 4.0),
+    "deft2021": (
+        {
+            **{f"tasks/deft2021/DEFT-cas-cliniques/f{n}.txt": f"Cas {n}" for n in range(30)},
+            **{f"tasks/deft2021/DEFT-cas-cliniques/f{n}.ann": "T1\tsosy 0 3\tCas\n" for n in range(30)},
+            "tasks/deft2021/evaluations/ref-train-deft2021.txt": [
+                *(f"f{n}.ann|tumeur|cancer" for n in range(20)), *(f"f{n}.ann|femme|Mme" for n in range(20))
+            ],
+            "tasks/deft2021/evaluations/ref-test-deft2021.txt": [f"f{n}.ann|digestif|foie" for n in range(20, 30)],
+            "tasks/deft2021/distribution-corpus.txt": ["f0.txt|x|y|train 2021"],
+        },
+        frozenset({"digestif"}),
+    ),
+    "diamed": (diamed("train", 4) | diamed("validation", 2) | diamed("test", 2), "C00-D49  Neoplasms"),
+    "pxcorpus": (
+        {
+            "tasks/pxcorpus/PxSLU_conll.txt": "".join(
+                f"doliprane\tB-drug\npar\tO\n{n}\tO\n\n" for n in range(200)
+            ),
+            "tasks/pxcorpus/seq.in": "doliprane\n",
+        },
+        (Span.of(0, 9, "drug"),),
+    ),
+    "livingner": (
+        {
+            **{
+                f"tasks/livingner/{p}/text-files/{p}{n}.txt": f"Paciente {n}"
+                for p in ("training", "valid", "test")
+                for n in range(2)
+            },
+            **{
+                f"tasks/livingner/{p}/subtask1-NER/{t}_entities_subtask1.tsv": [
+                    LIVINGNER, f"{p}0|T1|HUMAN|0|8|Paciente|True|False|False"
+                ]
+                for p, t in (("training", "training"), ("valid", "validation"), ("test", "test"))
+            },
+        },
+        (Span.of(0, 8, "HUMAN"),),
+    ),
+    "ct_ebm_sp": (
+        brat(*(f"tasks/ct_ebm_sp/{p}/{s}" for p in ("train", "dev", "test") for s in ("abstracts", "eudract"))),
+        (Span.of(0, 6, "DISO"),),
+    ),
+    "nubes": (brat(*(f"tasks/nubes/NUBes/SAMPLE-{n:03}" for n in range(1, 11))), (Span.of(0, 6, "DISO"),)),
+    "socialdisner": (
+        {
+            **{
+                f"tasks/socialdisner/train-valid-txt-files/{p}/{k}{n}.txt": f"tengo asma {n}"
+                for p, k, count in (("training", 1, 30), ("validation", 2, 5))
+                for n in range(count)
+            },
+            "tasks/socialdisner/mentions.tsv": [
+                "tweets_id|begin|end|type|extraction",
+                *(f"{k}{n}|6|10|ENFERMEDAD|asma" for k, count in ((1, 30), (2, 5)) for n in range(count)),
+            ],
+        },
+        (Span.of(6, 10, "ENFERMEDAD"),),
+    ),
+    "grascco": (
+        {f"tasks/grascco/grascco_phi_annotation_json/d{n}.json": cas_json(n) for n in range(12)},
+        (Span.of(5, 11, "NAME_PATIENT"),),
+    ),
+    "bronco150": (
+        {"tasks/bronco150/bioCFiles/BRONCO150.xml": f"<collection><source>s</source>{BRONCO}</collection>"},
+        (Span.of(9, 16, "MEDICATION"),),
+    ),
+    "clef_ehealth_2019": (
+        clef("train_dev", {"training": range(20), "development": range(20, 24)}, "docs-training", "train_dev")
+        | clef("test", {"test": range(30, 36)}, "docs", "test"),
+        frozenset({"II", "C00-C97"}),
+    ),
+    "germanquad": (squad("train") | squad("test"), (Span.of(4, 10, "ANSWER"),)),
+    "gad": (
+        {
+            "tasks/gad/GAD/1/train.tsv": [f"@GENE$ and @DISEASE$ {n}|{n % 2}" for n in range(30)],
+            "tasks/gad/GAD/1/test.tsv": [
+                "index|sentence|label", *(f"{n}|@GENE$, not @DISEASE$ {n}|1" for n in range(5))
+            ],
+        },
+        "1",
+    ),
+    "ddi": (
+        brat(*(f"tasks/ddi/DDICorpusBrat/{p}/{s}" for p in ("Train", "Test") for s in ("DrugBank", "MedLine"))),
+        (Span.of(0, 6, "DISO"),),
+    ),
+    "bioasq_yesno": (
+        {
+            "tasks/bioasq/training.json": json_of(
+                {"questions": [question(n, kind) for n in range(40) for kind in ("yesno", "summary")]}
+            )
+        },
+        "yes",
+    ),
+    "i2b2_2010": (
+        {
+            key: value
+            for n in range(12)
+            for key, value in i2b2(f"{_TRAIN}/beth/concept", f"{_TRAIN}/beth/txt", f"record-{n}").items()
+        }
+        | i2b2(f"{_I2B2}/reference_standard_for_test_data/concepts", f"{_I2B2}/test_data", "0001"),
+        (Span.of(24, 34, "problem"),),
+    ),
+    "mednli": (mednli("train") | mednli("dev") | mednli("test"), "entailment"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_the_pack_s_record_reads_the_published_layout(name: str, tmp_path: Path) -> None:
+    files, gold = LAYOUTS[name]
+    code, spec = SPECS[name]
+    write(tmp_path, files)
+    task = read_task(spec, tmp_path, code)
+    assert gold in [example.gold for example in task.test]
+    assert all(example.document.text.strip() for example in everything(task))
+
+
+def everything(task: Task) -> tuple[Example, ...]:
+    return (*task.train, *task.dev, *task.test)
+
+
+def test_every_task_that_was_not_seen_has_a_layout_here() -> None:
+    assert {name for name, (_, spec) in SPECS.items() if spec.path is not None} == set(LAYOUTS)
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_no_task_is_only_a_name_unless_its_access_forbids_it_and_its_note_says_how_to_ask(code: str) -> None:
+    for spec in load_pack(code).tasks:
+        if spec.path is None:
+            assert spec.access != "open", f"{spec.name} is only a name: give it a path and a reader"
+            assert re.search(r"\bAsk\b", spec.note), f"{spec.name}: its note does not say how it is asked for"
+            assert spec.address or spec.hub, spec.name
+
+
+def test_parts_are_those_of_the_set(tmp_path: Path) -> None:
+    for name, sizes in (
+        ("diamed", (4, 2, 2)), ("clef_ehealth_2019", (20, 4, 6)), ("bronco150", (0, 0, 5)), ("deft2021", (20, 10)),
+        ("socialdisner", (30, 5)), ("gad", (30, 5)), ("i2b2_2010", (12, 1)), ("livingner", (2, 2, 2)),
+    ):  # fmt: skip
+        code, spec = SPECS[name]
+        write(tmp_path, LAYOUTS[name][0])
+        task = read_task(spec, tmp_path, code)
+        test = len(task.test)
+        found = (len(task.train), len(task.dev), test) if len(sizes) == 3 else (len(task.train + task.dev), test)
+        assert found == sizes, name
+
+
+def test_documents_without_codes_and_cases_without_one_chapter(tmp_path: Path) -> None:
+    for name in ("clef_ehealth_2019", "diamed", "grascco"):
+        write(tmp_path, LAYOUTS[name][0])
+    clef_task, diamed_task, letters = (
+        read_task(SPECS[name][1], tmp_path, SPECS[name][0]) for name in ("clef_ehealth_2019", "diamed", "grascco")
+    )
+    assert {e.id: e.gold for e in clef_task.test}["30"] == frozenset()
+    assert diamed_task.notes == ("annotations left out, which have no label: 6",)
+    assert letters.notes == ("annotations left out, which have no label: 12",)
+
+
+def test_cues_are_of_sentences_whichever_file_has_them(tmp_path: Path) -> None:
+    write(tmp_path, cues("CAS", 5))
+    folder = tmp_path / "tasks/cas_essai/corpora"
+    gold = {e.id: (e.gold, e.document.text) for e in read_cues(folder, source="s")}
+    assert gold["0"] == ("negation_speculation", "Pas de toux 0")
+    assert {n: label for n, (label, _) in gold.items()} == {
+        "0": "negation_speculation", "1": "neutral", "2": "speculation", "3": "neutral", "4": "negation_speculation"
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"no ESSAI_neg\.txt in it"):
+        list(read_cues(folder, source="s", corpus="ESSAI"))
+
+
+def test_a_pair_without_its_sentence_and_a_description_s_example(tmp_path: Path) -> None:
+    write(tmp_path, clister("train") | deft("train"))
+    pairs = list(read_deft_pairs(tmp_path / "tasks/deft2020/t1-train.xml", source="s"))
+    assert (len(pairs), pairs[0].question, pairs[0].document.text) == (30, "Toux train 0", "Fièvre train 0 & toux")
+    table = tmp_path / "tasks/clister/train.csv"
+    table.write_text("id_1\tid_2\tsim\ntrain_0_s\ttrain_99_s\t1\n")
+    with pytest.raises(InputError, match=r"train\.csv, line 2: id_2 train_99 has no sentence"):
+        list(read_id_pairs(table, source="s"))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('c="cough" 2:1 2:2||t="problem"', "gives other words than the text"),
+        ('c="chest pain" 9:1 9:2||t="problem"', "beyond those of the text"),
+        ('c="chest pain" 0:1 0:2||t="problem"', "beyond those of the text"),
+        (f'c="chest pain" {"9" * 5000}:1 2:2||t="problem"', "beyond those of the text"),
+        ("chest pain 2:1", "not a concept such as"),
+    ],
+)
+def test_a_concept_that_is_not_in_the_text_is_refused_without_its_words(
+    line: str, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, i2b2("concepts", "txt", "a"))
+    (tmp_path / "concepts/a.con").write_text(line)
+    with pytest.raises(InputError, match=message) as raised:
+        list(read_concepts(tmp_path, source="s"))
+    assert "chest" not in str(raised.value).lower()
