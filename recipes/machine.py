@@ -1,10 +1,13 @@
 """What this machine is, and what a run decides from it: precision, memory, energy."""
 
 import ctypes
+import gc
 import os
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -60,6 +63,20 @@ def keep_pages() -> bool:
         and libc.mallopt(_MALLOPT_TRIM_THRESHOLD, -1)
         and libc.mallopt(_MALLOPT_TOP_PAD, 256 * 2**20)
     )
+
+
+@contextmanager
+def collector_at_rest(device: torch.device) -> Iterator[None]:
+    """Without the garbage collector on a GPU, whose queue runs dry while it works; it runs where it is called."""
+    if device.type != "cuda" or not gc.isenabled():
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def device() -> torch.device:

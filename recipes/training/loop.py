@@ -13,6 +13,7 @@ from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.packed import Packed
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import Bar, progress, say
+from medlingua.recipes.machine import collector_at_rest
 from medlingua.recipes.settings import Phase
 from medlingua.recipes.training import checkpoint, effects, sharded
 from medlingua.recipes.training.batches import Batch, Fill, Place, Stream, batches, frame_of, halved
@@ -56,7 +57,10 @@ def train(encoder: Encoder, training: Training) -> Checkpoint:
     if run.train.dropout and not any(isinstance(m, torch.nn.Dropout) for m in model.modules()):
         say("train.dropout changes nothing: this family has it on attention weights alone, which packing excludes")
     model.train()
-    with stop_requests() as requested, progress("training", run.tokens, state.tokens) as bar:
+    if learner.working is not None and learner.working.compiled and run.tokens > state.tokens:
+        say("the first step compiles the layers, up to half a minute; torch keeps the result for later runs")
+    at_rest = collector_at_rest(encoder.device)
+    with stop_requests() as requested, at_rest, progress("training", run.tokens, state.tokens) as bar:
         for number in range(state.phase, len(run.phases)):
             if state.phase != number:
                 state = replace(

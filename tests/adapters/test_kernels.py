@@ -1,30 +1,25 @@
-"""Each attention kernel against the plain one, on every device of this machine, and which one is chosen."""
+"""Each attention kernel against the plain one, on a CPU (tests/cuda has the others), and which one is chosen."""
 
 from typing import Any
 
 import pytest
 import torch
 from medlingua.adapters.attention import attend, attend_plain
-from medlingua.adapters.kernels.choice import KERNELS, choose
+from medlingua.adapters.kernels.choice import choose
 from medlingua.adapters.kernels.contract import Request
 
 from tests.adapters.kernel_cases import Case, cases, errors
 
-DEVICES = [torch.device("cpu"), *([torch.device("cuda")] if torch.cuda.is_available() else [])]
 CPU = torch.device("cpu")
 # Of the largest value. bf16 keeps 8 bits: a few roundings on the way.
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
 
 
-@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=["fp32", "bf16"])
-@pytest.mark.parametrize("kernel", [name for name in KERNELS if name not in ("plain", "flex")])
-@pytest.mark.parametrize("device", DEVICES, ids=str)
-def test_O8_a_kernel_computes_what_the_plain_one_does(device: torch.device, kernel: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("kernel", ["efficient", "blockwise", "plain-summed"])
+def test_O8_a_kernel_computes_what_the_plain_one_does(kernel: str, dtype: torch.dtype) -> None:
     """Outputs and gradients, in every case that the kernel does not refuse."""
-    measured = {case: errors(kernel, case, device, dtype) for case in cases()}
-    if not any(measured.values()):
-        pytest.skip(f"{kernel} refuses all cases here: {KERNELS[kernel].refusal(Request(device, dtype))}")
+    measured = {case: errors(kernel, case, CPU, dtype) for case in cases()}
     wrong = {case: e for case, e in measured.items() if e is not None and max(e) > TOLERANCE[dtype]}
     assert not wrong
 

@@ -1,5 +1,7 @@
 """What a run decides from the machine it is on."""
 
+import gc
+
 import pytest
 import torch
 from medlingua.recipes import machine
@@ -21,3 +23,19 @@ def test_O16_precision_follows_the_processor_and_no_timing(
 def test_a_precision_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cpu_bf16_units", lambda: None)
     assert machine.precision_of("bf16", CPU).name == "bf16"
+
+
+def test_the_collector_rests_on_a_gpu_and_works_again_after_an_error() -> None:
+    resting = []
+
+    def train() -> None:
+        with machine.collector_at_rest(torch.device("cuda")):
+            resting.append(not gc.isenabled())
+            raise RuntimeError("training stopped")
+
+    with pytest.raises(RuntimeError, match="training stopped"):
+        train()
+    assert resting == [True]
+    assert gc.isenabled()
+    with machine.collector_at_rest(CPU):
+        assert gc.isenabled()

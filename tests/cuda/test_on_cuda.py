@@ -1,0 +1,76 @@
+"""What only a GPU can show. `tests/benchmarks/gpu.py` measures the rest."""
+
+from typing import Any
+
+import pytest
+import torch
+from medlingua.adapters.encoder import load
+from medlingua.adapters.kernels import merge
+from medlingua.adapters.kernels.choice import KERNELS, choose
+from medlingua.adapters.kernels.contract import Pattern, Request
+from medlingua.recipes.machine import Precision
+from medlingua.recipes.settings import Train
+from medlingua.recipes.training import loop
+from medlingua.recipes.training.learner import plain_learner
+from medlingua.recipes.training.objectives import MaskedLM
+
+from tests.adapters.conftest import build  # noqa: F401 -- a fixture
+from tests.adapters.kernel_cases import cases, errors
+from tests.recipes.training.test_loop import cut_into
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
+CUDA = torch.device("cuda")
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["fp32", "bf16"])
+@pytest.mark.parametrize("kernel", ["flash3", "flash", "varlen", "efficient", "blockwise"])
+def test_O8_a_kernel_computes_what_the_plain_one_does(kernel: str, dtype: torch.dtype) -> None:
+    measured = {case: errors(kernel, case, CUDA, dtype) for case in cases()}
+    if not any(measured.values()):
+        pytest.skip(f"{kernel} refuses all cases here: {KERNELS[kernel].refusal(Request(CUDA, dtype))}")
+    assert not {case: e for case, e in measured.items() if e is not None and max(e) > TOLERANCE[dtype]}
+
+
+def test_the_merge_in_triton_is_its_twin() -> None:
+    lengths, reach, scale = (300, 1, 700), 16, 0.2
+    generator = torch.Generator().manual_seed(0)
+    query, key, value, d_out = torch.randn(4, sum(lengths), 4, 32, generator=generator)
+    borders, places = torch.tensor([0, *lengths]).cumsum(0).to(torch.int32), torch.tensor([0, 150, 301, 990])
+    out, sums = KERNELS["plain-summed"].forward(query, key, value, Pattern(borders, 700, scale, reach))  # type: ignore[attr-defined]
+    results = []
+    for device in ("cpu", "cuda"):
+        q, k, v, o, s, b, p, d = (x.to(device) for x in (query, key, value, out, sums, borders, places, d_out))
+        merged, total = merge.merge(q, k[p], v[p], o, s, b, p, reach, scale)
+        d_query = torch.ones_like(q)
+        further = merge.add_gradients(d, q, k[p], v[p], merged, total, d_query, b, p, reach, scale)
+        results.append([x.cpu() for x in (merged, total, d_query, *further)])
+    for ours, twin in zip(*results, strict=True):
+        torch.testing.assert_close(ours, twin, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("family", ["bert", "modernbert", "longformer"])
+@pytest.mark.parametrize("compile", ["on", "off"])
+def test_the_device_is_waited_for_once_a_step(family: str, compile: str, build: Any) -> None:  # noqa: F811
+    encoder = load(str(build(family)))
+    encoder.model.to(CUDA).train()
+    learner = plain_learner(encoder, Train(compile=compile), Precision("bf16", ""))
+    assert learner.working is not None
+    learner.working.prepare(0.0)
+    objective, batch = MaskedLM(learner.passing), cut_into(encoder, 2)
+    batch = batch._replace(micro=tuple(packed.pinned() for packed in batch.micro))
+    for _ in range(2):
+        loop.step(learner, objective, batch, 1e-3)
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with pytest.warns(UserWarning, match="synchroniz") as caught:
+            loop.step(learner, objective, batch, 1e-3)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert sum("synchroniz" in str(w.message) for w in caught) == 1
+
+
+def test_fp32_is_not_computed_document_by_document() -> None:
+    for global_tokens in (False, True):
+        request = Request(CUDA, torch.float32, window=True, global_tokens=global_tokens)
+        assert choose(request).kernel.name == "efficient"
