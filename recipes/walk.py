@@ -179,7 +179,8 @@ def _walk(job: Job, meter: Meter) -> Path:
     last = evaluate(encoder, state)
     if last is not None:
         append_row(folder / "metrics.jsonl", last)
-        say(frequencies_sentence(last))
+        if run.train.parameters != "head":  # a head on a frozen encoder is where a run begins, not its result
+            say(frequencies_sentence(last))
     _save(job, encoder, prepared)
     meter.save()
     _score(job, encoder, precision)
