@@ -74,19 +74,7 @@ def _attend(
 
 
 @_attend.register_fake
-def _(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    cu_seqlens: Tensor,
-    query_positions: Tensor | None,
-    global_tokens: Tensor | None,
-    max_seqlen: int,
-    scale: float,
-    reach: int | None,
-    causal: bool,
-    kernel: str,
-) -> tuple[Tensor, Tensor]:
+def _(query: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
     queries, heads, _ = query.shape
     out = torch.empty_like(query, memory_format=torch.contiguous_format)
     return out, query.new_empty(heads, queries, dtype=torch.float32)
@@ -124,22 +112,7 @@ def _attend_backward(
 
 
 @_attend_backward.register_fake
-def _(
-    d_out: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    sums: Tensor,
-    cu_seqlens: Tensor,
-    query_positions: Tensor | None,
-    global_tokens: Tensor | None,
-    max_seqlen: int,
-    scale: float,
-    reach: int | None,
-    causal: bool,
-    kernel: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _(d_out: Tensor, query: Tensor, key: Tensor, value: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
     q, k, v = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (query, key, value))
     return q, k, v
 

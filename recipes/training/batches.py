@@ -248,7 +248,7 @@ def batches(
     size: int = 1,
     fill: Fill | None = None,
 ) -> Iterator[Batch]:
-    """Chunks packed into steps of at most batch_tokens; no chunk is cut, padded or left out.
+    """Chunks packed into steps of at most batch_tokens; no chunk is cut or left out.
 
     global_ids: pieces with Longformer's global attention. rank, size: of `size` processes that go through the same
     stream, the forward passes of this one. fill: rows are filled up to micro_tokens.

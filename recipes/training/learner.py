@@ -21,7 +21,7 @@ from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.processes import SINGLE, Processes
 from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector
 from medlingua.recipes.training.term_stream import Concept, Relations
-from medlingua.recipes.training.working_copy import WorkingCopy, working_copy
+from medlingua.recipes.training.working_copy import WorkingCopy, checkpoint_layers, working_copy
 from medlingua.reports.rows import EvalRow
 from torch import Tensor, nn
 
@@ -101,6 +101,8 @@ def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Le
     """The model and its optimizer alone, in one process, for masked-LM training."""
     accelerator = Accelerator(mixed_precision=_mixed(precision), cpu=encoder.device.type == "cpu")
     optimizer = build_optimizer(encoder.model, settings)
+    if settings.checkpoint_layers:
+        checkpoint_layers(encoder)
     working = _working(encoder, settings, precision)
     return Learner(encoder, encoder, encoder.model, optimizer, accelerator, settings.clip, working=working)
 
@@ -109,8 +111,6 @@ def _working(encoder: Encoder, settings: Train, precision: Precision) -> Working
     """A copy to compute with, where that is faster: bf16 on a GPU, or compiled layers."""
     on_gpu = encoder.device.type == "cuda"
     compiled = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
-    if settings.checkpoint_layers:
-        encoder.model.gradient_checkpointing_enable()
     half = on_gpu and precision.name == "bf16"
     if not half and not compiled:
         return None
@@ -145,6 +145,8 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     if splits and not processes.is_main:
         encoder.model.to("meta")  # the main process alone keeps a whole one
     optimizer = build_optimizer(module, run.train)
+    if run.train.checkpoint_layers:
+        checkpoint_layers(trained)
     working = None
     # The other objectives have parts of their own, and positions that change gradually belong to one model.
     if not splits and gradual is None and all(phase.kind == "mlm" for phase in run.phases):

@@ -325,5 +325,7 @@ def _finish(learner: Learner) -> None:
     learner.gather()
     set_dropout(learner.encoder.model, 0.0)
     learner.encoder.model.requires_grad_(True).eval()
+    if any(getattr(module, "gradient_checkpointing", False) for module in learner.encoder.model.modules()):
+        learner.encoder.model.gradient_checkpointing_disable()
     if learner.trackers:
         learner.accelerator.end_training()

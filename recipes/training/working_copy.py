@@ -7,6 +7,7 @@ arXiv 1710.03740). Against autocast it saves the casts of every product's inputs
 
 import copy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
@@ -58,6 +59,17 @@ def working_copy(encoder: Encoder, dtype: torch.dtype, compiled: bool) -> Workin
     if compiled:
         compile_layers(twin)
     return WorkingCopy(twin, tuple(encoder.model.parameters()), tuple(model.parameters()), compiled)
+
+
+def checkpoint_layers(encoder: Encoder) -> None:
+    """Keep each layer's input alone, and compute the layer again going backward (Chen et al., arXiv 1604.06174).
+
+    A last layer that computes some tokens alone is left out: which ones they are is forgotten by then.
+    """
+    encoder.model.gradient_checkpointing_enable()
+    if encoder.architecture.narrows:
+        last: Any = encoder.architecture.layers(encoder.model.base_model)[-1]
+        last.gradient_checkpointing = False
 
 
 def compile_layers(encoder: Encoder, backend: str = "inductor") -> None:

@@ -23,7 +23,7 @@ from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.learner import Learner, Training
 from medlingua.recipes.training.objectives import MaskedLM
 from medlingua.recipes.training.optimizers import build_optimizer
-from medlingua.recipes.training.working_copy import compile_layers, working_copy
+from medlingua.recipes.training.working_copy import checkpoint_layers, compile_layers, working_copy
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 
@@ -72,6 +72,34 @@ def test_compiled_layers_train_like_the_others(family: str, build: Any) -> None:
     assert not counters["graph_break"]
     for (name, a), b in zip(encoders[0].model.named_parameters(), encoders[1].model.parameters(), strict=True):
         assert (a - b).abs().max() < 2e-4, name  # Adam makes steps of one size of gradients of any size
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32], ids=["itself", "a-copy"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_layers_computed_again_train_to_the_same_weights(
+    family: str,
+    dtype: torch.dtype | None,
+    build: Any,  # noqa: F811
+) -> None:
+    """Each layer goes forward twice a step, but a last one that computes the masked tokens alone."""
+    encoders = [load(str(build(family))) for _ in range(2)]
+    batch = cut_into(encoders[0], 1)
+    losses, calls = [], []
+    for encoder, again in zip(encoders, (False, True), strict=True):
+        if again:
+            checkpoint_layers(encoder)
+        learner = learner_of(encoder, dtype)
+        layer = encoder.architecture.layers(learner.passing.model.base_model)[0]
+        count: list[int] = []
+        layer.register_forward_pre_hook(lambda *_, count=count: count.append(1))
+        inner = next(m for m in layer.modules() if isinstance(m, torch.nn.Linear))
+        inner.register_forward_pre_hook(lambda *_, count=count: count.append(1))
+        losses.append(steps(learner, batch))
+        calls.append(len(count))
+    assert losses[1] == losses[0]
+    assert calls[1] > calls[0]
+    for a, b in zip(encoders[0].model.parameters(), encoders[1].model.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def _with_global_tokens(batch: Batch) -> Batch:
