@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.settings import Eval
@@ -155,10 +156,13 @@ class TaskModel(Protocol):
     main_metric: str
     tally: Tally
     task: Task
-    head: nn.Linear
+    head: nn.Module
 
     def read(self, part: str) -> Sequence[Any]:
-        """The examples of "train", "dev" or "test", read; each has .document of type Read."""
+        """The examples of "train", "dev" or "test", encoded; each has .document of type EncodedDocument."""
+
+    def encode(self, example: Example) -> Any:
+        """One example as the model reads it, with its gold."""
 
     def loss(self, states: Tensor, examples: Sequence[Any]) -> tuple[Tensor, int]:
         """Summed loss over the items of a batch, and their number."""

@@ -60,10 +60,10 @@ class Answers:
 
     def read(self, part: str) -> list[EncodedQuestion]:
         if part not in self._parts:
-            self._parts[part] = [self._encode(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _encode(self, example: Example) -> EncodedQuestion:
+    def encode(self, example: Example) -> EncodedQuestion:
         document = encode_document(self._encoder, example.document.text, example.question)
         starts, ends = document.offsets[document.question_tokens :].T
         bounds = []

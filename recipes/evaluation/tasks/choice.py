@@ -48,10 +48,10 @@ class Choice:
 
     def read(self, part: str) -> list[Question]:
         if part not in self._parts:
-            self._parts[part] = [self._question(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _question(self, example: Example) -> Question:
+    def encode(self, example: Example) -> Question:
         reads = [encode_document(self._encoder, text, example.document.text) for _, text in example.options]
         names = tuple(name for name, _ in example.options)
         right = np.array([name in labels_of(example) for name in names], dtype=np.float32)

@@ -63,10 +63,10 @@ class Labels:
 
     def read(self, part: str) -> list[Labelled]:
         if part not in self._parts:
-            self._parts[part] = [self._labelled(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _labelled(self, example: Example) -> Labelled:
+    def encode(self, example: Example) -> Labelled:
         gold = labels_of(example)
         target = np.array([label in gold for label in self.labels], dtype=np.float32)
         return Labelled(encode_document(self._encoder, example.document.text), target)

@@ -56,10 +56,10 @@ class Ner:
 
     def read(self, part: str) -> list[Tagged]:
         if part not in self._parts:
-            self._parts[part] = [self._tagged(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _tagged(self, example: Example) -> Tagged:
+    def encode(self, example: Example) -> Tagged:
         text = example.document.text
         document, places = encode_document(self.encoder, text), words(text, self.spacy)
         # A piece may begin before its word (with the space) and one piece may hold several signs.

@@ -40,10 +40,10 @@ class Pairs:
 
     def read(self, part: str) -> list[Pair]:
         if part not in self._parts:
-            self._parts[part] = [self._pair(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _pair(self, example: Example) -> Pair:
+    def encode(self, example: Example) -> Pair:
         document = encode_document(self._encoder, example.document.text, example.question)
         (label,) = labels_of(example)
         return Pair(document, self.labels.index(label) if label in self.labels else -1)

@@ -47,10 +47,10 @@ class Similarity:
 
     def read(self, part: str) -> list[Graded]:
         if part not in self._parts:
-            self._parts[part] = [self._graded(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _graded(self, example: Example) -> Graded:
+    def encode(self, example: Example) -> Graded:
         low, high = self.scale
         document = encode_document(self._encoder, example.document.text, example.question)
         return Graded(document, (value_of(example) - low) / (high - low))

@@ -39,8 +39,8 @@ class SpanNer(Ner):
         longest = max((b - a + 1 for read in self.read("train") for a, b, _ in _ranges(read)), default=1)
         self.most = min(_MOST_WORDS, longest)
 
-    def _tagged(self, example: Example) -> Ranged:
-        read = super()._tagged(example)
+    def encode(self, example: Example) -> Ranged:
+        read = super().encode(example)
         starts = {read.words[word][0]: i for i, word in enumerate(read.tagged)}
         ends = {read.words[word][1]: i for i, word in enumerate(read.tagged)}
         ranges = []
