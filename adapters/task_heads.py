@@ -95,7 +95,8 @@ class TextHead(nn.Module):
 
 def stock_class(encoder: Encoder, output: Output) -> str | None:
     """Name of the class of transformers that has such a head; None where the family has none."""
-    return _MAPPINGS[output].get(encoder.architecture.family)
+    name: str | None = _MAPPINGS[output].get(encoder.architecture.family)
+    return name
 
 
 @quiet()

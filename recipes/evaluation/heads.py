@@ -16,21 +16,25 @@ from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
 from medlingua.recipes.settings import Eval
 
+# Kinds whose labels are read from a text as a whole.
+POOLED = ("classification", "multilabel", "relations", "pairs", "choice")
+
 
 def task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
     match task.spec.kind:
         case "ner":
             return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
         case "pairs":
-            return Perturbed(task, encoder) if task.spec.positive is not None else Pairs(task, encoder)
+            pairs = Pairs if task.spec.positive is None else Perturbed
+            return pairs(task, encoder, settings.pooling)
         case "similarity":
             return Similarity(task, encoder)
         case "answers":
             return Answers(task, encoder, spacy)
         case "choice":
-            return Choice(task, encoder)
+            return Choice(task, encoder, settings.pooling)
         case _:
-            return Labels(task, encoder)
+            return Labels(task, encoder, settings.pooling)
 
 
 def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -> str:
@@ -55,6 +59,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
         words.append(f"after {warm_start.spec.name}")
     if task.train_language:
         words.append(f"learnt on {task.train_language}")
+    if settings.pooling == "first" and spec.kind in POOLED:
+        words.append("first token")
     if settings.body == "frozen":
         words.append("frozen body")
     if settings.long_questions == "cut" and spec.kind in ("pairs", "similarity", "answers", "choice"):
