@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import Any, Literal
 
 from .annotations import Span
@@ -159,6 +160,26 @@ def docbin(texts: Sequence[Annotated], spacy: str, nested: bool = False) -> byte
         doc.user_data["id"] = annotated.id
         store.add(doc)
     return bytes(store.to_bytes())
+
+
+def page(texts: Sequence[Annotated], title: str) -> str:
+    """An HTML page of texts with their entities, as displaCy draws them; labels of texts stand above each.
+
+    Of entities inside each other displaCy draws none but the first.
+    """
+    from spacy import displacy
+
+    docs = []
+    for annotated in texts:
+        entities: list[dict[str, Any]] = []
+        for span, _ in annotated.entities:
+            if not entities or span.start >= entities[-1]["end"]:
+                entities.append({"start": span.start, "end": span.end, "label": escape(span.label)})
+        labels = ", ".join(label for label, _ in annotated.labels)
+        heading = f"{annotated.id}: {labels}" if labels else annotated.id
+        docs.append({"text": annotated.text, "ents": entities, "title": escape(heading)})
+    html: str = displacy.render(docs, style="ent", manual=True, page=True, jupyter=False)
+    return html.replace("<title>displaCy</title>", f"<title>{escape(title)}</title>")
 
 
 @cache

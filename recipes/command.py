@@ -152,6 +152,8 @@ for command in (
     scoring.evaluate,
     scoring.finetune,
     inference.apply,
+    inference.embed,
+    inference.push,
     scoring.prompts,
     scoring.answers,
     scoring.score,

@@ -1,4 +1,4 @@
-"""The card of a fine-tuned model: what it predicts, how it is used, its scores and their protocol, licences, limits."""
+"""The card of a fine-tuned model: what it predicts, its use, its scores and their protocol, licences and limits."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -135,6 +135,11 @@ def read_record(folder: Path) -> TaskRecord:
         ) from error
 
 
+def width_of(folder: Path) -> int:
+    """Of the hidden states, by config.json."""
+    return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+
+
 def load_task_model(folder: Path, allow: tuple[Permission, ...] = ()) -> tuple[Encoder, TaskModel, TaskRecord]:
     """A saved model, ready to predict. InputError for a folder that is not one, and for a damaged head."""
     record = read_record(folder)

@@ -166,7 +166,7 @@ BAD: dict[str, tuple[str, str, Callable[[Path], None] | None, str]] = {
     "no notes": ("tags", "jsonl", empty, "notes: no documents in it: it is empty"),
     "blank notes": ("tags", "jsonl", blank, "every file or text is empty"),
     "not UTF-8": ("tags", "jsonl", broken, "zz.txt"),
-    "a used folder": ("tags", "jsonl", used, "is not empty and holds no annotations.*give another --out"),
+    "a used folder": ("tags", "jsonl", used, "is not empty and holds no apply.json.*give another --out"),
     "one name": ("tags", "brat", same_names, "'N00.md' and 'n00.txt' would have one name"),
     "labels in brat": ("labels", "brat", None, "--format brat holds spans, and t .multilabel. has none: take jsonl"),
     "spans in conll": ("spans", "conll", None, "cannot hold entities inside each other.*take brat"),
@@ -195,7 +195,7 @@ def test_a_note_longer_than_memory_is_refused(
     class Little:
         available = 10_000
 
-    monkeypatch.setattr("medlingua.recipes.inference.apply.psutil.virtual_memory", Little)
+    monkeypatch.setattr("medlingua.recipes.inference.notes.psutil.virtual_memory", Little)
     with pytest.raises(InputError, match=r"n\d\d.*does not fit in memory .at most \d+ now.; divide it"):
         apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
     assert not (tmp_path / "out").exists()
