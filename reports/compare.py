@@ -7,12 +7,13 @@ from medlingua.languages.errors import InputError, nearest
 
 from . import score_figures, tables
 from .bootstrap import SAMPLES, Key, Tallies, merge_tallies, read_tallies
+from .errors import errors_by_task
 from .figures import write_charts
 from .overall import Overall, by_length, overall
 from .page import templates
 from .published import published_of
 from .quantities import count
-from .read import half_written, read_arms, read_scores, write_whole
+from .read import half_written, read_arms, read_errors, read_scores, write_whole
 from .rows import ArmsRow, Score
 from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
 
@@ -57,6 +58,7 @@ def write_comparison(folder: Path) -> Path:
         "meanings": tables.protocols_table(groups),
         "published": tables.published_table(published) if published else None,
         "pictures": pictures,
+        "errors": errors_by_task(read_errors(folder / "errors.jsonl")),
     }
     markdown, page = "comparison.md.jinja", "comparison.html.jinja"
     write_whole(folder / "report.md", templates(escape=False).get_template(markdown).render(view))

@@ -16,6 +16,7 @@ from .rows import (
     CertificateRow,
     CorporaRow,
     CostRow,
+    ErrorRow,
     EvalRow,
     PlanRow,
     PrivacyRow,
@@ -89,6 +90,14 @@ def read_scores(path: Path) -> tuple[Score, ...]:
         key = (row.model, row.task, row.language, row.split, row.metric, row.protocol, row.seed)
         scores[key] = row
     return tuple(scores.values())
+
+
+def read_errors(path: Path) -> tuple[ErrorRow, ...]:
+    """The counts of errors in the order of the file; a repeated measurement replaces the earlier one."""
+    errors: dict[tuple[object, ...], ErrorRow] = {}
+    for row in read_rows(path, ErrorRow):
+        errors[row.model, row.task, row.language, row.protocol, row.seed] = row
+    return tuple(errors.values())
 
 
 def read_arms(folder: Path) -> ArmsRow | None:

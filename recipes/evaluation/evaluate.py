@@ -12,6 +12,7 @@ from medlingua.recipes.evaluation import cache
 from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words, score_cosines
 from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.candidate import Candidate, Evaluation, load_candidate
+from medlingua.recipes.evaluation.errors import errors_of
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.keep import check_kept, keep_best
@@ -38,6 +39,7 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
         raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     if evaluation.cache is not None:
         evaluation.results.unlink(missing_ok=True)
+        (evaluation.folder / "errors.jsonl").unlink(missing_ok=True)
     tasks = tuple(tasks)
     if settings.long_questions == "refuse":
         check_questions(models, tasks, evaluation.allow)
@@ -140,6 +142,8 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
             if evaluation.cache is not None:
                 cache.write(evaluation.cache, keys[seed], cell)
         write_predictions(evaluation.folder / "predictions", name, whole, seed, cell)
+        if errors := errors_of(name, whole.task, whole.protocol, seed, cell.predicted):
+            append_row(evaluation.folder / "errors.jsonl", errors)
         note = f"epoch {cell.epoch} of {cell.epochs} by dev" + (", median of the folds" if candidate.folds else "")
         if settings.trials and not candidate.folds:
             note += f", lr {cell.chosen['lr']:.2g} by dev of {settings.trials} trials"
