@@ -19,10 +19,9 @@ from medlingua.adapters.weights import check_files, check_pointers, load_weights
 from medlingua.languages.errors import InputError, reason
 from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
+from medlingua.languages.permissions import Permission as Permission  # a type of what stands here
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging
-
-Permission = Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"]
 
 _MOST_LAYERS = 1_000
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
