@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from medlingua.recipes.resolve import resolve
 
-from .conftest import ENVIRONMENT, same_weights, until_training
+from .conftest import same_weights, until_training
+from .forks import ENVIRONMENT
 from .test_ranks import furthest
 
 SLURM = Path(__file__).parents[2] / "recipes" / "slurm"
