@@ -112,6 +112,7 @@ def counted(examples: tuple[Example, ...]) -> Counter[str]:
 
 
 @needs_data
+@pytest.mark.slow
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_V2_local_tasks_match_their_counts_and_their_text(code: str, data: Path) -> None:
     for spec in load_pack(code).tasks:

@@ -18,7 +18,6 @@ from medlingua.recipes.walk import adapt
 
 from ..conftest import cases
 
-
 START = Checkpoint()
 
 
