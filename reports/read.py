@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, mismatch
 from medlingua.languages.lineage import Lineage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -160,7 +160,7 @@ def _read_document(path: Path, kind: type[D]) -> D | None:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise InputError(
-            f"{path}: not a {kind.__name__}: {_reason(error)}; repeat the run to write it again"
+            f"{path}: not what a run writes there: {_reason(error)}; repeat the run to write it again"
         ) from error
 
 
@@ -184,7 +184,7 @@ def _parse_line(path: Path, number: int, line: bytes, reader: TypeAdapter[R]) ->
 
 def _reason(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return f"{'.'.join(map(str, first['loc']))}: {mismatch(first)}".removeprefix(": ")
 
 
 def _last_line(path: Path) -> bytes:
