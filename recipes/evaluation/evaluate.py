@@ -130,7 +130,8 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
         and not candidate.folds
         and (neighbours, None) not in done
     ):
-        append_row(results, *nearest_words(whole, neighbours))
+        with candidate.autocast():  # the states are those that the heads are fitted on
+            append_row(results, *nearest_words(whole, neighbours, candidate.states))
     by_cosine = f"{name}, cosine"
     if settings.body == "frozen" and isinstance(whole, Similarity) and (by_cosine, 0) not in done:
         score_cosines(whole, candidate.encoder, by_cosine, evaluation.folder)
