@@ -14,6 +14,7 @@ from .page import templates
 from .published import published_of
 from .quantities import count
 from .read import half_written, read_arms, read_errors, read_scores, write_whole
+from .reliability import calibrations
 from .rows import ArmsRow, Score
 from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
 
@@ -58,6 +59,7 @@ def write_comparison(folder: Path) -> Path:
         "meanings": tables.protocols_table(groups),
         "published": tables.published_table(published) if published else None,
         "pictures": pictures,
+        "calibrations": calibrations(folder),
         "errors": errors_by_task(read_errors(folder / "errors.jsonl")),
     }
     markdown, page = "comparison.md.jinja", "comparison.html.jinja"

@@ -1,12 +1,16 @@
 """Where a model errs: its test predictions against gold, counted by label, kind of error, length and place."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.results import file_name
+from medlingua.reports.error_page import Shown
 from medlingua.reports.rows import Counts, ErrorRow
 
 Kind = Literal["correct", "label", "boundary", "both", "missed", "spurious"]
@@ -14,6 +18,7 @@ KINDS: tuple[Kind, ...] = ("correct", "label", "boundary", "both", "missed", "sp
 _LENGTHS = ((100, "up to 100 words"), (400, "101 to 400 words"), (1_000, "401 to 1,000 words"))
 _LONGEST = "more than 1,000 words"
 _PLACES = ("first quarter", "second quarter", "third quarter", "last quarter")
+_CONTEXT = 80  # characters on each side of an error
 _COUNTED = ("ner", "classification", "multilabel", "relations", "pairs")
 
 
@@ -155,6 +160,34 @@ def _confused(task: Task, matches: Sequence[Sequence[Match]]) -> Iterator[tuple[
         else:
             gold = next(m.gold for m in of if m.gold is not None)
             yield from ((gold, m.predicted) for m in of if m.predicted is not None)
+
+
+def shown_errors(folder: Path, model: str, task: Task) -> Iterator[Shown]:
+    """The errors of a model's first seed on test in their context; for labels of a text, its beginning."""
+    if task.spec.kind not in _COUNTED:
+        return
+    name = f"{task.spec.name}-{file_name(model)}"
+    parts = ((path, path.stem.rpartition("-")) for path in (folder / "predictions").glob(f"{name}-*.jsonl"))
+    seeds = {int(seed): path for path, (of, _, seed) in parts if of == name and seed.isdigit()}
+    if not seeds:
+        return
+    file = seeds[min(seeds)]
+    lines = file.read_text(encoding="utf-8").splitlines()[1:]
+    for example, line in zip(task.test, lines, strict=True):
+        text = example.document.text
+        for match in matched(example, json.loads(line)["predicted"]):
+            if match.kind == "correct":
+                continue
+            item = match.gold if match.gold is not None else match.predicted
+            start, end = (item.start, item.end) if isinstance(item, Span) else (0, 0)
+            if isinstance(match.predicted, Span) and match.gold is not None:
+                start, end = min(start, match.predicted.start), max(end, match.predicted.end)
+            after = _CONTEXT if isinstance(item, Span) else 4 * _CONTEXT
+            gold, predicted = ("" if side is None else _label(side) for side in (match.gold, match.predicted))
+            yield Shown(
+                model, task.spec.name, example.id, match.kind, gold, predicted,
+                text[max(0, start - _CONTEXT) : start], text[start:end], text[end : end + after],
+            )  # fmt: skip
 
 
 def _label(item: Any) -> str:

@@ -69,9 +69,7 @@ def read(
     return results
 
 
-def _shown(
-    examples: Sequence[Example], tagged: Sequence[Tagged], label: str
-) -> Iterator[tuple[Example, Tagged]]:
+def _shown(examples: Sequence[Example], tagged: Sequence[Tagged], label: str) -> Iterator[tuple[Example, Tagged]]:
     with progress(label, len(examples)) as bar:
         for done, pair in enumerate(zip(examples, tagged, strict=True), 1):
             yield pair

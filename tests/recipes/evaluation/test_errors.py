@@ -13,13 +13,14 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.candidate import Evaluation
-from medlingua.recipes.evaluation.errors import KINDS, errors_of, item_of, matched
+from medlingua.recipes.evaluation.errors import KINDS, errors_of, item_of, matched, shown_errors
 from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.results import plain
 from medlingua.recipes.evaluation.tasks.ner import strict_scores
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.compare import write_comparison
+from medlingua.reports.error_page import write_error_page
 from medlingua.reports.errors import errors_by_task, sign_flip_p
 from medlingua.reports.read import read_errors
 
@@ -131,6 +132,29 @@ def test_the_table_of_two_models_says_what_each_finds_alone() -> None:
     (row,) = pairs.to_dict("records")
     assert (row["Both"], row["First alone"], row["Second alone"], row["Neither"]) == ("1", "1", "1", "0")
     assert row["p"] == "1.000"
+
+
+def test_the_page_of_errors_shows_each_in_its_context_with_filters(tmp_path: Path) -> None:
+    gold, said = (span("foie gauche", "ANAT"), span("toux sèche")), (span("foie", "ANAT"), span("fièvre", "<b>"))
+    task = replace(a_task("ner"), test=(document(*gold),))
+    (tmp_path / "predictions").mkdir()
+    lines = [{"task": "t"}, {"id": "d", "predicted": [plain(s) for s in said]}]
+    for name in ("t-mini-1", "t-mini-0", "t-mini-2-0"):
+        text = "".join(json.dumps(line) + "\n" for line in lines[: 1 + (name == "t-mini-0")])
+        (tmp_path / "predictions" / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    shown = list(shown_errors(tmp_path, "mini", task))
+    assert [(e.kind, e.gold, e.predicted, e.words) for e in shown] == [
+        ("boundary", "ANAT", "ANAT", "foie gauche"),
+        ("missed", "DISO", "", "toux sèche"),
+        ("spurious", "", "<b>", "fièvre"),
+    ]
+    assert all(e.before + e.words + e.after in TEXT for e in shown)
+    page = write_error_page(tmp_path, shown).read_text(encoding="utf-8")
+    assert "<mark>foie gauche</mark>" in page
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+    assert "<script" not in page
+    assert page.count('type="radio"') == (1 + 3) + (1 + 3), "kinds and labels; there is one model"
 
 
 def test_the_permutation_test_is_exact_where_all_signs_can_be_tried() -> None:
