@@ -12,6 +12,7 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.writers import Annotated, Format
+from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.saved_task import TaskRecord, read_record, width_of
 from medlingua.recipes.folder import alone, digest
@@ -50,6 +51,7 @@ def apply(
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are annotated already")
         return folder
+    machine.keep_pages()
     folder.mkdir(parents=True, exist_ok=True)
     state.save()
     with alone(folder):

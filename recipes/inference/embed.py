@@ -54,6 +54,7 @@ def embed(
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are embedded already")
         return folder
+    machine.keep_pages()
     folder.mkdir(parents=True, exist_ok=True)
     state.save()
     with alone(folder):

@@ -6,6 +6,7 @@ need a network or a launcher of processes have tests of their own.
 
 import gzip
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -34,6 +35,10 @@ def place(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("medlingua.recipes.walk._PLAN_SECONDS", 0.0)
     shutil.copytree(base, tmp_path / "FOLDER")
     shutil.copytree(base, tmp_path / "MODEL")
+    (tmp_path / "MODEL" / "README.md").write_text("---\nlicense: apache-2.0\n---\n", encoding="utf-8")
+    (tmp_path / "letters").mkdir()
+    for number, text in enumerate(cases(4)):
+        (tmp_path / "letters" / f"{number}.txt").write_text(text, encoding="utf-8")
     (tmp_path / "notes").mkdir()
     write_jsonl(tmp_path / "notes" / "notes.jsonl", cases(60), body=lambda number: cases(60)[number])
     for lang, name in (("fr", "e3c_pamj_fr"), ("de", "klexikon_medizin_de")):
@@ -93,6 +98,8 @@ def shortened(words: list[str]) -> list[str]:
         words += ONE_SEED if command == "adapt" else []
     if command == "evaluate":
         words = [*words, *ONE_SEED]
+    if command == "finetune":
+        words = [*words, *(ONE_SEED[2:] if "--seeds" in words else ONE_SEED)]
     if command == "study":
         words = [*words, "--tokens", "600", *ONE_SEED, "--set", "train.precision=fp32"]
     return words
@@ -109,3 +116,5 @@ def test_the_commands_of_a_guide_run(
         code = call(monkeypatch, shortened(words))
         said = capsys.readouterr()
         assert code == 0, (words, said.err[-2_000:])
+    for code_block in re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(code_block, guide, "exec"), {})
