@@ -50,8 +50,8 @@ Gold = tuple[Span, ...] | frozenset[str] | str | float
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A document with its gold: spans (ner), a set of labels (multilabel), one label (classification, pairs), the
-    names of the right options (choice), or a value (similarity).
+    """A document with its gold: spans (ner), a span for each word (tagging), a set of labels (multilabel), one label
+    (classification, pairs), the names of the right options (choice), or a value (similarity).
 
     question: what is asked of the document, or the other text of a pair. options: (name, text) of a choice.
     """

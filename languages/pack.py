@@ -10,12 +10,15 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from .errors import InputError, mismatch, nearest
 
 Access = Literal["open", "request", "gated", "local"]
-Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
+Kind = Literal[
+    "ner", "tagging", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity",
+]  # fmt: skip
 Reader = Literal[
     "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
-    "docbin", "offsets", "codes", "line_labels", "paraphrases", "nli4ct", "pubmedqa", "options", "squad",
+    "docbin", "tokens", "offsets", "codes", "line_labels", "paraphrases", "nli4ct", "pubmedqa", "options", "squad",
     "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
 ]  # fmt: skip
+_TAGGED = ("tokens", "cues")  # readers
 _ROOM = Path(__file__).parent
 
 
@@ -152,8 +155,12 @@ class TaskSpec(Record):
         if self.folds and (isinstance(self.splits, dict) or self.learn_from or self.kind in ("choice", "answers")):
             raise ValueError(
                 "folds are for sets without a division of their own, of kind classification, multilabel, ner, pairs, "
-                "relations or similarity; take 'folds' out, or 'splits'"
+                "relations, similarity or tagging; take 'folds' out, or 'splits'"
             )
+        if self.path is not None and self.kind == "tagging" and self.reader not in _TAGGED:
+            raise ValueError(f"tagging needs a reader that gives every token its tag: {', '.join(_TAGGED)}")
+        if self.reader == "tokens" and self.kind != "tagging":
+            raise ValueError("reader tokens is for kind tagging; entities in BIO tags have the reader conll")
         if self.kind == "similarity" and (self.scale is None or self.scale[0] >= self.scale[1]):
             raise ValueError("similarity needs scale, its lowest and its highest value: [0, 5]")
         return self

@@ -19,10 +19,11 @@ _TESTED = "documents of train or dev left out, which test has too: {n}"
 _FEW = 100  # documents or groups; by their hashes, 40 became 32, 2 and 6
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
-_MAY_LACK = ("ner", "multilabel", "answers")
+_MAY_LACK = ("ner", "tagging", "multilabel", "answers")
 
 _GOLD: dict[Kind, type] = {
     "ner": tuple,
+    "tagging": tuple,
     "answers": tuple,
     "multilabel": frozenset,
     "choice": frozenset,
@@ -137,7 +138,9 @@ def _without_tested(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) 
 def _canonical(spec: TaskSpec, example: Example) -> Example:
     if spec.kind == "similarity":
         return replace(example, gold=_value(spec, example))
-    if spec.kind in ("ner", "answers") and example.gold == frozenset():  # an empty list, whatever it is a list of
+    if (
+        spec.kind in ("ner", "tagging", "answers") and example.gold == frozenset()
+    ):  # an empty list, whatever it is a list of
         return replace(example, gold=())
     if spec.label_prefix is None:
         return example

@@ -48,6 +48,10 @@ _RECORDS = (
         _WINDOWS, _SEEDS,
     ),
     Protocol(
+        "tagging", 1, "F1 of tags; also accuracy", "same tag of the same word, whose borders the data set gives",
+        "macro, over the tags of the test set", _SPLITS, _EPOCH, _WINDOWS, _SEEDS,
+    ),
+    Protocol(
         "labels-single", 1, "F1 of labels", _ONE_LABEL, "macro, over the labels of the test set", _SPLITS, _EPOCH,
         _WINDOWS + "; tokens averaged", _SEEDS,
     ),

@@ -17,6 +17,7 @@ from .lines import read_line_labels, read_paraphrases
 from .pairs import read_deft_pairs, read_id_pairs
 from .standoff import read_codes, read_offsets
 from .tables import read_json, read_table
+from .tokens import read_tokens
 from .uima import read_uima
 from .webanno import read_webanno
 
@@ -32,6 +33,7 @@ class Reader(NamedTuple):
 READERS: dict[str, Reader] = {
     "brat": Reader(read_brat, folder=True),
     "conll": Reader(read_conll),
+    "tokens": Reader(read_tokens),
     "table": Reader(read_table),
     "json": Reader(read_json),
     "uima": Reader(read_uima, folder=True),

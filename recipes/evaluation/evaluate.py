@@ -25,6 +25,7 @@ from medlingua.recipes.evaluation.questions import check_questions, cut_question
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
+from medlingua.recipes.evaluation.tasks.tagging import tags_of
 from medlingua.recipes.evaluation.trials import tuned_by_dev
 from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.settings import Eval
@@ -145,6 +146,10 @@ def _describe(task: Task, seeds: int) -> None:
                 counted += f", and {more:,} more"
             fold = f", fold {number}" if task.folds else ""
             say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
+    if task.spec.kind == "tagging":
+        known = {tag for example in task.train for tag in tags_of(example)}
+        if untaught := sorted(set(task.labels) - known):
+            say(f"task {task.spec.name}: tags of dev that train lacks: {', '.join(untaught[:_LISTED])}")
     if task.train_language:
         say(
             f"task {task.spec.name}: learnt on {task.train_language}; {task.excluded:,} cases of train and dev are "

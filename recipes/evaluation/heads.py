@@ -14,6 +14,7 @@ from medlingua.recipes.evaluation.tasks.pairs import Pairs
 from medlingua.recipes.evaluation.tasks.perturbed import Perturbed
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.recipes.evaluation.tasks.tagging import Tagging
 from medlingua.recipes.settings import Eval
 
 
@@ -21,6 +22,8 @@ def task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Task
     match task.spec.kind:
         case "ner":
             return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
+        case "tagging":
+            return Tagging(task, encoder)
         case "pairs":
             return Perturbed(task, encoder) if task.spec.positive is not None else Pairs(task, encoder)
         case "similarity":
@@ -39,6 +42,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
     match spec.kind:
         case "ner":
             words = [SpanNer.protocol if settings.ner_head == "spans" else Ner.protocol]
+        case "tagging":
+            words = [Tagging.protocol]
         case "pairs":
             words = [Pairs.protocol if spec.positive is None else Perturbed.protocol]
         case "similarity":

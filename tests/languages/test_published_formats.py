@@ -49,17 +49,22 @@ def json_of(value: object) -> str:
 def cues(corpus: str, count: int) -> dict[str, str | list[str]]:
     """Sentences 0, 4, 8 have a negation, 0, 2, 4 a speculation."""
 
-    def lines(cue: Callable[[int], bool]) -> str:
+    def lines(cued: Callable[[int], bool], kind: str) -> str:
+        marks = (f"B_cue_{kind}\t_", "_\tB_xcope_inc", "_\tI_xcope_inc_", "_\t_", "_\t_")
+        words = (("Pas", "ADV"), ("de", "PRP"), ("toux", "NOM"), ("100\t000", "NUM"))
         return "\n".join(
             "".join(
-                f"{n}\t{i}\t{word}\t{word}\tNOM\t{'_' if cue(n) else '***'}\n"
-                for i, word in enumerate(("Pas", "de", "toux", str(n)))
+                f"{n}\t{i}\t{word}\t{word}\t{tag}\t{marks[i] if cued(n) else '***'}\n"
+                for i, (word, tag) in enumerate((*words, (str(n), "NUM")))
             )
             for n in range(count)
         )
 
     folder = f"tasks/cas_essai/corpora/{corpus}"
-    return {f"{folder}_neg.txt": lines(lambda n: n % 4 == 0), f"{folder}_spec.txt": lines(lambda n: n % 2 == 0)}
+    return {
+        f"{folder}_neg.txt": lines(lambda n: n % 4 == 0, "neg"),
+        f"{folder}_spec.txt": lines(lambda n: n % 2 == 0, "spec"),
+    }
 
 
 def clister(part: str) -> dict[str, str | list[str]]:
@@ -147,12 +152,28 @@ _TRAIN = f"{_I2B2}/concept_assertion_relation_training_data"
 _QUAERO = "tasks/quaero/QUAERO_FrenchMed/corpus"
 _SNIPPETS = [{"text": "Aspirin helps.", "document": "d"}] * 2
 
+
+def words(*tags: str) -> tuple[Span, ...]:
+    """Of "Pas de toux 100 000 NN", the sentences of `cues` with a number of two digits."""
+    places = ((0, 3), (4, 6), (7, 11), (12, 19), (20, 22))
+    return tuple(Span.of(*place, tag) for place, tag in zip(places, tags, strict=True))
+
+
 # By task: the files of its published layout; gold of one test document by its id, or of any.
 LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
     "quaero_emea": (brat(*(f"{_QUAERO}/{p}/EMEA" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
     "quaero_medline": (brat(*(f"{_QUAERO}/{p}/MEDLINE" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
     "cas": (cues("CAS", 120), "neutral"),
     "essai": (cues("ESSAI", 120), "negation_speculation"),
+    **{
+        f"{corpus}_{unit}": (cues(corpus.upper(), 120), gold)
+        for corpus in ("cas", "essai")
+        for unit, gold in (
+            ("pos", words("ADV", "PRP", "NOM", "NUM", "NUM")),
+            ("negation", words("cue", "scope", "scope", "O", "O")),
+            ("speculation", words("cue", "scope", "scope", "O", "O")),
+        )
+    },
     "clister": (clister("train") | clister("test"), 3.0),
     "deft2020_similarity": (deft("train") | deft("test"), 4.0),
     "deft2021": (
@@ -315,7 +336,7 @@ def test_cues_are_of_sentences_whichever_file_has_them(tmp_path: Path) -> None:
     write(tmp_path, cues("CAS", 5))
     folder = tmp_path / "tasks/cas_essai/corpora"
     gold = {e.id: (e.gold, e.document.text) for e in read_cues(folder, source="s")}
-    assert gold["0"] == ("negation_speculation", "Pas de toux 0")
+    assert gold["0"] == ("negation_speculation", "Pas de toux 100 000 0")
     assert {n: label for n, (label, _) in gold.items()} == {
         "0": "negation_speculation", "1": "neutral", "2": "speculation", "3": "neutral", "4": "negation_speculation"
     }  # fmt: skip
@@ -351,3 +372,22 @@ def test_a_concept_that_is_not_in_the_text_is_refused_without_its_words(
     with pytest.raises(InputError, match=message) as raised:
         list(read_concepts(tmp_path, source="s"))
     assert "chest" not in str(raised.value).lower()
+
+
+def test_words_of_a_sentence_without_cues_have_tags_too(tmp_path: Path) -> None:
+    write(tmp_path, cues("CAS", 5))
+    folder = tmp_path / "tasks/cas_essai/corpora"
+    tagged = {
+        unit: {e.id: [span.label for span in spans_of(e)] for e in read_cues(folder, source="s", unit=unit)}
+        for unit in ("pos", "neg", "spec")
+    }
+    assert tagged["pos"]["3"] == ["ADV", "PRP", "NOM", "NUM", "NUM"]
+    assert tagged["neg"]["2"] == ["O"] * 5
+    assert tagged["spec"]["2"] == ["cue", "scope", "scope", "O", "O"]
+    with pytest.raises(InputError, match=r"unit is 'word'; known: neg, pos, sentence, spec"):
+        list(read_cues(folder, source="s", unit="word"))
+
+
+def spans_of(example: Example) -> tuple[Span, ...]:
+    assert isinstance(example.gold, tuple)
+    return example.gold
