@@ -14,7 +14,7 @@ class Task:
 
     folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
     train_language: of train and dev, where it is another one. excluded: cases of them that are in test, too.
-    notes: a line each on what the reader changed or left out.
+    notes: a line each on what the reader changed or left out. terminology: codes and terms, of normalization.
     """
 
     spec: TaskSpec
@@ -27,6 +27,7 @@ class Task:
     train_language: str = ""
     excluded: int = 0
     notes: tuple[str, ...] = ()
+    terminology: tuple[tuple[str, str], ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:

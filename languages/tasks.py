@@ -14,16 +14,18 @@ from .pack import Kind, TaskSpec, load_pack
 from .parallel import with_train_of
 from .readers import READERS
 from .task import Task, labels_of
+from .terminology import read_terminology
 
 _TESTED = "documents of train or dev left out, which test has too: {n}"
 _FEW = 100  # documents or groups; by their hashes, 40 became 32, 2 and 6
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
-_MAY_LACK = ("ner", "tagging", "multilabel", "answers")
+_MAY_LACK = ("ner", "normalization", "tagging", "multilabel", "answers")
 
 _GOLD: dict[Kind, type] = {
     "ner": tuple,
     "tagging": tuple,
+    "normalization": tuple,
     "answers": tuple,
     "multilabel": frozenset,
     "choice": frozenset,
@@ -71,7 +73,7 @@ def _is_table(file: Path) -> bool:
 
 def _missing(spec: TaskSpec, root: Path) -> list[Path]:
     places = [place for of_split in _places(spec, root).values() for place in of_split]
-    places += [root / (spec.path or "") / name for name in spec.requires]
+    places += [root / (spec.path or "") / name for name in (*spec.requires, *filter(None, [spec.terminology]))]
     return [place for place in places if not archive_and_member(place)[0].exists()]
 
 
@@ -113,7 +115,8 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     elif "dev" not in parts:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
     lines = tuple(note.format(n=f"{n:,}") for note, n in sorted(notes.items()))
-    task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines)
+    terminology = tuple(read_terminology(root / spec.path / spec.terminology)) if spec.terminology else ()
+    task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines, terminology=terminology)
     _check(task, root)
     if spec.learn_from is None:
         return task
@@ -138,10 +141,12 @@ def _without_tested(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) 
 def _canonical(spec: TaskSpec, example: Example) -> Example:
     if spec.kind == "similarity":
         return replace(example, gold=_value(spec, example))
-    if (
-        spec.kind in ("ner", "tagging", "answers") and example.gold == frozenset()
-    ):  # an empty list, whatever it is a list of
+    if _GOLD[spec.kind] is tuple and example.gold == frozenset():  # an empty list, whatever it is a list of
         return replace(example, gold=())
+    if spec.kind == "multilabel" and isinstance(
+        example.gold, tuple
+    ):  # the document's codes are those of its mentions
+        example = replace(example, gold=frozenset(labels_of(example.gold)))
     if spec.label_prefix is None:
         return example
     if isinstance(example.gold, str):

@@ -21,6 +21,7 @@ from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_model
+from medlingua.recipes.evaluation.mentions import dev_rows, score_mentions
 from medlingua.recipes.evaluation.questions import check_questions, cut_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
@@ -108,6 +109,9 @@ def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list
         missing = [seed for seed in range(settings.seeds) if (task.spec.name, seed) not in done]
         if not missing:
             continue
+        if task.spec.kind == "normalization":
+            append_row(results, *dev_rows("trained", where, task, evaluation.allow, missing))
+            continue
         candidate = _candidate("trained", where, task, evaluation)
         for seed in missing:
             fits = _fits(candidate, settings, seed, f"{task.spec.name} on dev", test=False)
@@ -133,14 +137,16 @@ def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
 
 def _describe(task: Task, seeds: int) -> None:
     """Lines on the size of the work, on what no model can find, and on what was changed or left out."""
+    trained = task.spec.kind != "normalization"
+    runs = f"fine-tuning runs of each model: {seeds}" if trained else "nothing is trained"
     say(
         f"task {task.spec.name}: {len(task.train):,} train, {len(task.dev):,} dev and {len(task.test):,} test "
-        f"documents, fine-tuning runs of each model: {seeds}"
+        f"documents, {runs}"
     )
     for note in task.notes:
         say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):
-        if tested.unseen:
+        if tested.unseen and trained:  # whose terminology may have them
             counted = ", ".join(f"{label} ({n})" for label, n in islice(tested.unseen.items(), _LISTED))
             if (more := len(tested.unseen) - _LISTED) > 0:
                 counted += f", and {more:,} more"
@@ -167,6 +173,10 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
     done = {(s.model, s.seed) for s in rows}
     missing = [seed for seed in range(settings.seeds) if (name, seed) not in done]
     if not missing:
+        return
+    if task.spec.kind == "normalization":
+        if (name, 0) not in done:
+            score_mentions(name, where, task, evaluation.folder, evaluation.allow, first=not done)
         return
     candidate = _candidate(name, where, task, evaluation)
     whole = candidate.whole

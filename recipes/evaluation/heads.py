@@ -10,6 +10,7 @@ from medlingua.recipes.evaluation.tasks.answers import Answers
 from medlingua.recipes.evaluation.tasks.choice import Choice
 from medlingua.recipes.evaluation.tasks.labels import Labels, protocol_of_labels
 from medlingua.recipes.evaluation.tasks.ner import Ner
+from medlingua.recipes.evaluation.tasks.normalization import Normalization
 from medlingua.recipes.evaluation.tasks.pairs import Pairs
 from medlingua.recipes.evaluation.tasks.perturbed import Perturbed
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
@@ -42,6 +43,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
     match spec.kind:
         case "ner":
             words = [SpanNer.protocol if settings.ner_head == "spans" else Ner.protocol]
+        case "normalization":
+            return Normalization.protocol  # whatever the settings: nothing is trained
         case "tagging":
             words = [Tagging.protocol]
         case "pairs":

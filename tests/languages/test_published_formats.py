@@ -1,7 +1,9 @@
 """Sets whose files are not at hand, each in its published layout, by hand: the pack's record reads it as it is."""
 
+import gzip
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -22,15 +24,23 @@ SPECS: dict[str, tuple[str, TaskSpec]] = {
 }
 
 
-def write(root: Path, files: dict[str, str | list[str]]) -> None:
-    """Files by their paths; a list is the lines of one, with bars for tabs."""
+Files = dict[str, str | list[str] | dict[str, str]]
+
+
+def write(root: Path, files: Files) -> None:
+    """Files by their paths; a list is the lines of one, with bars for tabs, a dictionary the files of an archive."""
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, dict):
+            with zipfile.ZipFile(root / name, "w") as archive:
+                for member, text in content.items():
+                    archive.writestr(member, text)
+            continue
         text = content if isinstance(content, str) else "".join(line.replace("|", "\t") + "\n" for line in content)
-        (root / name).write_text(text, encoding="utf-8", newline="")
+        (root / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
 
 
-def brat(*folders: str) -> dict[str, str | list[str]]:
+def brat(*folders: str) -> Files:
     return {
         f"{folder}/{stem}.{kind}": content
         for number, folder in enumerate(folders)
@@ -46,7 +56,7 @@ def json_of(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def cues(corpus: str, count: int) -> dict[str, str | list[str]]:
+def cues(corpus: str, count: int) -> Files:
     """Sentences 0, 4, 8 have a negation, 0, 2, 4 a speculation."""
 
     def lines(cued: Callable[[int], bool], kind: str) -> str:
@@ -67,7 +77,7 @@ def cues(corpus: str, count: int) -> dict[str, str | list[str]]:
     }
 
 
-def clister(part: str) -> dict[str, str | list[str]]:
+def clister(part: str) -> Files:
     return {
         f"tasks/clister/{part}.csv": [
             "id_1|id_2|sim", *(f"{part}_{n}_s1|{part}_x{n}_s2|{n % 6}" for n in range(30))
@@ -78,7 +88,7 @@ def clister(part: str) -> dict[str, str | list[str]]:
     }  # fmt: skip
 
 
-def deft(part: str) -> dict[str, str | list[str]]:
+def deft(part: str) -> Files:
     pairs = "".join(
         f'<paire id="{n}" vote="1" moy="{n % 6}.0" scores="1,1"><source>Toux {part} {n}</source>'
         f"<cible>Fièvre {part} {n} &amp; toux</cible></paire>"
@@ -87,7 +97,7 @@ def deft(part: str) -> dict[str, str | list[str]]:
     return {f"tasks/deft2020/t1-{part}.xml": f'<?xml version="1.0"?><doc>{pairs}</doc>'}
 
 
-def squad(part: str) -> dict[str, str | list[str]]:
+def squad(part: str) -> Files:
     questions = [
         {"id": n, "question": f"Was {n}?", "answers": [{"answer_id": n, "text": "Husten", "answer_start": 4}]}
         for n in (range(40) if part == "train" else range(100, 110))
@@ -111,7 +121,7 @@ BRONCO = "".join(
 LIVINGNER = "filename|mark|label|off0|off1|span|isH|isN|iscomplex"
 
 
-def diamed(part: str, count: int) -> dict[str, str | list[str]]:
+def diamed(part: str, count: int) -> Files:
     rows: list[dict[str, object]] = [
         {"identifier": f"{part}{n}", "title": "t", "clinical_case": f"Cas {part} {n}", "icd-10": "C00-D49  Neoplasms"}
         for n in range(count)
@@ -121,7 +131,7 @@ def diamed(part: str, count: int) -> dict[str, str | list[str]]:
     return {f"tasks/diamed/splits/{part}.json": json_of(rows)}
 
 
-def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str) -> dict[str, str | list[str]]:
+def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str) -> Files:
     folder = f"tasks/clef_ehealth_2019/{part}"
     ids = [n for of in listed.values() for n in of]
     return {
@@ -131,12 +141,12 @@ def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str
     }
 
 
-def i2b2(folder: str, texts: str, name: str) -> dict[str, str | list[str]]:
+def i2b2(folder: str, texts: str, name: str) -> Files:
     concept = 'c="chest pain" 2:1 2:2||t="problem"\n'
     return {f"{folder}/{name}.con": concept, f"{texts}/{name}.txt": f"Admission Date :\nsevere Chest pain {name}\n"}
 
 
-def mednli(part: str) -> dict[str, str | list[str]]:
+def mednli(part: str) -> Files:
     row = {"pairID": f"{part}1", "gold_label": "entailment", "sentence1": f"He coughs {part}.", "sentence2": "Ill."}
     return {f"tasks/mednli/mli_{part}_v1.jsonl": json_of(row) + "\n"}
 
@@ -153,14 +163,33 @@ _QUAERO = "tasks/quaero/QUAERO_FrenchMed/corpus"
 _SNIPPETS = [{"text": "Aspirin helps.", "document": "d"}] * 2
 
 
+def linking(table: str, head: str, cells: str) -> Files:
+    """A mention with a code in each of the short texts."""
+    return {f"tasks/{table}": [head, *(f"d{n}|{cells.format(195967001)}" for n in range(15))]}
+
+
+def gazetteer(path: str) -> Files:
+    return {
+        f"tasks/{path}": [
+            "code|language|term|semantic_tag|mainterm", "195967001|es|asma|disorder|1", "49727002|es|tos|finding|1"
+        ]
+    }  # fmt: skip
+
+
 def words(*tags: str) -> tuple[Span, ...]:
     """Of "Pas de toux 100 000 NN", the sentences of `cues` with a number of two digits."""
     places = ((0, 3), (4, 6), (7, 11), (12, 19), (20, 22))
     return tuple(Span.of(*place, tag) for place, tag in zip(places, tags, strict=True))
 
 
+SHORT = {f"d{n}.txt": f"Asma {n}" for n in range(15)}
+_DISTEMIST = "filename|mark|label|off0|off1|span|code|semantic_rel"
+_LINKED = "filename|label|start_span|end_span|text|code|sem_rel|is_abbrev|is_composite|need_context"
+_PROCEDURE = "PROCEDIMIENTO|0|4|Asma|{}|EXACT|False|False|False"
+_SYMPTEMIST = "symptemist_train/subtask2-linking/symptemist_tsv_train_subtask2_complete.tsv"
+
 # By task: the files of its published layout; gold of one test document by its id, or of any.
-LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
+LAYOUTS: dict[str, tuple[Files, Gold]] = {
     "quaero_emea": (brat(*(f"{_QUAERO}/{p}/EMEA" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
     "quaero_medline": (brat(*(f"{_QUAERO}/{p}/MEDLINE" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
     "cas": (cues("CAS", 120), "neutral"),
@@ -213,6 +242,29 @@ LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
             },
         },
         (Span.of(0, 8, "HUMAN"),),
+    ),
+    "distemist_gazetteer": (
+        linking("distemist/distemist_subtrack2_training1_linking.tsv", _DISTEMIST, "T1|ENFERMEDAD|0|4|Asma|{}|EXACT")
+        | {
+            "tasks/distemist/distemist_subtrack2_training2_linking.tsv": [
+                _DISTEMIST, "d9|T2|ENFERMEDAD|5|6|9|NOMAP|NOMAP"
+            ],
+            "tasks/distemist/text_files.zip": SHORT,
+        }
+        | gazetteer("distemist/dictionary_distemist.tsv"),
+        (Span.of(0, 4, "195967001"),),
+    ),
+    "medprocner_gazetteer": (
+        linking("medprocner/medprocner_tsv_train_subtask2.tsv.gz", _LINKED, _PROCEDURE)
+        | {"tasks/medprocner/brat_train_subtask1.zip": SHORT}
+        | gazetteer("medprocner/medprocner_gazetteer/gazzeteer_medprocner_v1_noambiguity.tsv"),
+        (Span.of(0, 4, "195967001"),),
+    ),
+    "symptemist_gazetteer": (
+        linking(f"symptemist/{_SYMPTEMIST}", _LINKED, "SINTOMA|0|4|Asma|{}|EXACT|False|False|False")
+        | {"tasks/symptemist/brat_train.zip": SHORT}
+        | gazetteer("symptemist/symptemist_gazetteer/symptemist_gazetter_snomed_ES_v2.tsv"),
+        (Span.of(0, 4, "195967001"),),
     ),
     "ct_ebm_sp": (
         brat(*(f"tasks/ct_ebm_sp/{p}/{s}" for p in ("train", "dev", "test") for s in ("abstracts", "eudract"))),
@@ -391,3 +443,18 @@ def test_words_of_a_sentence_without_cues_have_tags_too(tmp_path: Path) -> None:
 def spans_of(example: Example) -> tuple[Span, ...]:
     assert isinstance(example.gold, tuple)
     return example.gold
+
+
+def test_a_gazetteer_gives_codes_and_terms_and_a_mention_without_a_code_is_counted(tmp_path: Path) -> None:
+    code, spec = SPECS["distemist_gazetteer"]
+    write(tmp_path, LAYOUTS[spec.name][0])
+    task = read_task(spec, tmp_path, code)
+    assert task.terminology == (("195967001", "asma"), ("49727002", "tos"))
+    assert task.notes == ("mentions left out, which have no code: 1",)
+    file = tmp_path / "tasks/distemist/dictionary_distemist.tsv"
+    file.write_text("code\tname\n1\ttos\n")
+    with pytest.raises(InputError, match=r"dictionary_distemist\.tsv, line 2: no column 'term'"):
+        read_task(spec, tmp_path, code)
+    file.unlink()
+    with pytest.raises(InputError, match=r"dictionary_distemist\.tsv is not there"):
+        read_task(spec, tmp_path, code)
