@@ -140,6 +140,8 @@ class TaskSpec(Record):
     positive: str | None = None  # of pairs whose test items are changed on purpose: the label whose F1 counts
     scale: tuple[float, float] | None = None  # of similarity: the lowest and the highest value
     terminology: _Below | None = None  # of normalization: a table in `path`, with columns code and term
+    # Of codes: also scored by so many first characters, as the categories of ICD-10 by [3].
+    levels: tuple[Annotated[int, Field(gt=0)], ...] = ()
     label_prefix: int | None = Field(default=None, gt=0)
     licence: str = ""
     licence_source: str = ""
@@ -164,6 +166,8 @@ class TaskSpec(Record):
             raise ValueError(f"tagging needs a reader that gives every token its tag: {', '.join(_TAGGED)}")
         if self.reader == "tokens" and self.kind != "tagging":
             raise ValueError("reader tokens is for kind tagging; entities in BIO tags have the reader conll")
+        if self.levels and self.kind not in ("multilabel", "normalization"):
+            raise ValueError("levels are for codes: kind multilabel or normalization; take it out")
         if self.terminology is not None and self.kind != "normalization":
             raise ValueError("terminology is for kind normalization; take it out")
         if self.kind == "similarity" and (self.scale is None or self.scale[0] >= self.scale[1]):

@@ -70,15 +70,19 @@ class Normalization:
     def score(self, part: str, rankings: Sequence[Sequence[Ranking]]) -> dict[str, float]:
         """ "new mentions" are those that no term is spelt like, but for case and accents."""
         spelt = {without_accents(term) for term in self.terms}
-        hits = [
-            (ranking[:1] == (span.label,), span.label in ranking, without_accents(text) not in spelt)
+        flat = [
+            (span.label, text, ranking)
             for of, ranked in zip(self.mentions(part), rankings, strict=True)
             for (span, text), ranking in zip(of, ranked, strict=True)
         ]
+        hits = [(r[:1] == (code,), code in r, without_accents(text) not in spelt) for code, text, r in flat]
         first, among, new = np.array(hits).reshape(-1, 3).T
         scores = {"accuracy@1": float(first.mean()), "accuracy@5": float(among.mean())}
         if new.any():
             scores["accuracy@1 of new mentions"] = float(first[new].mean())
+        for length in self.task.spec.levels:
+            same = [code[:length] == "".join(ranking[:1])[:length] for code, _, ranking in flat]
+            scores[f"accuracy@1, {length}-character codes"] = float(np.mean(same))
         return scores
 
     def chance(self, part: str) -> dict[str, float]:
