@@ -5,14 +5,14 @@ from pathlib import Path
 
 from medlingua.languages.errors import InputError, nearest
 
-from . import score_figures, tables
+from . import score_figures, tables, task_tables
 from .bootstrap import SAMPLES, Key, Tallies, merge_tallies, read_tallies
 from .figures import write_charts
 from .overall import Overall, by_length, overall
 from .page import templates
 from .published import published_of
 from .quantities import count
-from .read import half_written, read_arms, read_scores, write_whole
+from .read import half_written, read_arms, read_scores, read_task_parts, write_whole
 from .rows import ArmsRow, Score
 from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
 
@@ -40,6 +40,7 @@ def write_comparison(folder: Path) -> Path:
     cost_chart = score_figures.cost_chart(costs, models) if costs else None
     pictures = write_charts(folder, [*charts.values(), *(chart for chart in (length_chart, cost_chart) if chart)])
     published = published_of((c.measure.task, c.measure.language) for c in comparisons)
+    parts = read_task_parts(folder / "tasks.jsonl")
     view = {
         "name": folder.resolve().name,
         "caption": CAPTION,
@@ -56,6 +57,8 @@ def write_comparison(folder: Path) -> Path:
         ],
         "meanings": tables.protocols_table(groups),
         "published": tables.published_table(published) if published else None,
+        "parts": task_tables.parts_table(parts) if parts else None,
+        "shared": task_tables.shared_texts(parts),
         "pictures": pictures,
     }
     markdown, page = "comparison.md.jinja", "comparison.html.jinja"

@@ -24,6 +24,7 @@ from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_mo
 from medlingua.recipes.evaluation.mentions import dev_rows, score_mentions
 from medlingua.recipes.evaluation.questions import check_questions, cut_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
+from medlingua.recipes.evaluation.task_parts import Shared, part_rows, shared_parts
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.tasks.tagging import tags_of
@@ -58,6 +59,10 @@ class Evaluation:
     def results(self) -> Path:
         return self.folder / "results.jsonl"
 
+    @property
+    def task_parts(self) -> Path:
+        return self.folder / "tasks.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
@@ -87,14 +92,16 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
     if evaluation.warm_start is not None and settings.body == "frozen":
         raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     if evaluation.cache is not None:
-        evaluation.results.unlink(missing_ok=True)
+        for file in (evaluation.results, evaluation.task_parts):
+            file.unlink(missing_ok=True)
     tasks = tuple(tasks)
     if settings.long_questions == "refuse":
         check_questions(models, tasks, evaluation.allow)
+    shared = shared_parts(tasks)
     for task in tasks:
         _describe(task, settings.seeds)
         for name, where in models.items():
-            _score_model(name, where, task, evaluation)
+            _score_model(name, where, task, evaluation, shared[task.spec.name])
 
 
 def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list[Score]:
@@ -110,7 +117,8 @@ def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list
         if not missing:
             continue
         if task.spec.kind == "normalization":
-            append_row(results, *dev_rows("trained", where, task, evaluation.allow, missing))
+            encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+            append_row(results, *dev_rows("trained", encoder, task, missing))
             continue
         candidate = _candidate("trained", where, task, evaluation)
         for seed in missing:
@@ -165,7 +173,7 @@ def _describe(task: Task, seeds: int) -> None:
         say(f"task {task.spec.name}: {broken:,} discontinuous entities in test, all missed by every head")
 
 
-def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> None:
+def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shared: Shared) -> None:
     """The seeds of one model on one task that results.jsonl lacks, and the baselines where it lacks all."""
     settings, results = evaluation.settings, evaluation.results
     protocol = protocol_under(task, settings, evaluation.warm_start)
@@ -176,9 +184,12 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> N
         return
     if task.spec.kind == "normalization":
         if (name, 0) not in done:
-            score_mentions(name, where, task, evaluation.folder, evaluation.allow, first=not done)
+            encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+            append_row(evaluation.task_parts, *part_rows(task, name, encoder.tokenizer, shared))
+            score_mentions(name, encoder, task, evaluation.folder, first=not done)
         return
     candidate = _candidate(name, where, task, evaluation)
+    append_row(evaluation.task_parts, *part_rows(task, name, candidate.encoder.tokenizer, shared))
     whole = candidate.whole
     if all(seed is not None for _, seed in done):
         append_row(results, *(baselines_of_folds(whole, candidate.folds) if candidate.folds else baselines(whole)))

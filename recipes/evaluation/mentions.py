@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from medlingua.adapters import encoder as encoders
-from medlingua.adapters.encoder import Permission
+from medlingua.adapters.encoder import Encoder
 from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.evaluation.cache import Cell
@@ -19,7 +18,7 @@ REACHABLE = "codes with a term, upper bound"
 _NOTE = "cosine of mean hidden states, nothing trained"
 
 
-def score_mentions(name: str, where: str, task: Task, folder: Path, allow: Iterable[Permission], first: bool) -> None:
+def score_mentions(name: str, encoder: Encoder, task: Task, folder: Path, first: bool) -> None:
     """Score a model on the test mentions of a task, into results.jsonl and predictions/ of the folder.
 
     It counts as one seed, so that it has an interval over documents. first: whether no model has been scored on the
@@ -28,7 +27,7 @@ def score_mentions(name: str, where: str, task: Task, folder: Path, allow: Itera
     model = Normalization(task)
     if first:
         append_row(folder / "results.jsonl", *_baselines(model))
-    rankings, scores = _scored(model, "test", name, where, allow)
+    rankings, scores = _scored(model, "test", name, encoder)
     cell = Cell(
         0, {}, {}, scores, model.plain("test", rankings), model.tallies("test", rankings).astype(float).tolist()
     )
@@ -36,10 +35,10 @@ def score_mentions(name: str, where: str, task: Task, folder: Path, allow: Itera
     append_row(folder / "results.jsonl", *_rows(model, name, scores, 0, _note(model)))
 
 
-def dev_rows(name: str, where: str, task: Task, allow: Iterable[Permission], seeds: Iterable[int]) -> list[Score]:
+def dev_rows(name: str, encoder: Encoder, task: Task, seeds: Iterable[int]) -> list[Score]:
     """The scores on dev, the same for each seed."""
     model = Normalization(task)
-    _, scores = _scored(model, "dev", name, where, allow)
+    _, scores = _scored(model, "dev", name, encoder)
     return [
         score_row(model, name, metric, value, seed, _note(model), "dev")
         for seed in seeds
@@ -48,9 +47,8 @@ def dev_rows(name: str, where: str, task: Task, allow: Iterable[Permission], see
 
 
 def _scored(
-    model: Normalization, part: str, name: str, where: str, allow: Iterable[Permission]
+    model: Normalization, part: str, name: str, encoder: Encoder
 ) -> tuple[list[list[tuple[str, ...]]], dict[str, float]]:
-    encoder = encoders.load(where, head="fresh", allow=allow)
     encoder.model.eval().to(machine.device())
     rankings = model.by_embedding(part, encoder, name)
     return rankings, model.score(part, rankings)

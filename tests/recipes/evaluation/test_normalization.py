@@ -23,7 +23,7 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.bootstrap import metric_of, read_tallies
 from medlingua.reports.protocols import protocol_of
-from medlingua.reports.read import read_scores
+from medlingua.reports.read import read_scores, read_task_parts
 from pydantic import ValidationError
 
 from ..conftest import call
@@ -185,6 +185,9 @@ def test_adapt_evaluate_reads_codes_from_notes_and_a_terminology(
     assert "normalization/1" in page
     assert "Fewer than three seeds" not in page  # none is drawn
     assert "nothing is trained" in output
+    parts = {row.part: row for row in read_task_parts(out / "tasks.jsonl")}
+    assert (parts["test"].spans, parts["test"].labels, parts["test"].words.total) == (1, {"K76": 1}, 4)
+    assert parts["test"].shared == {}
     (tmp_path / "pack.toml").write_text(PACK.replace("[A-Z]", "[A-"))
     assert call(monkeypatch, ["evaluate", str(base), *arguments, "--out", str(out)]) == 2
     assert "which is no regular expression" in "".join(capsys.readouterr())

@@ -1,6 +1,7 @@
 """Tags of words: metrics as scikit-learn has them, learnt and scored end to end."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from medlingua.recipes.evaluation.tasks.tagging import Tagging, tag_scores
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.bootstrap import metric_of, read_tallies
-from medlingua.reports.read import read_scores
+from medlingua.reports.read import read_scores, read_task_parts
 from sklearn.metrics import accuracy_score, f1_score
 
 from ..conftest import call
@@ -75,6 +76,20 @@ def test_a_model_learns_tags_and_its_scores_have_intervals(body: str, base: Path
     predicted = [json.loads(line)["predicted"] for line in lines]
     gold = [[word.label for word in e.gold] for e in a_task().test]  # type: ignore[union-attr]
     assert tag_scores(gold, predicted)["accuracy"] == rows["m", "accuracy"].value
+
+
+def test_what_tasks_hold_and_share_is_written_for_the_report(base: Path, tmp_path: Path) -> None:
+    other = replace(a_task(), spec=TaskSpec(name="other", kind="tagging"), train=part("x", 3, 2))
+    how = Evaluation(Eval(epochs=1, min_steps=0, seeds=1), "fr", tmp_path, Precision("fp32", ""))
+    score_models({"m": str(base), "n": str(base)}, [a_task(), other], how)
+    rows = {(row.task, row.part): row for row in read_task_parts(tmp_path / "tasks.jsonl")}
+    assert set(rows) == {(task, name) for task in ("pos", "other") for name in ("train", "dev", "test")}
+    test = rows["pos", "test"]
+    assert (test.words.total, set(test.tokens)) == (72, {"m", "n"})
+    assert test.tokens["m"].total >= 72
+    assert sum(test.labels.values()) == 72
+    # The same draw: the first three of the twelve test texts are the other's train part.
+    assert test.shared == {"train of other": 3, "test of other": 12}
 
 
 def test_the_baseline_takes_a_form_s_most_frequent_tag_and_train_s_for_a_new_form(encoder: Encoder) -> None:
