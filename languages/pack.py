@@ -15,9 +15,9 @@ Kind = Literal[
     "normalization",
 ]  # fmt: skip
 Reader = Literal[
-    "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
-    "docbin", "tokens", "offsets", "codes", "line_labels", "paraphrases", "nli4ct", "pubmedqa", "options", "squad",
-    "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
+    "brat", "brat_relations", "conll", "tokens", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano",
+    "label_studio", "prodigy", "docbin", "offsets", "span_tables", "codes", "line_labels", "paraphrases", "nli4ct",
+    "pubmedqa", "options", "squad", "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
 ]  # fmt: skip
 _NO_FOLDS = ("choice", "answers", "normalization")
 _TAGGED = ("tokens", "cues")  # readers

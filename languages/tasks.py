@@ -188,12 +188,6 @@ def _check(task: Task, root: Path) -> None:
                 )
             if task.spec.kind in ("pairs", "answers", "similarity") and not example.question:
                 raise InputError(f"{where}: {shown(example.id)} has no question; name its column in the options")
-            if task.spec.kind == "relations" and task.spec.negative not in task.labels:
-                raise InputError(
-                    f"{where}: relations need 'negative', the label of what is none, which is one of the "
-                    f"{len(task.labels)} labels",
-                    text=", ".join(task.labels),
-                )
             if task.spec.kind == "choice" and len(example.options) < 2:
                 raise InputError(
                     f"{where}: {shown(example.id)} has {len(example.options)} options; a choice needs two"
@@ -211,6 +205,12 @@ def _check(task: Task, root: Path) -> None:
                     f"{where}: {shown(example.id)} is changed from {shown(str(source))}, which is not in {split}; "
                     "add it"
                 )
+    if task.spec.kind == "relations" and task.spec.negative not in task.labels:
+        raise InputError(
+            f"{where}: relations need 'negative', the label of what is none, which is one of the "
+            f"{len(task.labels)} labels",
+            text=", ".join(task.labels),
+        )
     if task.spec.positive is not None and task.spec.positive not in task.labels:
         raise InputError(
             f"{where}: none of the {len(task.labels)} labels is '{task.spec.positive}', which 'positive' names"

@@ -50,6 +50,26 @@ def read_brat(
         pattern = re.compile(codes)
     except re.error as error:
         raise InputError(f"{path}: codes is '{codes}', which is no regular expression ({error})") from error
+    for document, annotated, place in annotated_documents(path, source, skip):
+        mentions = mentions_in(annotated, document.text, place, notes, misplaced)
+        spans: Iterable[Span]
+        if label_from == "type":
+            spans = (span for _, _, span in mentions if not labels or span.label in labels)
+        elif label_from == "note_group":
+            spans = _by_group(mentions, _notes(annotated), labels)
+        else:
+            spans = _by_code(mentions, _notes(annotated), labels, pattern, notes)
+        gold = tidy(spans, document.text, notes)
+        if lines:
+            yield from _by_line(document, gold, place)
+        else:
+            yield Example(document.id, document, gold)
+
+
+def annotated_documents(
+    path: Path, source: str, skip: tuple[str, ...] = ()
+) -> Iterator[tuple[Document, list[str], str]]:
+    """The documents of a brat folder or archive by name, each with the lines of its .ann and their place."""
     files: dict[str, bytes] = {}
     for name, raw in files_below(path, (".txt", ".ann")):
         if name in files:
@@ -69,20 +89,7 @@ def read_brat(
             raise InputError(f"{path}: {name} has no .ann next to it; add one (empty if nothing is annotated)")
         document = Document(name[:-4], decode(files[name], f"{path}: {name}"), source)
         annotated = decode(files[annotations], f"{path}: {annotations}").removeprefix("\ufeff").split("\n")
-        place = f"{path}: {annotations}"
-        mentions = _mentions(annotated, document.text, place, notes, misplaced)
-        spans: Iterable[Span]
-        if label_from == "type":
-            spans = (span for _, _, span in mentions if not labels or span.label in labels)
-        elif label_from == "note_group":
-            spans = _by_group(mentions, _notes(annotated), labels)
-        else:
-            spans = _by_code(mentions, _notes(annotated), labels, pattern, notes)
-        gold = tidy(spans, document.text, notes)
-        if lines:
-            yield from _by_line(document, gold, place)
-        else:
-            yield Example(document.id, document, gold)
+        yield document, annotated, f"{path}: {annotations}"
 
 
 def _skipped(name: str, skip: tuple[str, ...]) -> bool:
@@ -110,9 +117,10 @@ def _by_line(document: Document, spans: tuple[Span, ...], where: str) -> Iterato
         start = end + 1
 
 
-def _mentions(
-    lines: list[str], text: str, where: str, notes: Counter[str] | None, misplaced: str
+def mentions_in(
+    lines: list[str], text: str, where: str, notes: Counter[str] | None = None, misplaced: str = "refuse"
 ) -> Iterator[Mention]:
+    """The text-bound annotations of an .ann, checked as `placed` does."""
     for number, line in enumerate(lines, 1):
         place = f"{where}, line {number}"
         if line.strip() and not _KNOWN.match(line):

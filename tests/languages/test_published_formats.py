@@ -1,12 +1,15 @@
 """Sets whose files are not at hand, each in its published layout, by hand: the pack's record reads it as it is."""
 
 import gzip
+import io
 import json
 import re
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from medlingua.languages.annotations import Example, Gold, Span
 from medlingua.languages.errors import InputError
@@ -24,13 +27,16 @@ SPECS: dict[str, tuple[str, TaskSpec]] = {
 }
 
 
-Files = dict[str, str | list[str] | dict[str, str]]
+Files = dict[str, str | list[str] | dict[str, str] | bytes]
 
 
 def write(root: Path, files: Files) -> None:
     """Files by their paths; a list is the lines of one, with bars for tabs, a dictionary the files of an archive."""
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (root / name).write_bytes(content)
+            continue
         if isinstance(content, dict):
             with zipfile.ZipFile(root / name, "w") as archive:
                 for member, text in content.items():
@@ -97,13 +103,36 @@ def deft(part: str) -> Files:
     return {f"tasks/deft2020/t1-{part}.xml": f'<?xml version="1.0"?><doc>{pairs}</doc>'}
 
 
-def squad(part: str) -> Files:
+def parhaf(name: str, part: str, count: int) -> Files:
+    """Two tables in Parquet; every second document has a span."""
+    folder = f"tasks/{name}/data"
+    reports = [f"{part}{n}" for n in range(count)]
+    texts = pa.table({"report": reports, "full_text": [f"Mme Petit {n}." for n in reports]})
+    spans = pa.table(
+        {
+            "report": reports[::2], "begin": [0] * len(reports[::2]), "end": [9] * len(reports[::2]),
+            "span_text": ["Mme Petit"] * len(reports[::2]), "span_type": ["Nom"] * len(reports[::2]),
+        }
+    )  # fmt: skip
+    return {
+        f"{folder}/document_metadata/document_metadata_{part}.parquet": parquet(texts),
+        f"{folder}/spans/spans_{part}.parquet": parquet(spans),
+    }
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def squad(file: str, numbers: range) -> Files:
     questions = [
         {"id": n, "question": f"Was {n}?", "answers": [{"answer_id": n, "text": "Husten", "answer_start": 4}]}
-        for n in (range(40) if part == "train" else range(100, 110))
+        for n in numbers
     ]
     data = [{"paragraphs": [{"context": f"Der Husten {q['id']}", "document_id": 1, "qas": [q]}]} for q in questions]
-    return {f"tasks/germanquad/GermanQuAD/GermanQuAD_{part}.json": json_of({"data": data, "version": 1})}
+    return {file: json_of({"data": data, "version": 1})}
 
 
 def cas_json(number: int) -> str:
@@ -157,6 +186,8 @@ def question(number: int, kind: str) -> dict[str, object]:
     return {**own, "snippets": snippets, "exact_answer": "yes", "ideal_answer": ["Yes."]}
 
 
+_GERMANQUAD = "tasks/germanquad/GermanQuAD/GermanQuAD"
+_RADQA, _EX4CDS = "tasks/radqa_de", "tasks/ex4cds/Ex4CDS_finalAnnotation/finalAnnotation/2"
 _I2B2 = "tasks/i2b2_2010"
 _TRAIN = f"{_I2B2}/concept_assertion_relation_training_data"
 _QUAERO = "tasks/quaero/QUAERO_FrenchMed/corpus"
@@ -226,6 +257,20 @@ LAYOUTS: dict[str, tuple[Files, Gold]] = {
             "tasks/pxcorpus/seq.in": "doliprane\n",
         },
         (Span.of(0, 9, "drug"),),
+    ),
+    **{
+        name: (parhaf(name, "train", 20) | parhaf(name, "dev", 4), (Span.of(0, 9, "Nom"),))
+        for name in ("parhaf_pseudo", "parhaf_infectiology")
+    },
+    "ex4cds": (
+        brat(*(f"{_EX4CDS}/{section}{n}" for section in ("infection", "loss") for n in range(4))),
+        (Span.of(0, 6, "DISO"),),
+    ),
+    "radqa_de": (
+        squad(f"{_RADQA}/train.json", range(40))
+        | squad(f"{_RADQA}/dev.json", range(50, 60))
+        | squad(f"{_RADQA}/test.json", range(100, 110)),
+        (Span.of(4, 10, "ANSWER"),),
     ),
     "livingner": (
         {
@@ -298,7 +343,10 @@ LAYOUTS: dict[str, tuple[Files, Gold]] = {
         | clef("test", {"test": range(30, 36)}, "docs", "test"),
         frozenset({"II", "C00-C97"}),
     ),
-    "germanquad": (squad("train") | squad("test"), (Span.of(4, 10, "ANSWER"),)),
+    "germanquad": (
+        squad(f"{_GERMANQUAD}_train.json", range(40)) | squad(f"{_GERMANQUAD}_test.json", range(100, 110)),
+        (Span.of(4, 10, "ANSWER"),),
+    ),
     "gad": (
         {
             "tasks/gad/GAD/1/train.tsv": [f"@GENE$ and @DISEASE$ {n}|{n % 2}" for n in range(30)],
@@ -457,4 +505,16 @@ def test_a_gazetteer_gives_codes_and_terms_and_a_mention_without_a_code_is_count
         read_task(spec, tmp_path, code)
     file.unlink()
     with pytest.raises(InputError, match=r"dictionary_distemist\.tsv is not there"):
+        read_task(spec, tmp_path, code)
+
+
+def test_a_span_of_a_document_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, spec = SPECS["parhaf_pseudo"]
+    write(tmp_path, parhaf("parhaf_pseudo", "train", 20) | parhaf("parhaf_pseudo", "dev", 4))
+    texts = tmp_path / "tasks/parhaf_pseudo/data/document_metadata/document_metadata_dev.parquet"
+    write(tmp_path, {str(texts): parquet(pa.table({"report": ["dev0"], "full_text": ["Mme Petit."]}))})
+    with pytest.raises(InputError, match=r"spans_dev\.parquet, row 2: a span of a document that is not in"):
+        read_task(spec, tmp_path, code)
+    texts.unlink()
+    with pytest.raises(InputError, match=r"no document_metadata/document_metadata_dev\.parquet next to it"):
         read_task(spec, tmp_path, code)
