@@ -164,6 +164,20 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     model.config._attn_implementation = "sdpa" if encoder.architecture.interface else "eager"
     model.save_pretrained(folder, state_dict=_saved_weights(encoder))
     model.config._attn_implementation = implementation
+    write_tokenizer(encoder, folder)
+    write_lineage(encoder, folder)
+    _check_saved_model(encoder, folder)
+    reopened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if reopened.model_max_length != encoder.length:
+        raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")
+    for line in sample:
+        if reopened(line)["input_ids"] != tokenizer(line)["input_ids"]:
+            raise ValueError(f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}")
+
+
+def write_tokenizer(encoder: Encoder, folder: Path) -> None:
+    """Write the tokenizer as its own pipeline, with the length of its model and without truncation or padding."""
+    tokenizer = encoder.tokenizer
     tokenizer.model_max_length = encoder.length
     _reset_truncation(tokenizer)
     tokenizer.save_pretrained(folder)
@@ -173,16 +187,13 @@ def save(encoder: Encoder, folder: Path, *, sample: Iterable[str] = ()) -> None:
     for key in ("local_files_only", "is_local", "auto_map"):
         tokenizer_config.pop(key, None)
     settings.write_text(json.dumps(tokenizer_config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_lineage(encoder: Encoder, folder: Path) -> None:
+    """Write lineage.json beside the weights, which get its mode: safetensors keeps its files to their owner."""
     (folder / "lineage.json").write_text(encoder.lineage.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    for weights in folder.glob("*.safetensors"):  # safetensors keeps its files to their owner, whatever the umask
+    for weights in folder.glob("*.safetensors"):
         shutil.copymode(folder / "lineage.json", weights)
-    _check_saved_model(encoder, folder)
-    reopened = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if reopened.model_max_length != encoder.length:
-        raise ValueError(f"saved tokenizer reads back a limit of {reopened.model_max_length}")
-    for line in sample:
-        if reopened(line)["input_ids"] != tokenizer(line)["input_ids"]:
-            raise ValueError(f"saved tokenizer reads back other ids than it trained with, first for: {line[:80]!r}")
 
 
 def _saved_weights(encoder: Encoder) -> dict[str, torch.Tensor]:

@@ -12,7 +12,7 @@ from medlingua.adapters.attention import NAME
 from medlingua.languages.errors import InputError, reason
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 # Weights that a checkpoint may carry or lack without harm to masked-LM.
 _SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
@@ -142,6 +142,8 @@ def _share_bias(model: Any, architecture: Architecture, missing: set[str]) -> No
     share_head_bias(model, architecture)
     if not {of_decoder, of_head} <= missing:
         missing -= {of_decoder, of_head}
+    else:  # transformers leaves a Longformer's unset: whatever was in memory
+        nn.init.zeros_(decoder.bias)
 
 
 def share_head_bias(model: Any, architecture: Architecture) -> None:

@@ -15,6 +15,7 @@ class Task:
     folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
     train_language: of train and dev, where it is another one. excluded: cases of them that are in test, too.
     notes: a line each on what the reader changed or left out. terminology: codes and terms, of normalization.
+    label_set: the labels where there are no examples, as of a fine-tuned model that reads new text.
     """
 
     spec: TaskSpec
@@ -28,10 +29,13 @@ class Task:
     excluded: int = 0
     notes: tuple[str, ...] = ()
     terminology: tuple[tuple[str, str], ...] = ()
+    label_set: tuple[str, ...] = ()
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The labels of train and dev, sorted: what a model can learn. See `unseen` for the rest."""
+        if self.label_set:
+            return self.label_set
         if self.folds:
             return tuple(sorted({label for fold in self.folds for label in fold.labels}))
         return tuple(sorted(_count((*self.train, *self.dev))))

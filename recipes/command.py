@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from medlingua.languages.errors import InputError
 from medlingua.recipes.commands import data as text_commands
-from medlingua.recipes.commands import experiments, privacy, reference, scoring
+from medlingua.recipes.commands import experiments, inference, privacy, reference, scoring
 from medlingua.recipes.commands.options import (
     Allow,
     Base,
@@ -150,6 +150,10 @@ for command in (
     text_commands.fetch,
     text_commands.doctor,
     scoring.evaluate,
+    scoring.finetune,
+    inference.apply,
+    inference.embed,
+    inference.push,
     scoring.prompts,
     scoring.answers,
     scoring.score,

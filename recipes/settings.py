@@ -232,6 +232,9 @@ class Eval(Settings):
     """A task whose train part is learnt first, under a protocol of its own."""
     ner_head: Literal["tags", "spans"] = "tags"
     """spans: entities inside entities too, under a protocol of its own."""
+    pooling: Literal["mean", "first"] = "mean"
+    """What a text's labels are read from: the mean of its tokens, or its first token as the stock classes of
+    transformers do, under a protocol of its own."""
     body: Literal["trained", "frozen"] = "trained"
     """frozen: a linear head on hidden states that do not change, under a protocol of its own."""
     long_questions: Literal["refuse", "cut"] = "refuse"

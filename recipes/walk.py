@@ -23,7 +23,8 @@ from medlingua.recipes.bases import located
 from medlingua.recipes.console import part_of_run, say
 from medlingua.recipes.cost import Meter, metered
 from medlingua.recipes.evaluation import held_out
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.held_out import HeldOutText, held_out_text, piece_counts
 from medlingua.recipes.evaluation.terms import score_terms
 from medlingua.recipes.folder import alone, claim, release, write

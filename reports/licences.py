@@ -16,6 +16,11 @@ def is_stated(licence: str) -> bool:
     return licence.strip().lower() not in ("", "not stated", "unknown")
 
 
+def forbids_derivatives(licence: str) -> bool:
+    """Whether a licence forbids to pass on what is made from the material: the ND licences of Creative Commons."""
+    return "nd" in _hub_id(licence).split("-")
+
+
 def strictest(licences: Iterable[str], non_commercial: bool) -> tuple[str, str | None]:
     """The licence id of the hub, and a name where that id is "other".
 

@@ -124,6 +124,11 @@ def _span_head(record: Protocol, match: re.Match[str]) -> Protocol:
     return replace(record, training=record.training + "; a span head, which can predict nested entities")
 
 
+def _first_token(record: Protocol, match: re.Match[str]) -> Protocol:
+    documents = record.documents.removesuffix("; tokens averaged")
+    return replace(record, documents=f"{documents}; labels read from the first token, averaged over windows")
+
+
 def _folds(record: Protocol, match: re.Match[str]) -> Protocol:
     splits = f"{match[1]} folds by a hash of the document or its group: each is tested once, the next one is dev"
     return replace(record, splits=splits, averaging=record.averaging + "; all folds at once")
@@ -147,6 +152,7 @@ _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Prot
     (re.compile(r"frozen body"), _frozen),
     (re.compile(r"tuned in (\d+) trials"), _tuned),
     (re.compile(r"span head"), _span_head),
+    (re.compile(r"first token"), _first_token),
     (re.compile(r"(\d+) folds"), _folds),
     (re.compile(r"after ([\w.-]+)"), _warm_start),
     (re.compile(r"learnt on (\w+)"), _cross_lingual),

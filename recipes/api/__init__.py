@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medlingua.adapters.longformer_attention import accelerate_longformer
     from medlingua.languages.errors import InputError
     from medlingua.languages.pack import Pack, known_languages, load_pack
+    from medlingua.recipes.inference.annotator import Annotation, Annotator
     from medlingua.recipes.settings import Run
 
     from .models import (
@@ -37,11 +38,13 @@ if TYPE_CHECKING:
         rescale_rope,
         save_model,
     )
-    from .runs import adapt, evaluate, sweep
+    from .runs import adapt, evaluate, finetune, sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Annotation",
+    "Annotator",
     "Encoder",
     "InputError",
     "Pack",
@@ -53,6 +56,7 @@ __all__ = [
     "convert_to_rope",
     "evaluate",
     "extend_vocabulary",
+    "finetune",
     "known_languages",
     "load_model",
     "load_pack",
@@ -65,6 +69,8 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Annotation": "medlingua.recipes.inference.annotator",
+    "Annotator": "medlingua.recipes.inference.annotator",
     "Encoder": "medlingua.adapters.encoder",
     "InputError": "medlingua.languages.errors",
     "Pack": "medlingua.languages.pack",
@@ -72,6 +78,7 @@ _MODULES = {
     "accelerate_longformer": "medlingua.adapters.longformer_attention",
     "adapt": f"{__name__}.runs",
     "evaluate": f"{__name__}.runs",
+    "finetune": f"{__name__}.runs",
     "known_languages": "medlingua.languages.pack",
     "load_pack": "medlingua.languages.pack",
     "sweep": f"{__name__}.runs",

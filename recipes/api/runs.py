@@ -77,6 +77,34 @@ def evaluate(
     return DataFrame([score.model_dump() for score in read_scores(place / "results.jsonl")])
 
 
+def finetune(
+    model: str | Path,
+    lang: str,
+    task: str,
+    *,
+    data: str | Path | None = None,
+    seeds: int = 3,
+    seed: int | None = None,
+    folder: str | Path = "finetuned",
+    allow: Iterable[Permission] = (),
+    **settings: Any,
+) -> Path:
+    """Fine-tune a model on one task as `adapt finetune` does; returns the folder of the saved model.
+
+    data: the data root, where the task lies. seeds: fine-tuning runs. seed: the one whose model is saved; None for
+    the best on dev. folder: of the model (`model/`), the scores and the report. settings: any other setting of
+    `eval`. Raises InputError where the task cannot be read.
+
+    >>> finetune("clinical-bert", "fr", "synthetic_outcome", seeds=1, epochs=1, min_steps=0).as_posix()
+    'finetuned/model'
+    """
+    from medlingua.recipes.commands.finetune import finetune as train
+
+    chosen = resolve_eval({**settings, "tasks": [task], "seeds": seeds}, ())
+    root = None if data is None else str(data)
+    return train(str(model), lang, root, chosen, seed, tuple(allow), Path(folder))
+
+
 def sweep(settings: str | Path | Mapping[str, Any], folder: str | Path, *, resume: bool = False) -> "optuna.Study":
     """Search for settings with Optuna; returns the study. The same call elsewhere is one more worker.
 

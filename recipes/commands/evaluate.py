@@ -9,12 +9,15 @@ from medlingua.languages.pack import Pack, load_pack
 from medlingua.recipes import machine
 from medlingua.recipes.bases import PACKAGE
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation, Keep
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.provenance import record
+from medlingua.recipes.evaluation.results import file_name
 from medlingua.recipes.folder import digest, model_of
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.compare import write_comparison
+from medlingua.reports.task_card import write_task_card
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer.json")
 
@@ -26,6 +29,7 @@ def evaluate(
     settings: Eval,
     allow: tuple[Permission, ...],
     folder: Path,
+    keep: Keep | None = None,
 ) -> Path:
     """Score models on the tasks of a language, into results.jsonl and a report of `folder`; the report's path.
 
@@ -45,10 +49,19 @@ def evaluate(
     record(folder, tasks.tasks, settings, {name: _digest_of_files(place) for name, place in names.items()})
     precision = machine.precision_of("auto", machine.device())
     how = Evaluation(
-        settings, pack.spacy, folder, precision, allow, warm_start=tasks.warm_start, overlaps=pack.overlaps
+        settings, pack.spacy, folder, precision, allow, warm_start=tasks.warm_start, overlaps=pack.overlaps, keep=keep
     )
     score_models(names, tasks.tasks, how)
+    if keep is not None:
+        for task in tasks.tasks:
+            for name in names:
+                write_task_card(folder, keep.folder(name, task.spec.name))
     return write_comparison(folder)
+
+
+def kept_models(folder: Path) -> Keep:
+    """Each model and task in a folder of its own, the best seed by dev."""
+    return Keep(lambda name, task: folder / "models" / f"{task}-{file_name(name)}")
 
 
 def _named(models: tuple[str, ...], pack: Pack, root: str | None) -> dict[str, str]:

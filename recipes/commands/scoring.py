@@ -16,6 +16,7 @@ def evaluate(
     tasks: Annotated[str | None, typer.Option("--tasks", help="all, or names with commas. Default: all.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Fine-tuning runs a task. Default: 3.")] = None,
     out: Scores = _EVALUATION,
+    keep: Annotated[bool, typer.Option("--keep", help="Save each fine-tuned model in OUT/models.")] = False,
     sets: EvalSets = None,
     allow: Allow = None,
 ) -> None:
@@ -28,8 +29,38 @@ def evaluate(
     load_pack(code)  # an unknown language is an error before torch is imported
     settings, allowed = resolve_eval(given(tasks=tasks, seeds=seeds), tuple(sets or ())), permitted(allow)
     from medlingua.recipes.commands.evaluate import evaluate as score
+    from medlingua.recipes.commands.evaluate import kept_models
 
-    print(score(tuple(models), code, data, settings, allowed, out))
+    print(score(tuple(models), code, data, settings, allowed, out, kept_models(out) if keep else None))
+
+
+def finetune(
+    model: Annotated[str, typer.Argument(help="A run's folder, a model's folder or a hub id.")],
+    lang: Lang = None,
+    task: Annotated[str | None, typer.Option("--task", help="A task of the language, by name: adapt tasks.")] = None,
+    data: Data = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="Fine-tuning runs. Default: 3.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Save this seed's model. Default: the best on dev.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model, its scores and report.")] = Path(
+        "finetuned"
+    ),
+    sets: EvalSets = None,
+    allow: Allow = None,
+) -> None:
+    """Fine-tune a model on a task, score it as adapt evaluate does, and save it for transformers, spaCy and apply."""
+    from medlingua.languages.pack import load_pack
+    from medlingua.recipes.folder import language_of
+    from medlingua.recipes.resolve import resolve_eval
+
+    code = needed(lang or language_of([model]), "--lang", "the language of the task")
+    name = needed(task, "--task", f"the task to learn, one of adapt tasks --lang {code}")
+    load_pack(code)
+    settings, allowed = resolve_eval(given(tasks=[name], seeds=seeds), tuple(sets or ())), permitted(allow)
+    from medlingua.recipes.commands.finetune import finetune as train
+
+    print(train(model, code, data, settings, seed, allowed, out))
 
 
 def prompts(

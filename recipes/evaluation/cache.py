@@ -29,10 +29,11 @@ class Cell:
     epochs: int = 0  # that were run
 
 
-def digest_of_model(encoder: Encoder) -> str:
-    """Of the weights, the config and the tokenizer, as they were loaded."""
+def digest_of_model(encoder: Encoder, encoder_alone: bool = False) -> str:
+    """Of the weights, the config and the tokenizer, as they were loaded. encoder_alone: without a head."""
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(encoder.model.state_dict().items()):
+    model = encoder.model.base_model if encoder_alone else encoder.model
+    for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     config = {k: v for k, v in encoder.model.config.to_dict().items() if k not in ("_name_or_path", "dtype")}

@@ -1,86 +1,35 @@
 """Scores: every model, every task, every seed, by the same code, score by score, so that a stopped run can resume."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import copy
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
-import torch
 from medlingua.adapters import encoder as encoders
-from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.errors import InputError
-from medlingua.languages.pack import Overlap
 from medlingua.languages.task import Task
-from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation import cache
 from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words, score_cosines
 from medlingua.recipes.evaluation.cache import Cell
-from medlingua.recipes.evaluation.cached_states import CachedStates
+from medlingua.recipes.evaluation.candidate import Candidate, Evaluation, load_candidate
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
-from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_model
+from medlingua.recipes.evaluation.heads import protocol_under
+from medlingua.recipes.evaluation.keep import check_kept, keep_best
 from medlingua.recipes.evaluation.mentions import dev_rows, score_mentions
-from medlingua.recipes.evaluation.questions import check_questions, cut_questions
+from medlingua.recipes.evaluation.questions import check_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
 from medlingua.recipes.evaluation.task_parts import Shared, part_rows, shared_parts
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.tasks.tagging import tags_of
 from medlingua.recipes.evaluation.trials import tuned_by_dev
-from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
+from medlingua.recipes.evaluation.warm_start import warm
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import append_row, read_scores
 from medlingua.reports.rows import Score
 
 _LISTED = 20  # of the labels that only test has: of codes there are thousands
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """How models are scored, and where their scores go.
-
-    spacy: code of the language for words. folder: of results.jsonl and predictions/. cache: a folder of scores by
-    content; with one, results.jsonl is written again from it, and what it lacks is computed. warm_start: the task of
-    settings.warm_start, learnt before each other one. overlaps: of the pack.
-    """
-
-    settings: Eval
-    spacy: str
-    folder: Path
-    precision: machine.Precision
-    allow: Iterable[Permission] = ()
-    cache: Path | None = None
-    warm_start: Task | None = None
-    overlaps: tuple[Overlap, ...] = ()
-
-    @property
-    def results(self) -> Path:
-        return self.folder / "results.jsonl"
-
-    @property
-    def task_parts(self) -> Path:
-        return self.folder / "tasks.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """One model on one task, loaded. parts: the folds of the task, or the task itself. before: the task that is
-    learnt first. states: of a frozen body. tuned: of each part its settings by dev, once they are known."""
-
-    name: str
-    encoder: Encoder
-    whole: TaskModel
-    parts: Sequence[TaskModel]
-    before: TaskModel | None
-    states: CachedStates | None
-    autocast: Callable[[], Any]
-    tuned: dict[int, Eval] = field(default_factory=dict)
-
-    @property
-    def folds(self) -> Sequence[TaskModel]:
-        return self.parts if self.whole.task.folds else ()
 
 
 def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: Evaluation) -> None:
@@ -120,9 +69,9 @@ def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list
             encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
             append_row(results, *dev_rows("trained", encoder, task, missing))
             continue
-        candidate = _candidate("trained", where, task, evaluation)
+        candidate = load_candidate("trained", where, task, evaluation)
         for seed in missing:
-            fits = _fits(candidate, settings, seed, f"{task.spec.name} on dev", test=False)
+            fits = _fits(candidate, settings, seed, f"{task.spec.name} on dev", False, evaluation)
             note = (
                 f"epoch {fits[0].epoch} of {fits[0].epochs} by dev"
                 if len(fits) == 1
@@ -180,6 +129,13 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
     rows = [s for s in read_scores(results) if (s.task, s.protocol) == (task.spec.name, protocol)]
     done = {(s.model, s.seed) for s in rows}
     missing = [seed for seed in range(settings.seeds) if (name, seed) not in done]
+    if evaluation.keep is not None and task.spec.kind == "normalization":
+        raise InputError(
+            f"task {task.spec.name}: kind normalization trains nothing, so there is no model to save; score it with "
+            "adapt evaluate"
+        )
+    if evaluation.keep is not None:
+        check_kept(evaluation.keep, name, task, missing, settings.seeds)
     if not missing:
         return
     if task.spec.kind == "normalization":
@@ -188,7 +144,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
             append_row(evaluation.task_parts, *part_rows(task, name, encoder.tokenizer, shared))
             score_mentions(name, encoder, task, evaluation.folder, first=not done)
         return
-    candidate = _candidate(name, where, task, evaluation)
+    candidate = load_candidate(name, where, task, evaluation)
     append_row(evaluation.task_parts, *part_rows(task, name, candidate.encoder.tokenizer, shared))
     whole = candidate.whole
     if all(seed is not None for _, seed in done):
@@ -208,7 +164,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
     for seed in missing:
         cell = cache.read(evaluation.cache, keys[seed]) if evaluation.cache is not None else None
         if cell is None:
-            cell = _fitted_cell(candidate, settings, seed)
+            cell = _fitted_cell(candidate, settings, seed, evaluation)
             if evaluation.cache is not None:
                 cache.write(evaluation.cache, keys[seed], cell)
         write_predictions(evaluation.folder / "predictions", name, whole, seed, cell)
@@ -218,31 +174,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
         append_row(results, *(score_row(whole, name, metric, v, seed, note) for metric, v in cell.test.items()))
 
 
-def _candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> _Candidate:
-    settings, warm_start = evaluation.settings, evaluation.warm_start
-    encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
-    if encoder.dropped:
-        say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
-    for line in overlap_lines(name, encoder.lineage, task, evaluation.overlaps):
-        say(line)
-    encoder.model.to(machine.device())
-    states = CachedStates(encoder) if settings.body == "frozen" else None
-    if settings.long_questions == "cut":
-        task, cut = cut_questions(task, encoder)
-        if cut:
-            say(f"task {task.spec.name}, {name}: {cut:,} questions are cut to what the model can read")
-    whole = task_model(task, encoder, evaluation.spacy, settings)
-    parts = [task_model(fold, encoder, evaluation.spacy, settings) for fold in task.folds] or [whole]
-    before = None
-    if precedes(warm_start, task):
-        before = task_model(
-            without_tested(warm_start, task, evaluation.overlaps), encoder, evaluation.spacy, settings
-        )
-    whole.protocol = protocol_under(task, settings, warm_start)
-    return _Candidate(name, encoder, whole, parts, before, states, _autocast(encoder, evaluation.precision))
-
-
-def _cache_keys(candidate: _Candidate, evaluation: Evaluation, seeds: Iterable[int]) -> dict[int, str]:
+def _cache_keys(candidate: Candidate, evaluation: Evaluation, seeds: Iterable[int]) -> dict[int, str]:
     if evaluation.cache is None:
         return {}
     model, task = cache.digest_of_model(candidate.encoder), cache.digest_of_task(candidate.whole.task)
@@ -252,9 +184,9 @@ def _cache_keys(candidate: _Candidate, evaluation: Evaluation, seeds: Iterable[i
     return {seed: cache.name_of(model, task, protocol, evaluation.settings, seed, precision) for seed in seeds}
 
 
-def _fitted_cell(candidate: _Candidate, settings: Eval, seed: int) -> Cell:
+def _fitted_cell(candidate: Candidate, settings: Eval, seed: int, evaluation: Evaluation) -> Cell:
     whole = candidate.whole
-    fits = _fits(candidate, settings, seed, f"{whole.task.spec.name}, {candidate.name}", test=True)
+    fits = _fits(candidate, settings, seed, f"{whole.task.spec.name}, {candidate.name}", True, evaluation)
     fitted = pooled(whole, fits) if candidate.folds else fits[0]
     predicted = [[plain(item) for item in in_order(items)] for items in fitted.decided]
     tallies = whole.tallies("test", fitted.decided).astype(float).tolist()
@@ -263,9 +195,13 @@ def _fitted_cell(candidate: _Candidate, settings: Eval, seed: int) -> Cell:
     return Cell(fitted.epoch, chosen, fitted.dev, fitted.test, predicted, tallies, fitted.epochs)
 
 
-def _fits(candidate: _Candidate, settings: Eval, seed: int, label: str, test: bool) -> list[Fitted]:
+def _fits(
+    candidate: Candidate, settings: Eval, seed: int, label: str, test: bool, evaluation: Evaluation
+) -> list[Fitted]:
     """The model fine-tuned with one seed on each part of the task. test: whether test is predicted."""
     encoder, autocast, states = candidate.encoder, candidate.autocast, candidate.states
+    keep = evaluation.keep if test else None
+    before = copy.deepcopy(encoder.model.state_dict()) if keep else {}
     fits = []
     for number, part in enumerate(candidate.parts):
         what = f"{label}, fold {number + 1} of {len(candidate.folds)}" if candidate.folds else label
@@ -279,12 +215,10 @@ def _fits(candidate: _Candidate, settings: Eval, seed: int, label: str, test: bo
         ):
             fitted = fit(
                 encoder, part, candidate.tuned[number], seed, autocast, bar.update,
-                last=test, fresh_head=fresh, states_of=states,
+                last=test, fresh_head=fresh, restore=keep is None, states_of=states,
             )  # fmt: skip
             fits.append(fitted)
+            if keep is not None:
+                keep_best(keep, candidate, number, fitted, seed)
+                encoder.model.load_state_dict(before)
     return fits
-
-
-def _autocast(encoder: Encoder, precision: machine.Precision) -> Callable[[], Any]:
-    enabled = precision.name == "bf16"
-    return lambda: torch.autocast(encoder.device.type, dtype=torch.bfloat16, enabled=enabled)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.annotations import Example, Span
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.settings import Eval
@@ -74,12 +75,7 @@ def encode_document(encoder: Encoder, text: str, question: str = "") -> EncodedD
     size = math.ceil((len(ids) + (count - 1) * overlap) / count)
     starts = np.linspace(0, max(0, len(ids) - size), count).astype(np.int64)
     ends = np.minimum(starts + size, len(ids))
-    tokens = np.arange(len(ids))[:, None]
-    margin = np.minimum(tokens - starts, ends - 1 - tokens)  # negative outside the window
-    # At the text's own ends a window loses nothing.
-    margin = np.where((starts == 0) & (tokens < ends), np.maximum(margin, ends - 1 - tokens), margin)
-    margin = np.where((ends == len(ids)) & (tokens >= starts), np.maximum(margin, tokens - starts), margin)
-    window = margin.argmax(axis=1) if len(ids) else np.empty(0, dtype=np.int64)
+    window = _owners(len(ids), starts, ends)
     last = [tokenizer.sep_token_id]
     framed = tuple(np.concatenate([head, ids[a:b], last]) for a, b in zip(starts, ends, strict=True))
     place = np.arange(len(ids)) - starts[window] + len(head)
@@ -90,6 +86,30 @@ def encode_document(encoder: Encoder, text: str, question: str = "") -> EncodedD
         np.concatenate([np.zeros((count * len(question_tokens), 2), dtype=np.int64), offsets]),
         count * len(question_tokens),
     )
+
+
+def _owners(tokens: int, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """(tokens,) the window in which each token has most context on its poorer side, the first of equals.
+
+    No token lies in more than three windows, so three are compared. At the text's own ends a window loses nothing.
+    """
+    if not tokens:
+        return np.empty(0, dtype=np.int64)
+    token = np.arange(tokens)[:, None]
+    last = np.searchsorted(starts, token[:, 0], side="right") - 1
+    near = np.maximum(last[:, None] + np.arange(-2, 1), 0)
+    left = np.where(starts[near] == 0, tokens, token - starts[near])
+    right = np.where(ends[near] == tokens, tokens, ends[near] - 1 - token)
+    margin = np.where(token < ends[near], np.minimum(left, right), -1)
+    owners: np.ndarray = near[np.arange(tokens), margin.argmax(axis=1)]
+    return owners
+
+
+def first_tokens(document: EncodedDocument) -> EncodedDocument:
+    """The first token of each window in place of the document's own tokens; it has no offsets."""
+    count = len(document.windows)
+    zeros = np.zeros(count, dtype=np.int64)
+    return EncodedDocument(document.windows, np.arange(count), zeros, np.zeros((count, 2), dtype=np.int64))
 
 
 def fitting_question(encoder: Encoder, question: str) -> str:
@@ -145,6 +165,15 @@ def token_states(encoder: Encoder, documents: Sequence[EncodedDocument]) -> Tens
     return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model predicts for one text. decided: as it is scored. items: each entity, answer or label with its
+    probability, calibrated on dev; of labels all, the most probable first; of a graded pair its value alone."""
+
+    decided: Any
+    items: tuple[tuple[Span | str | float, float | None], ...]
+
+
 States = Callable[[Sequence[EncodedDocument]], Tensor]  # of documents, as token_states gives them
 
 
@@ -155,10 +184,15 @@ class TaskModel(Protocol):
     main_metric: str
     tally: Tally
     task: Task
-    head: nn.Linear
+
+    @property
+    def head(self) -> nn.Module: ...
 
     def read(self, part: str) -> Sequence[Any]:
-        """The examples of "train", "dev" or "test", read; each has .document of type Read."""
+        """The examples of "train", "dev" or "test", encoded; each has .document of type EncodedDocument."""
+
+    def encode(self, example: Example) -> Any:
+        """One example as the model reads it, with its gold."""
 
     def loss(self, states: Tensor, examples: Sequence[Any]) -> tuple[Tensor, int]:
         """Summed loss over the items of a batch, and their number."""
@@ -171,6 +205,15 @@ class TaskModel(Protocol):
 
     def decide(self, predicted: Any, chosen: dict[str, float]) -> Any:
         """A prediction as it is scored and kept: spans or labels."""
+
+    def evidence(self, states: Tensor, examples: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
+        """What probabilities are calibrated by: (n, k) logits and the (n,) int64 outputs that are right; or logits of
+        any shape and fp32 targets of 0 and 1 of the same. None for kinds without probabilities of their own."""
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Any], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        """What is decided for each example, with probabilities from logits over `temperature`."""
 
     def score(self, part: str, decided: Sequence[Any]) -> dict[str, float]:
         """All metrics of the protocol."""
@@ -298,23 +341,32 @@ def _copy(module: nn.Module) -> dict[str, Any]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-@torch.no_grad()
 def _predict(
     encoder: Encoder, states_of: States, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
 ) -> list[Any]:
-    encoder.model.eval()
+    """What the model says of each example of a part, in its order."""
     examples = model.read(part)
-    order = np.argsort([e.document.size for e in examples], kind="stable")
     predictions: list[Any] = [None] * len(examples)
-    place = 0
-    for group in groups(examples, order, settings):
-        with autocast():
-            states = states_of([e.document for e in group])
-            predicted = model.predict(states, group)
-        for prediction in predicted:
-            predictions[order[place]] = prediction
-            place += 1
+    for places, states in states_by_batch(encoder, states_of, examples, settings, autocast):
+        with torch.no_grad(), autocast():
+            predicted = model.predict(states, [examples[place] for place in places])
+        for place, prediction in zip(places, predicted, strict=True):
+            predictions[place] = prediction
     return predictions
+
+
+def states_by_batch(
+    encoder: Encoder, states_of: States, examples: Sequence[Any], settings: Eval, autocast: Callable[[], Any]
+) -> Iterator[tuple[list[int], Tensor]]:
+    """The places of the examples of a batch and the states of their tokens, batch by batch, the short ones first."""
+    encoder.model.eval()
+    order = np.argsort([e.document.size for e in examples], kind="stable")
+    first = 0
+    for group in groups(examples, order, settings):
+        with torch.no_grad(), autocast():
+            states = states_of([e.document for e in group])
+        yield order[first : first + len(group)].tolist(), states
+        first += len(group)
 
 
 def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:

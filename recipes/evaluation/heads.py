@@ -18,6 +18,9 @@ from medlingua.recipes.evaluation.tasks.spans import SpanNer
 from medlingua.recipes.evaluation.tasks.tagging import Tagging
 from medlingua.recipes.settings import Eval
 
+# Kinds whose labels are read from a text as a whole.
+POOLED = ("classification", "multilabel", "relations", "pairs", "choice")
+
 
 def task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> TaskModel:
     match task.spec.kind:
@@ -26,15 +29,16 @@ def task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Task
         case "tagging":
             return Tagging(task, encoder)
         case "pairs":
-            return Perturbed(task, encoder) if task.spec.positive is not None else Pairs(task, encoder)
+            pairs = Pairs if task.spec.positive is None else Perturbed
+            return pairs(task, encoder, settings.pooling)
         case "similarity":
             return Similarity(task, encoder)
         case "answers":
             return Answers(task, encoder, spacy)
         case "choice":
-            return Choice(task, encoder)
+            return Choice(task, encoder, settings.pooling)
         case _:
-            return Labels(task, encoder)
+            return Labels(task, encoder, settings.pooling)
 
 
 def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -> str:
@@ -63,6 +67,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
         words.append(f"after {warm_start.spec.name}")
     if task.train_language:
         words.append(f"learnt on {task.train_language}")
+    if settings.pooling == "first" and spec.kind in POOLED:
+        words.append("first token")
     if settings.body == "frozen":
         words.append("frozen body")
     if settings.long_questions == "cut" and spec.kind in ("pairs", "similarity", "answers", "choice"):

@@ -86,8 +86,12 @@ def write_predictions(folder: Path, name: str, model: Scored, seed: int, cell: C
         count = len(example.document.text.split())
         row = {"id": example.id, "words": count, "predicted": predicted, "tally": tally}
         lines.append(json.dumps(row, ensure_ascii=False))
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
-    write_whole(folder / f"{model.task.spec.name}-{safe}-{seed}.jsonl", "\n".join(lines) + "\n")
+    write_whole(folder / f"{model.task.spec.name}-{file_name(name)}-{seed}.jsonl", "\n".join(lines) + "\n")
+
+
+def file_name(model: str) -> str:
+    """A model's name as part of a file's name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in model)
 
 
 def plain(item: Any) -> Any:

@@ -31,7 +31,8 @@ from medlingua.languages.tasks import available
 from medlingua.recipes import machine
 from medlingua.recipes.bases import located
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.resolve import check_keys, merge, resolve, setting
 from medlingua.recipes.settings import Eval, Run, Settings
 from medlingua.recipes.text.sources import SYNTHETIC, remedy

@@ -23,7 +23,8 @@ from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import load_pack
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_dev
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_dev
 from medlingua.recipes.experiments.space import BITS, Sweep, read_sweep
 from medlingua.recipes.folder import lock
 from medlingua.recipes.resolve import read_run as read_settings

@@ -15,6 +15,8 @@ import torch
 from medlingua.adapters.encoder import Encoder
 
 NAMES = [
+    "Annotation",
+    "Annotator",
     "Encoder",
     "InputError",
     "Pack",
@@ -26,6 +28,7 @@ NAMES = [
     "convert_to_rope",
     "evaluate",
     "extend_vocabulary",
+    "finetune",
     "known_languages",
     "load_model",
     "load_pack",
@@ -36,8 +39,9 @@ NAMES = [
     "save_model",
     "sweep",
 ]
-SLOW = {"adapt", "evaluate", "sweep"}
+SLOW = {"Annotator", "adapt", "evaluate", "finetune", "sweep"}
 FUNCTIONS = [n for n in NAMES if n[0].islower() and n not in ("known_languages", "load_pack")]
+EXAMPLES = ["Annotator", *FUNCTIONS]
 
 
 def run_examples(thing: Any, names: dict[str, Any]) -> None:
@@ -79,7 +83,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = medlingua.load_modle  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in FUNCTIONS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in EXAMPLES])
 def test_the_examples_of_a_function_hold(name: str, folder: Path) -> None:
     run_examples(getattr(medlingua, name), {n: getattr(medlingua, n) for n in NAMES})
 

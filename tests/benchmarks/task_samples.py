@@ -16,7 +16,8 @@ from medlingua.languages.pack import load_pack
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 from medlingua.recipes import machine
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.settings import Eval
 from medlingua.reports.compare import write_comparison
 

@@ -18,7 +18,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import sentences
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
@@ -60,10 +60,10 @@ class Answers:
 
     def read(self, part: str) -> list[EncodedQuestion]:
         if part not in self._parts:
-            self._parts[part] = [self._encode(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _encode(self, example: Example) -> EncodedQuestion:
+    def encode(self, example: Example) -> EncodedQuestion:
         document = encode_document(self._encoder, example.document.text, example.question)
         starts, ends = document.offsets[document.question_tokens :].T
         bounds = []
@@ -111,9 +111,10 @@ class Answers:
         return predictions
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
-        """How much better than "no answer" an answer must be: the best F1 on dev; 0 where every question has one."""
+        """How much better than "no answer" an answer must be, for the best F1 on dev; none where every question of
+        dev has an answer, so that every question gets one."""
         if all(spans_of(example) for example in self.task.dev):
-            return {"margin": -np.inf}
+            return {}
         margins = sorted({0.0, *(ranked[0][0] for ranked in predicted)})
         candidates = margins[:: max(1, len(margins) // 50)]
         values = [self.score("dev", [self.decide(p, {"margin": m}) for p in predicted])["F1"] for m in candidates]
@@ -122,9 +123,26 @@ class Answers:
     def decide(self, predicted: list[tuple[float, int, int]], chosen: dict[str, float]) -> list[Span]:
         """The ranked answers; none where "no answer" comes first."""
         spans = [entry for entry in predicted if entry[1] < entry[2]]
-        if not spans or spans[0][0] < chosen["margin"]:
+        if not spans or spans[0][0] < chosen.get("margin", -np.inf):
             return []
         return [Span.of(start, end, LABEL) for _, start, end in spans[:_RANKED]]
+
+    def evidence(self, states: Tensor, examples: Sequence[EncodedQuestion]) -> None:
+        return None
+
+    def confident(
+        self, states: Tensor, examples: Sequence[EncodedQuestion], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        """Probabilities among the ranked answers and "no answer"."""
+        predictions = []
+        for ranked in self.predict(states, examples):
+            scores = torch.tensor([score for score, _, _ in ranked])
+            of = dict(
+                zip([entry[1:] for entry in ranked], (scores / temperature).softmax(dim=0).tolist(), strict=True)
+            )
+            spans = self.decide(ranked, chosen)
+            predictions.append(Prediction(spans, tuple((s, of[s.start, s.end]) for s in spans)))
+        return predictions
 
     def silent(self, part: str) -> dict[str, float]:
         """All metrics of "no answer" to every question."""

@@ -13,8 +13,9 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, joined, mean_of
-from medlingua.recipes.evaluation.tasks.labels import labels_of, majority
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, joined, mean_of
+from medlingua.recipes.evaluation.pooling import Pooling, pooled_tokens, text_head
+from medlingua.recipes.evaluation.tasks.labels import labels_of, majority, ranked
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
@@ -41,40 +42,57 @@ class Choice:
     main_metric = "exact match"
     tally: Tally = "mean"
 
-    def __init__(self, task: Task, encoder: Encoder) -> None:
-        self.task, self._encoder = task, encoder
-        self.head = nn.Linear(encoder.model.config.hidden_size, 1)
+    def __init__(self, task: Task, encoder: Encoder, pooling: Pooling = "mean") -> None:
+        self.task, self._encoder, self._pooling = task, encoder, pooling
+        self.head = text_head(encoder, 1, pooling)
         self._parts: dict[str, list[Question]] = {}
 
     def read(self, part: str) -> list[Question]:
         if part not in self._parts:
-            self._parts[part] = [self._question(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _question(self, example: Example) -> Question:
-        reads = [encode_document(self._encoder, text, example.document.text) for _, text in example.options]
+    def encode(self, example: Example) -> Question:
+        question = example.document.text
+        whole = (encode_document(self._encoder, text, question) for _, text in example.options)
+        reads = [pooled_tokens(document, self._pooling) for document in whole]
         names = tuple(name for name, _ in example.options)
         right = np.array([name in labels_of(example) for name in names], dtype=np.float32)
         return Question(joined(reads), np.repeat(np.arange(len(reads)), [r.tokens for r in reads]), right, names)
 
-    def _logits(self, states: Tensor, examples: Sequence[Question]) -> Tensor:
+    def logits(self, states: Tensor, examples: Sequence[Question]) -> Tensor:
         """Of all options of all questions, one after the other."""
         firsts = np.cumsum([0, *(len(e.names) for e in examples)])
         owner = np.concatenate([first + e.option for first, e in zip(firsts, examples, strict=False)])
         return self.head(mean_of(states, owner, int(firsts[-1])))[:, 0].float()  # type: ignore[no-any-return]
 
+    def targets(self, examples: Sequence[Question]) -> Tensor:
+        """fp32: 1 for the right ones among the options of all questions."""
+        return torch.from_numpy(np.concatenate([e.right for e in examples]))
+
     def loss(self, states: Tensor, examples: Sequence[Question]) -> tuple[Tensor, int]:
-        logits = self._logits(states, examples)
-        right = torch.from_numpy(np.concatenate([e.right for e in examples])).to(states.device)
+        logits, right = self.logits(states, examples), self.targets(examples).to(states.device)
         return nn.functional.binary_cross_entropy_with_logits(logits, right, reduction="sum"), len(right)
 
     def predict(self, states: Tensor, examples: Sequence[Question]) -> list[dict[str, float]]:
-        shares = self._logits(states, examples).sigmoid().cpu().numpy()
+        shares = self.logits(states, examples).sigmoid().cpu().numpy()
         ends = np.cumsum([len(e.names) for e in examples])
         return [
             dict(zip(e.names, part.tolist(), strict=True))
             for e, part in zip(examples, np.split(shares, ends[:-1]), strict=True)
         ]
+
+    def evidence(self, states: Tensor, examples: Sequence[Question]) -> tuple[Tensor, Tensor]:
+        return self.logits(states, examples), self.targets(examples).to(states.device)
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Question], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        decided = (self.decide(predicted, chosen) for predicted in self.predict(states, examples))
+        shares = (self.logits(states, examples) / temperature).sigmoid().cpu().numpy()
+        ends = np.cumsum([len(e.names) for e in examples])
+        of_question = zip(decided, examples, np.split(shares, ends[:-1]), strict=True)
+        return [Prediction(d, ranked(e.names, of)) for d, e, of in of_question]
 
     def choose(self, predicted: Sequence[dict[str, float]]) -> dict[str, float]:
         values = [

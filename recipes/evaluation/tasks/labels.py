@@ -18,7 +18,8 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of
+from medlingua.recipes.evaluation.pooling import Pooling, pooled_tokens, text_head
 from medlingua.reports.bootstrap import Tally
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
@@ -48,8 +49,8 @@ class Coded(frozenset[str]):
 class Labels:
     """A labelling task on one encoder."""
 
-    def __init__(self, task: Task, encoder: Encoder) -> None:
-        self.task, self._encoder = task, encoder
+    def __init__(self, task: Task, encoder: Encoder, pooling: Pooling = "mean") -> None:
+        self.task, self._encoder, self._pooling = task, encoder, pooling
         self.multi = task.spec.kind == "multilabel"
         self.negative = task.spec.negative if task.spec.kind == "relations" else None
         self.protocol = protocol_of_labels(task.spec)
@@ -58,35 +59,51 @@ class Labels:
             self.main_metric = "micro-F1 of relations"
         self.tally: Tally = "macro-F1" if self.main_metric == "macro-F1" else "micro-F1"
         self.labels = task.labels
-        self.head = nn.Linear(encoder.model.config.hidden_size, len(self.labels))
+        self.head = text_head(encoder, len(self.labels), pooling)
         self._parts: dict[str, list[Labelled]] = {}
 
     def read(self, part: str) -> list[Labelled]:
         if part not in self._parts:
-            self._parts[part] = [self._labelled(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _labelled(self, example: Example) -> Labelled:
+    def encode(self, example: Example) -> Labelled:
         gold = labels_of(example)
         target = np.array([label in gold for label in self.labels], dtype=np.float32)
-        return Labelled(encode_document(self._encoder, example.document.text), target)
+        return Labelled(pooled_tokens(encode_document(self._encoder, example.document.text), self._pooling), target)
 
-    def _logits(self, states: Tensor, examples: Sequence[Labelled]) -> Tensor:
+    def logits(self, states: Tensor, examples: Sequence[Labelled]) -> Tensor:
+        """(examples, labels) fp32."""
         owner = np.repeat(np.arange(len(examples)), [e.document.tokens for e in examples])
         return self.head(mean_of(states, owner, len(examples))).float()  # type: ignore[no-any-return]
 
+    def targets(self, examples: Sequence[Labelled]) -> Tensor:
+        """(examples,) int64 gold labels, or (examples, labels) fp32 of several labels each."""
+        target = torch.from_numpy(np.stack([e.target for e in examples]))
+        return target if self.multi else target.argmax(dim=1)
+
     def loss(self, states: Tensor, examples: Sequence[Labelled]) -> tuple[Tensor, int]:
-        target = torch.from_numpy(np.stack([e.target for e in examples])).to(states.device)
-        logits = self._logits(states, examples)
+        target, logits = self.targets(examples).to(states.device), self.logits(states, examples)
         if self.multi:
             loss = nn.functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
             return loss.mean(dim=1).sum() * 10, len(examples)  # else the loss is tiny with many labels
-        return nn.functional.cross_entropy(logits, target.argmax(dim=1), reduction="sum"), len(examples)
+        return nn.functional.cross_entropy(logits, target, reduction="sum"), len(examples)
 
     def predict(self, states: Tensor, examples: Sequence[Labelled]) -> list[np.ndarray]:
-        logits = self._logits(states, examples)
+        logits = self.logits(states, examples)
         scores = logits.sigmoid() if self.multi else logits.softmax(dim=1)
         return list(scores.cpu().numpy())
+
+    def evidence(self, states: Tensor, examples: Sequence[Labelled]) -> tuple[Tensor, Tensor]:
+        return self.logits(states, examples), self.targets(examples).to(states.device)
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Labelled], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        logits = self.logits(states, examples) / temperature
+        shares = (logits.sigmoid() if self.multi else logits.softmax(dim=1)).cpu().numpy()
+        decided = (self.decide(predicted, chosen) for predicted in self.predict(states, examples))
+        return [Prediction(d, ranked(self.labels, of)) for d, of in zip(decided, shares, strict=True)]
 
     def choose(self, predicted: Sequence[np.ndarray]) -> dict[str, float]:
         if not self.multi:
@@ -137,6 +154,11 @@ class Labels:
         shares = _shares(self.task, self.labels)
         chosen = self.choose([shares] * len(self.task.dev))
         return self.score(part, [self.decide(shares, chosen)] * len(getattr(self.task, part)))
+
+
+def ranked(labels: Sequence[str], shares: np.ndarray) -> tuple[tuple[str, float], ...]:
+    """The labels with their probabilities, the most probable first."""
+    return tuple((labels[i], float(shares[i])) for i in np.argsort(-shares, kind="stable"))
 
 
 def protocol_of_labels(spec: TaskSpec) -> str:

@@ -17,7 +17,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document
 from medlingua.recipes.evaluation.tasks import dictionary
 from medlingua.reports.bootstrap import Tally
 from scipy.sparse import csr_matrix
@@ -56,10 +56,10 @@ class Ner:
 
     def read(self, part: str) -> list[Tagged]:
         if part not in self._parts:
-            self._parts[part] = [self._tagged(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _tagged(self, example: Example) -> Tagged:
+    def encode(self, example: Example) -> Tagged:
         text = example.document.text
         document, places = encode_document(self.encoder, text), words(text, self.spacy)
         # A piece may begin before its word (with the space) and one piece may hold several signs.
@@ -72,10 +72,17 @@ class Ner:
         tags = np.array([self._ids.get(tag, 0) for tag in encode_tags(spans_of(example), places)], dtype=np.int64)
         return Tagged(document, places, np.flatnonzero(has_piece), firsts[has_piece], tags)
 
+    def logits(self, states: Tensor, examples: Sequence[Tagged]) -> Tensor:
+        """(tagged words of all examples, tags) fp32."""
+        return self.head(states[firsts_of(examples).to(states.device)]).float()  # type: ignore[no-any-return]
+
+    def targets(self, examples: Sequence[Tagged]) -> Tensor:
+        """(tagged words of all examples,) int64 gold tags."""
+        return torch.from_numpy(np.concatenate([e.tags[e.tagged] for e in examples]))
+
     def loss(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, int]:
-        gold = torch.from_numpy(np.concatenate([e.tags[e.tagged] for e in examples])).to(states.device)
-        logits = self.head(states[firsts_of(examples).to(states.device)])
-        return nn.functional.cross_entropy(logits.float(), gold, reduction="sum"), len(gold)
+        gold = self.targets(examples).to(states.device)
+        return nn.functional.cross_entropy(self.logits(states, examples), gold, reduction="sum"), len(gold)
 
     def predict(self, states: Tensor, examples: Sequence[Tagged]) -> list[tuple[Span, ...]]:
         best = self.head(states[firsts_of(examples).to(states.device)]).argmax(dim=-1).cpu().numpy()
@@ -85,6 +92,23 @@ class Ner:
             tags[example.tagged] = best[start : start + len(example.tagged)]
             start += len(example.tagged)
             predictions.append(decode_tags([self.tags[t] for t in tags], example.words))
+        return predictions
+
+    def evidence(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, Tensor]:
+        return self.logits(states, examples), self.targets(examples).to(states.device)
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Tagged], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        """An entity is as probable as its least probable tag."""
+        decided = self.predict(states, examples)
+        of_word = (self.logits(states, examples) / temperature).softmax(dim=-1).amax(dim=-1).cpu().numpy()
+        borders = np.cumsum([0, *(len(e.tagged) for e in examples)])
+        predictions = []
+        for spans, example, first, end in zip(decided, examples, borders, borders[1:], strict=False):
+            starts = np.array([example.words[word][0] for word in example.tagged], dtype=np.int64)
+            lowest = [of_word[first:end][(starts >= s.start) & (starts < s.end)].min() for s in spans]
+            predictions.append(Prediction(spans, tuple(zip(spans, map(float, lowest), strict=True))))
         return predictions
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:

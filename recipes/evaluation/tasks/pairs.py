@@ -13,8 +13,9 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of
-from medlingua.recipes.evaluation.tasks.labels import label_scores, labels_of, majority, tallies_by_label
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of
+from medlingua.recipes.evaluation.pooling import Pooling, pooled_tokens, text_head
+from medlingua.recipes.evaluation.tasks.labels import label_scores, labels_of, majority, ranked, tallies_by_label
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
@@ -32,23 +33,27 @@ class Pairs:
     main_metric = "macro-F1"
     tally: Tally = "macro-F1"
 
-    def __init__(self, task: Task, encoder: Encoder) -> None:
-        self.task, self._encoder = task, encoder
+    def __init__(self, task: Task, encoder: Encoder, pooling: Pooling = "mean") -> None:
+        self.task, self._encoder, self._pooling = task, encoder, pooling
         self.labels = task.labels
-        self.head = nn.Linear(2 * encoder.model.config.hidden_size, len(self.labels))
+        self.head = text_head(encoder, len(self.labels), pooling, texts=2)
         self._parts: dict[str, list[Pair]] = {}
 
     def read(self, part: str) -> list[Pair]:
         if part not in self._parts:
-            self._parts[part] = [self._pair(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _pair(self, example: Example) -> Pair:
+    def encode(self, example: Example) -> Pair:
         document = encode_document(self._encoder, example.document.text, example.question)
         (label,) = labels_of(example)
-        return Pair(document, self.labels.index(label) if label in self.labels else -1)
+        return Pair(pooled_tokens(document, self._pooling), self.labels.index(label) if label in self.labels else -1)
 
-    def _logits(self, states: Tensor, examples: Sequence[Pair]) -> Tensor:
+    def logits(self, states: Tensor, examples: Sequence[Pair]) -> Tensor:
+        """(examples, labels) fp32."""
+        if self._pooling == "first":
+            owner = np.repeat(np.arange(len(examples)), [e.document.tokens for e in examples])
+            return self.head(mean_of(states, owner, len(examples))).float()  # type: ignore[no-any-return]
         owner = np.concatenate(
             [
                 2 * number + (np.arange(e.document.tokens) >= e.document.question_tokens)
@@ -58,12 +63,26 @@ class Pairs:
         means = mean_of(states, owner, 2 * len(examples))
         return self.head(means.reshape(len(examples), -1)).float()  # type: ignore[no-any-return]
 
+    def targets(self, examples: Sequence[Pair]) -> Tensor:
+        """(examples,) int64 gold labels."""
+        return torch.tensor([e.label for e in examples])
+
     def loss(self, states: Tensor, examples: Sequence[Pair]) -> tuple[Tensor, int]:
-        target = torch.tensor([e.label for e in examples], device=states.device)
-        return nn.functional.cross_entropy(self._logits(states, examples), target, reduction="sum"), len(examples)
+        target = self.targets(examples).to(states.device)
+        return nn.functional.cross_entropy(self.logits(states, examples), target, reduction="sum"), len(examples)
 
     def predict(self, states: Tensor, examples: Sequence[Pair]) -> list[int]:
-        return self._logits(states, examples).argmax(dim=1).tolist()
+        return self.logits(states, examples).argmax(dim=1).tolist()
+
+    def evidence(self, states: Tensor, examples: Sequence[Pair]) -> tuple[Tensor, Tensor]:
+        return self.logits(states, examples), self.targets(examples).to(states.device)
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Pair], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        shares = (self.logits(states, examples) / temperature).softmax(dim=1).cpu().numpy()
+        decided = (self.decide(predicted, chosen) for predicted in self.predict(states, examples))
+        return [Prediction(d, ranked(self.labels, of)) for d, of in zip(decided, shares, strict=True)]
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
         return {}

@@ -15,7 +15,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document, mean_of, token_states
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of, token_states
 from medlingua.reports.bootstrap import Tally
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn
@@ -47,10 +47,10 @@ class Similarity:
 
     def read(self, part: str) -> list[Graded]:
         if part not in self._parts:
-            self._parts[part] = [self._graded(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _graded(self, example: Example) -> Graded:
+    def encode(self, example: Example) -> Graded:
         low, high = self.scale
         document = encode_document(self._encoder, example.document.text, example.question)
         return Graded(document, (value_of(example) - low) / (high - low))
@@ -78,6 +78,14 @@ class Similarity:
 
     def decide(self, predicted: float, chosen: dict[str, float]) -> list[float]:
         return [predicted]
+
+    def evidence(self, states: Tensor, examples: Sequence[Graded]) -> None:
+        return None
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Graded], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        return [Prediction([value], ((value, None),)) for value in self.predict(states, examples)]
 
     def score(self, part: str, decided: Sequence[Sequence[float]]) -> dict[str, float]:
         gold = np.array([value_of(e) for e in getattr(self.task, part)])

@@ -12,11 +12,13 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.finetune import Prediction
 from medlingua.recipes.evaluation.tasks.ner import Ner, Tagged, firsts_of, spans_of, strict_scores
 from torch import Tensor, nn
 
 _WIDTH = 64  # of queries and keys
 _MOST_WORDS = 40  # of an entity
+_FAR = -5.0  # scores below are of no span that anybody would take for one
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +41,8 @@ class SpanNer(Ner):
         longest = max((b - a + 1 for read in self.read("train") for a, b, _ in _ranges(read)), default=1)
         self.most = min(_MOST_WORDS, longest)
 
-    def _tagged(self, example: Example) -> Ranged:
-        read = super()._tagged(example)
+    def encode(self, example: Example) -> Ranged:
+        read = super().encode(example)
         starts = {read.words[word][0]: i for i, word in enumerate(read.tagged)}
         ends = {read.words[word][1]: i for i, word in enumerate(read.tagged)}
         ranges = []
@@ -53,10 +55,7 @@ class SpanNer(Ner):
     def loss(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, int]:
         total = torch.zeros((), device=states.device)
         for scores, example in zip(self._scores(states, examples), examples, strict=True):
-            gold = torch.zeros_like(scores, dtype=torch.bool)
-            for first, last, label in _ranges(example):
-                if last - first < self.most:
-                    gold[first, last - first, label] = True
+            gold = self._gold(scores, example)
             inside = ~torch.isinf(scores)
             zero = torch.zeros(1, scores.shape[2], device=scores.device)
             others = scores.masked_fill(gold | ~inside, -torch.inf).flatten(0, 1)
@@ -68,12 +67,42 @@ class SpanNer(Ner):
     def predict(self, states: Tensor, examples: Sequence[Tagged]) -> list[tuple[Span, ...]]:
         predictions = []
         for scores, example in zip(self._scores(states, examples), examples, strict=True):
-            spans = set()
-            for first, extra, label in (scores > 0).nonzero().tolist():
-                begin, end = example.tagged[first], example.tagged[first + extra]
-                spans.add(Span.of(example.words[begin][0], example.words[end][1], self.labels[label]))
+            spans = {self._span(example, *place) for place in (scores > 0).nonzero().tolist()}
             predictions.append(tuple(sorted(spans)))
         return predictions
+
+    def evidence(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, Tensor]:
+        """(n,) scores, and 1 for gold, of the spans that are gold or not far below zero."""
+        logits, targets = [], []
+        for scores, example in zip(self._scores(states, examples), examples, strict=True):
+            gold = self._gold(scores, example)
+            near = ~torch.isinf(scores) & (gold | (scores > _FAR))
+            logits.append(scores[near])
+            targets.append(gold[near].float())
+        return torch.cat(logits), torch.cat(targets)
+
+    def confident(
+        self, states: Tensor, examples: Sequence[Tagged], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        predictions = []
+        for scores, example in zip(self._scores(states, examples), examples, strict=True):
+            places = (scores > 0).nonzero()
+            shares = (scores[places.unbind(1)] / temperature).sigmoid().tolist()
+            spans = (self._span(example, *place) for place in places.tolist())
+            items = tuple(sorted(zip(spans, shares, strict=True)))
+            predictions.append(Prediction(tuple(span for span, _ in items), items))
+        return predictions
+
+    def _span(self, example: Tagged, first: int, extra: int, label: int) -> Span:
+        begin, end = example.tagged[first], example.tagged[first + extra]
+        return Span.of(example.words[begin][0], example.words[end][1], self.labels[label])
+
+    def _gold(self, scores: Tensor, example: Tagged) -> Tensor:
+        gold = torch.zeros_like(scores, dtype=torch.bool)
+        for first, last, label in _ranges(example):
+            if last - first < self.most:
+                gold[first, last - first, label] = True
+        return gold
 
     def upper_bound(self, part: str) -> float:
         """Strict micro-F1 of the gold that the head can say at all."""

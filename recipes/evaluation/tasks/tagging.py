@@ -7,7 +7,7 @@ tokenizer gives no piece gets train's most frequent tag.
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,18 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, encode_document
+from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 
 
 @dataclass(frozen=True, slots=True)
 class TaggedDocument:
-    """One document. has_piece: (words,) bool. firsts: (W,) the first token of each of the W words with a piece; tags:
-    (W,) their gold, as numbers."""
+    """One document. words: with their gold. has_piece: (words,) bool. firsts: (W,) the first token of each of the W
+    words with a piece; tags: (W,) their gold, as numbers."""
 
     document: EncodedDocument
+    words: tuple[Span, ...]
     has_piece: np.ndarray
     firsts: np.ndarray
     tags: np.ndarray
@@ -43,15 +44,14 @@ class Tagging:
         self.tags = task.labels
         self._ids = {tag: i for i, tag in enumerate(self.tags)}
         self.head = nn.Linear(encoder.model.config.hidden_size, len(self.tags))
-        self._frequent = _most_frequent(Counter(word.label for e in task.train for word in words_of(e)))
         self._parts: dict[str, list[TaggedDocument]] = {}
 
     def read(self, part: str) -> list[TaggedDocument]:
         if part not in self._parts:
-            self._parts[part] = [self._tagged(example) for example in getattr(self.task, part)]
+            self._parts[part] = [self.encode(example) for example in getattr(self.task, part)]
         return self._parts[part]
 
-    def _tagged(self, example: Example) -> TaggedDocument:
+    def encode(self, example: Example) -> TaggedDocument:
         document, words = encode_document(self._encoder, example.document.text), words_of(example)
         ends = document.offsets[:, 1]  # a piece may begin before its word, with the space
         firsts = np.array([np.searchsorted(ends, word.start, "right") for word in words], dtype=np.int64)
@@ -60,32 +60,57 @@ class Tagging:
             dtype=np.bool_,
         )
         tags = np.array([self._ids.get(word.label, 0) for word in words], dtype=np.int64)
-        return TaggedDocument(document, has_piece, firsts[has_piece], tags[has_piece])
+        return TaggedDocument(document, words, has_piece, firsts[has_piece], tags[has_piece])
 
     def loss(self, states: Tensor, examples: Sequence[TaggedDocument]) -> tuple[Tensor, int]:
-        gold = torch.from_numpy(np.concatenate([e.tags for e in examples])).to(states.device)
-        return nn.functional.cross_entropy(self._logits(states, examples), gold, reduction="sum"), len(gold)
+        logits, gold = self.evidence(states, examples)
+        return nn.functional.cross_entropy(logits, gold, reduction="sum"), len(gold)
 
     def predict(self, states: Tensor, examples: Sequence[TaggedDocument]) -> list[list[str]]:
-        best = self._logits(states, examples).argmax(dim=-1).cpu().numpy()
+        """The tags of the words of each example, "" for a word without a piece."""
+        best = self.logits(states, examples).argmax(dim=-1).cpu().numpy()
         predictions = []
         for numbers, example in zip(_by_document(best, examples), examples, strict=True):
-            tags = np.full(len(example.has_piece), self._ids[self._frequent], dtype=np.int64)
-            tags[example.has_piece] = numbers
-            predictions.append([self.tags[number] for number in tags])
+            tags = iter(numbers)
+            predictions.append([self.tags[next(tags)] if has else "" for has in example.has_piece])
         return predictions
 
-    def _logits(self, states: Tensor, examples: Sequence[TaggedDocument]) -> Tensor:
-        """Of all words with a piece, one document after the other."""
+    def evidence(self, states: Tensor, examples: Sequence[TaggedDocument]) -> tuple[Tensor, Tensor]:
+        gold = torch.from_numpy(np.concatenate([e.tags for e in examples]))
+        return self.logits(states, examples), gold.to(states.device)
+
+    def confident(
+        self, states: Tensor, examples: Sequence[TaggedDocument], chosen: dict[str, float], temperature: float
+    ) -> list[Prediction]:
+        """Each word with its tag and the probability of that, if it has a piece."""
+        shares = (self.logits(states, examples) / temperature).softmax(dim=-1).amax(dim=-1).cpu().numpy()
+        predictions = []
+        for tags, of, example in zip(
+            self.predict(states, examples), _by_document(shares, examples), examples, strict=True
+        ):
+            share = iter(of)
+            tagged = [replace(w, label=tag) for w, tag in zip(example.words, self.decide(tags, chosen), strict=True)]
+            items = [
+                (word, float(next(share)) if h else None) for word, h in zip(tagged, example.has_piece, strict=True)
+            ]
+            predictions.append(Prediction(tuple(tagged), tuple(items)))
+        return predictions
+
+    def logits(self, states: Tensor, examples: Sequence[TaggedDocument]) -> Tensor:
+        """(words with a piece, of all examples, tags) fp32."""
         starts = np.cumsum([0, *(e.document.tokens for e in examples)])
         firsts = np.concatenate([start + e.firsts for start, e in zip(starts, examples, strict=False)])
         return self.head(states[torch.from_numpy(firsts).to(states.device)]).float()  # type: ignore[no-any-return]
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
-        return {}
+        """The number of train's most frequent tag, for words without a piece."""
+        return {"unread": float(self._ids[self._frequent()])}
 
     def decide(self, predicted: list[str], chosen: dict[str, float]) -> list[str]:
-        return predicted
+        return [tag or self.tags[int(chosen["unread"])] for tag in predicted]
+
+    def _frequent(self) -> str:
+        return _most_frequent(Counter(word.label for e in self.task.train for word in words_of(e)))
 
     def score(self, part: str, decided: Sequence[Sequence[str]]) -> dict[str, float]:
         return tag_scores([tags_of(example) for example in getattr(self.task, part)], decided)
@@ -101,11 +126,12 @@ class Tagging:
         for example in self.task.train:
             for word in words_of(example):
                 tags[word.surface(example.document.text)][word.label] += 1
+        frequent = self._frequent()
         known = {form: _most_frequent(counts) for form, counts in tags.items()}
         return self.score(
             part,
             [
-                [known.get(word.surface(e.document.text), self._frequent) for word in words_of(e)]
+                [known.get(word.surface(e.document.text), frequent) for word in words_of(e)]
                 for e in getattr(self.task, part)
             ],
         )

@@ -16,7 +16,8 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.finetune import encode_document, fit, joined, mean_of, token_states
 from medlingua.recipes.evaluation.tasks.choice import Choice, choice_scores
 from medlingua.recipes.evaluation.tasks.labels import Labels, relation_scores

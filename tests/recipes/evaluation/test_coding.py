@@ -12,7 +12,8 @@ from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE, PRIOR
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.tasks.labels import Coded, Labels, level_scores, mean_average_precision
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval

@@ -76,6 +76,10 @@ KINDS: dict[str, tuple[Task, Make]] = {
     "perturbed pairs": (a_task("pairs", positive="oui"), Perturbed),
     "similarity": (a_task("similarity", scale=(0, 5)), Similarity),
     "choice": (a_task("choice"), Choice),
+    "classification by the first token": (a_task("classification"), lambda t, e: Labels(t, e, "first")),
+    "multilabel by the first token": (a_task("multilabel"), lambda t, e: Labels(t, e, "first")),
+    "pairs by the first token": (a_task("pairs"), lambda t, e: Pairs(t, e, "first")),
+    "choice by the first token": (a_task("choice"), lambda t, e: Choice(t, e, "first")),
     "answers": (a_task("answers"), lambda task, encoder: Answers(task, encoder, "fr")),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)

@@ -12,7 +12,8 @@ from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 from medlingua.recipes.evaluation import evaluate
 from medlingua.recipes.evaluation.baselines import BASELINE, UPPER_BOUND
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval

@@ -9,7 +9,8 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.tasks.nearest import nearest_sentences, read, tag
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.machine import Precision

@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
+from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_dev, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation, Keep
+from medlingua.recipes.evaluation.evaluate import score_dev, score_models
 from medlingua.recipes.evaluation.finetune import encode_document
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.mentions import CHANCE, REACHABLE, STRING
@@ -130,6 +132,14 @@ def test_a_model_is_scored_beside_the_baselines_without_training(base: Path, tmp
     )
     assert [mention["fragments"] for mention in second["predicted"]] == [[[0, 15]], [[18, 22]]]
     assert all(len(mention["codes"]) == 5 for mention in first["predicted"])
+
+
+def test_there_is_no_model_to_save(base: Path, tmp_path: Path) -> None:
+    keep = Keep(lambda model, task: tmp_path / "model")
+    how = Evaluation(Eval(seeds=1), "fr", tmp_path, Precision("fp32", ""), keep=keep)
+    with pytest.raises(InputError, match="trains nothing, so there is no model to save"):
+        score_models({"m": str(base)}, [TASK], how)
+    assert not how.results.exists()
 
 
 def test_a_sweep_chooses_by_dev(base: Path, tmp_path: Path) -> None:

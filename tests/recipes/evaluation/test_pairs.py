@@ -18,7 +18,8 @@ from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 from medlingua.recipes.evaluation.baselines import MEAN
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
 from medlingua.recipes.evaluation.tasks.perturbed import perturbed_scores
 from medlingua.recipes.evaluation.tasks.similarity import Similarity, cosines, similarity_scores

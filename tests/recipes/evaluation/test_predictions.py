@@ -14,7 +14,8 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.questions import read_squad
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.predictions import read_predictions
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval

@@ -22,7 +22,8 @@ from medlingua.languages.words import words
 from medlingua.recipes.evaluation import evaluate, trials
 from medlingua.recipes.evaluation.baselines import BASELINE, DICTIONARY, PRIOR, UPPER_BOUND
 from medlingua.recipes.evaluation.cached_states import CachedStates
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
 from medlingua.recipes.evaluation.tasks.ner import (

@@ -14,7 +14,8 @@ from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import SPAN_BOUND
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.finetune import fit, token_states
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.evaluation.tasks.spans import SpanNer

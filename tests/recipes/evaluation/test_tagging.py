@@ -15,13 +15,16 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.readers.tokens import tagged_document
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import DICTIONARY
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation, Keep
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.tasks.tagging import Tagging, tag_scores
+from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.bootstrap import metric_of, read_tallies
 from medlingua.reports.read import read_scores, read_task_parts
 from sklearn.metrics import accuracy_score, f1_score
+from transformers import AutoModelForTokenClassification
 
 from ..conftest import call
 
@@ -112,7 +115,8 @@ def test_a_word_without_a_piece_gets_the_most_frequent_tag(encoder: Encoder) -> 
     assert read.has_piece.tolist() == [True, False, True]
     states = np.zeros((read.document.tokens, encoder.model.config.hidden_size), dtype=np.float32)
     model.head.bias.data = torch.tensor([0.0, 1.0])  # SYM for every word that has a piece
-    assert model.predict(torch.from_numpy(states), [read]) == [["SYM", "NOM", "SYM"]]
+    (predicted,) = model.predict(torch.from_numpy(states), [read])
+    assert model.decide(predicted, model.choose([predicted])) == ["SYM", "NOM", "SYM"]
 
 
 PACK = """code = "fr"
@@ -150,3 +154,18 @@ def test_adapt_evaluate_scores_a_folder_s_tags_and_names_those_that_train_lacks(
     (tmp_path / "pos/dev.txt").write_text("\n")
     assert call(monkeypatch, arguments) == 2
     assert "dev.txt: no tokens in it" in "".join(capsys.readouterr())
+
+
+def test_a_saved_tagger_opens_in_plain_transformers_and_tags_new_text(base: Path, tmp_path: Path) -> None:
+    chosen = Eval(epochs=12, min_steps=0, seeds=1, lr=3e-3, head_lr=1e-2)
+    keep = Keep(lambda model, task: tmp_path / "model")
+    score_models({"m": str(base)}, [a_task()], Evaluation(chosen, "fr", tmp_path, Precision("fp32", ""), keep=keep))
+    stock = AutoModelForTokenClassification.from_pretrained(tmp_path / "model")
+    assert sorted(stock.config.id2label.values()) == TAGS
+    lines = (tmp_path / "predictions/pos-m-0.jsonl").read_text().splitlines()[1:]
+    expected = [json.loads(line)["predicted"] for line in lines]
+    texts = [example.document.text for example in a_task().test]
+    found = list(Annotator(tmp_path / "model")(texts))  # its words are spaCy's, which are those of this task
+    assert [[entity.label for entity in of.entities] for of in found] == expected
+    assert [entity.text for entity in found[0].entities] == texts[0].split()
+    assert all(0 <= entity.probability <= 1 for of in found for entity in of.entities if entity.probability)

@@ -17,7 +17,8 @@ from medlingua.languages.lineage import Lineage, LineageStep
 from medlingua.languages.pack import Overlap, TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE
-from medlingua.recipes.evaluation.evaluate import Evaluation, score_models
+from medlingua.recipes.evaluation.candidate import Evaluation
+from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.machine import Precision

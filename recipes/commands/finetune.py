@@ -1,0 +1,40 @@
+"""`adapt finetune`: a model fine-tuned on one task, scored as `adapt evaluate` does, and saved."""
+
+from pathlib import Path
+
+from medlingua.adapters.encoder import Permission
+from medlingua.recipes.commands.evaluate import evaluate
+from medlingua.recipes.console import say
+from medlingua.recipes.evaluation.candidate import Keep
+from medlingua.recipes.evaluation.saved_task import read_record
+from medlingua.recipes.settings import Eval
+
+
+def finetune(
+    model: str,
+    lang: str,
+    data: str | None,
+    settings: Eval,
+    seed: int | None,
+    allow: tuple[Permission, ...],
+    folder: Path,
+) -> Path:
+    """Fine-tune a model on the one task of `settings.tasks` and save it in folder/model; returns that path.
+
+    Labels of whole texts are read from the first token unless eval.pooling is given: the stock classes have no other
+    head. seed: the one whose model is saved; None for the best by dev. The scores of all seeds and a report lie in
+    `folder`. A stopped call goes on where it was. InputError as of `evaluate`.
+    """
+    if "pooling" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"pooling": "first"})
+    place = folder / "model"
+    evaluate((model,), lang, data, settings, allow, folder, Keep(lambda model, task: place, seed))
+    record = read_record(place)
+    opens = f"plain transformers opens it as {record.stock_class}"
+    if not record.stock_class:
+        opens = "plain transformers opens its encoder, as it has no class with this head"
+    say(
+        f"{place}: seed {record.seed}, {record.metric} {record.dev[record.metric]:.3f} on dev and "
+        f"{record.test[record.metric]:.3f} on test ({record.protocol}); {opens}"
+    )
+    return place

@@ -1,0 +1,93 @@
+"""Probabilities that mean what they say: one temperature on all logits, fitted on dev (Guo et al. 2017)."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from medlingua.adapters.encoder import Encoder
+from medlingua.languages.annotations import Example
+from medlingua.recipes.evaluation.finetune import Prediction, States, TaskModel, states_by_batch
+from medlingua.recipes.settings import Eval
+from medlingua.reports.reliability import Bin
+from scipy.optimize import minimize_scalar
+from torch import Tensor, nn
+
+_BINS = 10
+_WIDEST = math.log(20)  # of the temperature, either way
+
+
+def fit_temperature(logits: Tensor, targets: Tensor) -> float:
+    """The temperature of the lowest negative log-likelihood. logits, targets: as `TaskModel.evidence` gives them."""
+    if not len(logits):
+        return 1.0
+    of = logits.double()
+
+    def likelihood(log_temperature: float) -> float:
+        scaled = of / math.exp(log_temperature)
+        if targets.dtype == torch.int64:
+            return float(nn.functional.cross_entropy(scaled, targets))
+        return float(nn.functional.binary_cross_entropy_with_logits(scaled, targets.double()))
+
+    return math.exp(minimize_scalar(likelihood, bounds=(-_WIDEST, _WIDEST), method="bounded").x)
+
+
+def temperature_of(
+    encoder: Encoder, states_of: States, model: TaskModel, settings: Eval, autocast: Callable[[], Any]
+) -> float:
+    """The temperature by dev; 1 for kinds without probabilities of their own."""
+    examples = model.read("dev")
+    found = []
+    for places, states in states_by_batch(encoder, states_of, examples, settings, autocast):
+        with torch.no_grad(), autocast():
+            found.append(model.evidence(states, [examples[place] for place in places]))
+    pairs = [pair for pair in found if pair is not None]
+    if not pairs:
+        return 1.0
+    logits, targets = (torch.cat([pair[side].cpu() for pair in pairs]) for side in (0, 1))
+    return fit_temperature(logits.float(), targets)
+
+
+def predictions_of(
+    encoder: Encoder,
+    states_of: States,
+    model: TaskModel,
+    part: str,
+    chosen: dict[str, float],
+    temperature: float,
+    settings: Eval,
+    autocast: Callable[[], Any],
+) -> list[Prediction]:
+    """What the model predicts for each example of a part, with probabilities."""
+    examples = model.read(part)
+    predictions: list[Any] = [None] * len(examples)
+    for places, states in states_by_batch(encoder, states_of, examples, settings, autocast):
+        with torch.no_grad(), autocast():
+            predicted = model.confident(states, [examples[place] for place in places], chosen, temperature)
+        for place, prediction in zip(places, predicted, strict=True):
+            predictions[place] = prediction
+    return predictions
+
+
+def reliability(predictions: Sequence[Prediction], examples: Sequence[Example]) -> tuple[Bin, ...]:
+    """Of what was decided: how probable it was said to be and how often it was right, by ten equal ranges of
+    probability. Labels that were not decided do not count."""
+    shares, right = [], []
+    for prediction, example in zip(predictions, examples, strict=True):
+        decided = {*prediction.decided}
+        gold = {example.gold} if isinstance(example.gold, str) else example.gold
+        for item, share in prediction.items:
+            if share is not None and item in decided:
+                shares.append(share)
+                right.append(not isinstance(gold, float) and item in gold)
+    places = np.minimum((np.array(shares) * _BINS).astype(int), _BINS - 1)
+    return tuple(
+        Bin(
+            count=int((places == number).sum()),
+            probability=float(np.array(shares)[places == number].mean()),
+            accuracy=float(np.array(right)[places == number].mean()),
+        )
+        for number in range(_BINS)
+        if (places == number).any()
+    )

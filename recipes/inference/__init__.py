@@ -1,0 +1,1 @@
+"""Fine-tuned models and encoders applied to new text."""

@@ -1,0 +1,167 @@
+"""`adapt apply`: files of notes annotated by a fine-tuned model, in the format of another tool.
+
+What is written is taken up again after a stop: apply.json in the output folder says how many notes are done.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medlingua.adapters.encoder import Permission
+from medlingua.languages import writers
+from medlingua.languages.annotations import Example, Span
+from medlingua.languages.documents import Document
+from medlingua.languages.errors import InputError
+from medlingua.languages.writers import Annotated, Format
+from medlingua.recipes.console import progress, say
+from medlingua.recipes.evaluation.saved_task import TaskRecord, read_record, width_of
+from medlingua.recipes.folder import alone, digest
+from medlingua.recipes.inference.annotator import Annotation, Annotator, annotation_of, batches
+from medlingua.recipes.inference.notes import Notes, Progress, progress_in, read_notes
+from medlingua.reports.read import write_whole
+
+_QUESTION = "question"  # column of the question, or of the other text of a pair
+_OF_TWO = ("pairs", "answers", "similarity")  # kinds about a text and a question, or another text
+_WITHOUT_SPANS = ("classification", "multilabel", "relations", "pairs", "choice", "similarity")
+_ONE_FILE = ("jsonl", "csv", "conll")
+_SHOWN = 100  # notes of the page
+
+
+def apply(
+    model: Path,
+    paths: Sequence[str],
+    form: Format,
+    text_field: str | None,
+    allow: tuple[Permission, ...],
+    folder: Path,
+    show_text: bool = False,
+) -> Path:
+    """Annotate the notes of files, folders or patterns into `folder`, which is returned.
+
+    A stopped call goes on where it was, with the same result. show_text: also a page with the entities in the first
+    notes, as displaCy draws them. InputError for a model without a record of its task, notes that cannot be read, a
+    format that cannot hold what the model predicts, and a folder with annotations by another model, of other notes or
+    in another format; then nothing is written.
+    """
+    record = read_record(model)
+    _check_format(form, record)
+    notes = read_notes(tuple(paths), text_field, width_of(model), lambda document: _check_question(document, record))
+    about = {"model": digest(model / "model.safetensors"), "format": form, "notes": notes.digest}
+    state = progress_in(folder, "apply.json", about)
+    if state.done == notes.count:
+        say(f"{folder}: all {notes.count:,} notes are annotated already")
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    state.save()
+    with alone(folder):
+        _annotate(Annotator(model, allow=allow), notes, form, folder, state, show_text)
+    if not state.found:
+        say(f"{folder}: nothing was found in any of {notes.count:,} notes (task {record.task.name})")
+    return folder
+
+
+def _check_format(form: Format, record: TaskRecord) -> None:
+    kind, name = record.task.kind, record.task.name
+    if kind in _WITHOUT_SPANS and form in ("brat", "conll"):
+        raise InputError(f"--format {form} holds spans, and {name} ({kind}) has none: take jsonl, csv or docbin")
+    if kind == "ner" and record.settings.ner_head == "spans" and form == "conll":
+        raise InputError(
+            f"--format conll cannot hold entities inside each other, which this model predicts ({name}, span head): "
+            "take brat, jsonl, csv or docbin"
+        )
+    if kind == "choice":
+        raise InputError(f"{name} is a choice between options, which notes do not have: use medlingua.Annotator")
+
+
+def _check_question(document: Document, record: TaskRecord) -> None:
+    if record.task.kind in _OF_TWO and not document.meta.get(_QUESTION):
+        raise InputError(
+            f"{document.id}: no '{_QUESTION}'; {record.task.name} ({record.task.kind}) is about a text and a "
+            f"question, or another text: give JSONL or CSV with a column '{_QUESTION}'"
+        )
+
+
+def _annotate(
+    annotate: Annotator, notes: Notes, form: Format, folder: Path, state: Progress, show_text: bool
+) -> None:
+    """Annotate what is left, batch by batch."""
+    record = annotate.record
+    whole = folder / f"annotations.{form}" if form in _ONE_FILE else None
+    if whole is not None and not state.done:
+        whole.write_text(_header(form, record), encoding="utf-8")
+        state.size = whole.stat().st_size
+    waiting = (_example(document) for number, document in enumerate(notes) if number >= state.done)
+    with progress(f"annotating {notes.count:,} notes", notes.characters, before=state.characters) as bar:
+        for examples in batches(waiting):
+            predictions = annotate.predict(examples)
+            annotated = [
+                _annotated(example, annotation_of(example.document.text, prediction, record.task.kind))
+                for example, prediction in zip(examples, predictions, strict=True)
+            ]
+            if show_text and not state.done:
+                _write_page(annotated[:_SHOWN], record, folder)
+            if whole is not None:
+                _append(whole, annotated, form, record, state)
+            else:
+                _write_files(annotated, form, record, folder, state.done)
+            state.done += len(examples)
+            state.characters += sum(len(example.document.text) for example in examples)
+            state.found += sum(map(_count, annotated))
+            state.save()
+            bar.update(state.characters, f"{state.done:,} notes, {state.found:,} found")
+
+
+def _append(whole: Path, annotated: Sequence[Annotated], form: Format, record: TaskRecord, state: Progress) -> None:
+    with whole.open("r+b") as file:
+        file.truncate(state.size)  # what a stopped call left behind what is known to be whole
+        file.seek(state.size)
+        file.write("".join(_text(note, form, record) for note in annotated).encode())
+        state.size = file.tell()
+
+
+def _text(note: Annotated, form: Format, record: TaskRecord) -> str:
+    if form == "conll":
+        return writers.conll(note, record.spacy)
+    return writers.csv_rows(note) if form == "csv" else writers.json_line(note)
+
+
+def _write_files(annotated: Sequence[Annotated], form: Format, record: TaskRecord, folder: Path, first: int) -> None:
+    if form == "docbin":
+        nested = record.settings.ner_head == "spans"
+        write_whole(folder / f"annotations-{first:09d}.spacy", writers.docbin(annotated, record.spacy, nested))
+        return
+    for note in annotated:
+        path = folder / writers.file_name(note.id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path.with_name(f"{path.name}.txt"), note.text)
+        write_whole(path.with_name(f"{path.name}.ann"), writers.brat(note))
+
+
+def _write_page(annotated: Sequence[Annotated], record: TaskRecord, folder: Path) -> None:
+    write_whole(folder / "annotations.html", writers.page(annotated, f"{record.task.name}, first notes"))
+
+
+def _header(form: Format, record: TaskRecord) -> str:
+    if form != "csv":
+        return ""
+    kind = record.task.kind
+    columns = "value" if kind == "similarity" else "labels" if kind in _WITHOUT_SPANS else "entities"
+    return ",".join(writers.CSV_COLUMNS[columns]) + "\n"
+
+
+def _example(document: Document) -> Example:
+    return Example(document.id, document, (), question=str(document.meta.get(_QUESTION) or ""))
+
+
+def _annotated(example: Example, annotation: Annotation) -> Annotated:
+    shares = dict(annotation.probabilities)
+    return Annotated(
+        example.id,
+        example.document.text,
+        tuple((Span(e.fragments, e.label), e.probability) for e in annotation.entities),
+        tuple((label, shares.get(label)) for label in annotation.labels),
+        annotation.value,
+    )
+
+
+def _count(annotated: Annotated) -> int:
+    return len(annotated.entities) + len(annotated.labels) + (annotated.value is not None)

@@ -1,0 +1,128 @@
+"""Notes to work on, read once before anything is written, and a folder whose work can be taken up again."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from medlingua.languages import writers
+from medlingua.languages.documents import Document, read_documents
+from medlingua.languages.errors import InputError, shown
+from medlingua.languages.folders import files_of
+from medlingua.recipes.console import progress
+from medlingua.reports.read import write_whole
+
+# Of memory for the words and tokens of a character, and as much again for each 32 of the width: their states.
+_BYTES_A_CHARACTER = 60
+_BYTES_OF_A_SIGN = 4  # in UTF-8, at most
+_DIFFERENCES = {
+    "model": "by another model",
+    "format": "in another format",
+    "pooling": "with another pooling",
+    "notes": "of other notes",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """What is worked on. count, characters: of all files. digest: changes with any of them."""
+
+    paths: tuple[str, ...]
+    text_field: str | None
+    count: int
+    characters: int
+    digest: str
+
+    def __iter__(self) -> Iterator[Document]:
+        return _documents(self.paths, self.text_field)
+
+
+def read_notes(
+    paths: tuple[str, ...], text_field: str | None, width: int, check: Callable[[Document], None] | None = None
+) -> Notes:
+    """Read all notes once, so that whatever cannot be read is known before anything is written.
+
+    width: of the model's states, which a note's tokens have to fit in memory with. check: of each note. InputError
+    for what `read_documents` refuses, for a note that is too long, and for two that would have one name.
+    """
+    most = int(psutil.virtual_memory().available / (_BYTES_A_CHARACTER * (1 + width / 32)))
+    for path in paths:
+        for file in files_of(path).files:
+            if file.suffix.lower() in (".txt", ".md") and file.stat().st_size > _BYTES_OF_A_SIGN * most:
+                raise _too_long(str(file), file.stat().st_size, most)
+    names: dict[str, str] = {}
+    characters = 0
+    digest = hashlib.blake2b(digest_size=16)
+    with progress("reading the notes", None) as bar:
+        for document in _documents(paths, text_field):
+            if len(document.text) > most:
+                raise _too_long(document.id, len(document.text), most)
+            if check is not None:
+                check(document)
+            name = writers.file_name(document.id).casefold()
+            if name in names:
+                raise InputError(
+                    f"notes '{shown(names[name])}' and '{shown(document.id)}' would have one name in the output: "
+                    "give them other ids, or take one after the other"
+                )
+            names[name] = document.id
+            characters += len(document.text)
+            digest.update(f"{document.id}\0{len(document.text)}\0{document.text}".encode())
+            bar.update(len(names), f"{len(names):,} notes")
+    return Notes(paths, text_field, len(names), characters, digest.hexdigest())
+
+
+def _documents(paths: tuple[str, ...], text_field: str | None) -> Iterator[Document]:
+    for path in paths:
+        yield from read_documents(path, source="notes", text_field=text_field)
+
+
+def _too_long(name: str, size: int, most: int) -> InputError:
+    return InputError(
+        f"{name}: a note of {size:,} characters does not fit in memory (at most {most:,} now); divide it, "
+        "or use a machine with more"
+    )
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far the work in a folder has come, in a file of it. done: notes; characters: of them; size: bytes of the
+    output that are whole; found: entities or labels. about: what the work depends on."""
+
+    file: Path
+    about: dict[str, str]
+    done: int = 0
+    characters: int = 0
+    size: int = 0
+    found: int = 0
+
+    def save(self) -> None:
+        record = {**self.about, "done": self.done, "characters": self.characters}
+        write_whole(self.file, json.dumps({**record, "size": self.size, "found": self.found}, indent=2) + "\n")
+
+
+def progress_in(folder: Path, name: str, about: dict[str, str]) -> Progress:
+    """How far earlier work came, by the file `name` of the folder.
+
+    InputError for a folder with other files, and for one of other work: by another model, of other notes.
+    """
+    file = folder / name
+    if not file.is_file():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder} is not empty and holds no {name} of an earlier call: give another --out")
+        return Progress(file, about)
+    try:
+        state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        differing = [key for key, value in about.items() if state[key] != value]
+        found = Progress(file, about, *(int(state[key]) for key in ("done", "characters", "size", "found")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged: give another --out, or remove {folder}") from error
+    if differing:
+        raise InputError(
+            f"{folder} holds what was written {' and '.join(_DIFFERENCES[key] for key in differing)}: give another "
+            "--out, or remove it"
+        )
+    return found

@@ -1,0 +1,273 @@
+"""Notes annotated from the command line: every format, stopped and taken up, and what is refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from medlingua.languages.errors import InputError
+from medlingua.languages.readers.brat import read_brat
+from medlingua.recipes.inference import annotator
+from medlingua.recipes.inference.annotator import Annotator
+from medlingua.recipes.inference.apply import apply
+
+from ..conftest import call
+from ..evaluation.test_every_kind import ORGANS, a_task
+from .test_saved_task import BRIEF, keep_in, trained
+
+NOTES = [f"{'Le patient va bien. ' * (i * 3)}\nOn examine le {ORGANS[i % 4]}" for i in range(11)]
+
+
+@pytest.fixture(scope="module")
+def models(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model of each of some kinds."""
+    folders = {}
+    for name, task, options in (
+        ("tags", a_task("ner"), {}),
+        ("spans", a_task("ner"), {"ner_head": "spans"}),
+        ("labels", a_task("multilabel"), {"pooling": "first"}),
+        ("answers", a_task("answers"), {}),
+        ("choice", a_task("choice"), {"pooling": "first"}),
+    ):
+        folder = tmp_path_factory.mktemp(name)
+        trained(task, base, folder, BRIEF.model_copy(update={"seeds": 1, **options}), keep_in(folder))
+        folders[name] = folder / "model"
+    return folders
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    folder = tmp_path / "notes"
+    (folder / "ward").mkdir(parents=True)
+    for number, text in enumerate(NOTES):
+        (folder / ("ward" if number % 2 else "") / f"n{number:02d}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def entities(model: Path) -> list[set[tuple[int, int, str]]]:
+    return [{(e.start, e.end, e.label) for e in a.entities} for a in Annotator(model)(NOTES)]
+
+
+def test_brat_files_hold_what_the_annotator_finds(models: dict[str, Path], notes: Path, tmp_path: Path) -> None:
+    expected = entities(models["tags"])
+    assert sum(map(len, expected)) > 5
+    apply(models["tags"], [str(notes)], "brat", None, (), tmp_path / "out")
+    read = {example.document.text: example.gold for example in read_brat(tmp_path / "out", source="s")}
+    assert [{(s.start, s.end, s.label) for s in read[text]} for text in NOTES] == expected  # type: ignore[union-attr]
+    assert (tmp_path / "out" / "ward" / "n01.ann").is_file()
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "conll", "docbin", "brat"])
+def test_a_stopped_call_ends_with_the_files_of_an_unstopped_one(
+    form: Any, models: dict[str, Path], notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotator, "_AT_ONCE", 3)
+    apply(models["tags"], [str(notes)], form, None, (), tmp_path / "whole")
+    predict, calls = Annotator.predict, []
+
+    def stopping(self: Annotator, examples: Any) -> Any:
+        calls.append(len(examples))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(self, examples)
+
+    monkeypatch.setattr(Annotator, "predict", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        apply(models["tags"], [str(notes)], form, None, (), tmp_path / "parts")
+    if form in ("jsonl", "csv", "conll"):  # killed while it wrote
+        with (tmp_path / "parts" / f"annotations.{form}").open("ab") as file:
+            file.write(b'{"id": "half a li')
+    apply(models["tags"], [str(notes)], form, None, (), tmp_path / "parts")
+    assert sum(calls) == len(NOTES) + 3, "nothing is annotated twice but what was lost"
+    files = {p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole").rglob("*") if p.is_file()}
+    assert files == {p.relative_to(tmp_path / "parts") for p in (tmp_path / "parts").rglob("*") if p.is_file()}
+    for name in files:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes(), name
+    apply(models["tags"], [str(notes)], form, None, (), tmp_path / "parts")
+    assert sum(calls) == len(NOTES) + 3
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_taken_up(models: dict[str, Path], tmp_path: Path) -> None:
+    rows = [
+        {"id": f"d{i}", "text": f"On examine le {ORGANS[i % 4]} {i}. {'Le patient va bien. ' * 30}"}
+        for i in range(1500)
+    ]
+    file = tmp_path / "notes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "medlingua.recipes.command", "apply", str(models["tags"]), str(file)]
+        return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    assert start(tmp_path / "whole").wait() == 0
+    process = start(tmp_path / "parts")
+    state = tmp_path / "parts" / "apply.json"
+    while process.poll() is None:
+        if state.is_file() and 0 < json.loads(state.read_text(encoding="utf-8"))["done"] < 1500:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert start(tmp_path / "parts").wait() == 0
+    whole, parts = ((tmp_path / of / "annotations.jsonl").read_bytes() for of in ("whole", "parts"))
+    assert whole == parts
+    assert len(whole.splitlines()) == 1500
+
+
+def test_labels_and_answers_are_written_with_their_probabilities(models: dict[str, Path], tmp_path: Path) -> None:
+    file = tmp_path / "notes.jsonl"
+    rows = [{"id": f"d{i}", "text": text, "question": "Que voit-on ?"} for i, text in enumerate(NOTES)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name, key in (("labels", "labels"), ("answers", "predicted")):
+        apply(models[name], [str(file)], "jsonl", None, (), tmp_path / name)
+        lines = (tmp_path / name / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
+        read = [json.loads(line) for line in lines]
+        assert [row["id"] for row in read] == [f"d{i}" for i in range(len(NOTES))]
+        found = [item for row in read for item in row.get(key, ())]
+        assert found
+        assert all(0 <= item["probability"] <= 1 for item in found)
+    apply(models["labels"], [str(file)], "csv", None, (), tmp_path / "csv")
+    assert (tmp_path / "csv" / "annotations.csv").read_text(encoding="utf-8").startswith("id,label,probability\n")
+
+
+def empty(notes: Path) -> None:
+    for file in notes.rglob("*.txt"):
+        file.unlink()
+
+
+def blank(notes: Path) -> None:
+    for file in notes.rglob("*.txt"):
+        file.write_text(" \n", encoding="utf-8")
+
+
+def broken(notes: Path) -> None:
+    (notes / "zz.txt").write_bytes(b"\xff\xfe\xfa bad")
+
+
+def used(notes: Path) -> None:
+    (notes.parent / "out").mkdir()
+    (notes.parent / "out" / "mine.doc").write_text("kept", encoding="utf-8")
+
+
+def same_names(notes: Path) -> None:
+    (notes / "N00.md").write_text("On examine le rein", encoding="utf-8")
+
+
+BAD: dict[str, tuple[str, str, Callable[[Path], None] | None, str]] = {
+    "no notes": ("tags", "jsonl", empty, "notes: no documents in it: it is empty"),
+    "blank notes": ("tags", "jsonl", blank, "every file or text is empty"),
+    "not UTF-8": ("tags", "jsonl", broken, "zz.txt"),
+    "a used folder": ("tags", "jsonl", used, "is not empty and holds no apply.json.*give another --out"),
+    "one name": ("tags", "brat", same_names, "'N00.md' and 'n00.txt' would have one name"),
+    "labels in brat": ("labels", "brat", None, "--format brat holds spans, and t .multilabel. has none: take jsonl"),
+    "spans in conll": ("spans", "conll", None, "cannot hold entities inside each other.*take brat"),
+    "no question": ("answers", "jsonl", None, "no 'question'.*a column 'question'"),
+    "choice": ("choice", "jsonl", None, "choice between options"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_what_cannot_be_annotated_is_refused_before_anything_is_written(
+    fault: str, models: dict[str, Path], notes: Path, tmp_path: Path
+) -> None:
+    name, form, change, message = BAD[fault]
+    if change:
+        change(notes)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message) as raised:
+        apply(models[name], [str(notes)], form, None, (), tmp_path / "out")  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_note_longer_than_memory_is_refused(
+    models: dict[str, Path], notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Little:
+        available = 10_000
+
+    monkeypatch.setattr("medlingua.recipes.inference.notes.psutil.virtual_memory", Little)
+    with pytest.raises(InputError, match=r"n\d\d.*does not fit in memory .at most \d+ now.; divide it"):
+        apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", ["model", "format", "notes"])
+def test_a_folder_of_other_annotations_is_not_continued(
+    change: str, models: dict[str, Path], notes: Path, tmp_path: Path
+) -> None:
+    apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
+    model, form = models["spans" if change == "model" else "tags"], "csv" if change == "format" else "jsonl"
+    if change == "notes":
+        (notes / "n00.txt").write_text("On examine le rein", encoding="utf-8")
+    message = {"model": "by another model", "format": "in another format", "notes": "of other notes"}[change]
+    with pytest.raises(InputError, match=f"{message}: give another --out"):
+        apply(model, [str(notes)], form, None, (), tmp_path / "out")  # type: ignore[arg-type]
+
+
+def test_the_command_says_what_it_refuses_in_one_line_and_names_formats(
+    models: dict[str, Path], notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
+) -> None:
+    out = str(tmp_path / "out")
+    assert call(monkeypatch, ["apply", str(models["tags"]), str(notes), "--format", "brt", "--out", out]) == 2
+    error = capfd.readouterr().err
+    assert "--format brt: unknown" in error
+    assert "did you mean 'brat'?" in error
+    assert call(monkeypatch, ["apply", str(models["tags"]), str(notes), "--out", out]) == 0
+    captured = capfd.readouterr()
+    assert captured.out.strip() == out
+    assert not any(organ in captured.err + captured.out for organ in ORGANS), "no word of a note"
+
+
+def test_nothing_found_is_said(models: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
+    (tmp_path / "a.txt").write_text(".", encoding="utf-8")
+    apply(models["tags"], [str(tmp_path / "a.txt")], "jsonl", None, (), tmp_path / "out")
+    assert "nothing was found in any of 1 notes" in capfd.readouterr().err
+    assert json.loads((tmp_path / "out" / "annotations.jsonl").read_text(encoding="utf-8"))["predicted"] == []
+
+
+# --- spaCy ------------------------------------------------------------------------------------------
+
+
+def test_a_spacy_pipeline_has_the_entities_of_the_annotator(models: dict[str, Path]) -> None:
+    nlp = spacy.blank("fr")
+    nlp.add_pipe("medlingua_ner", config={"model": str(models["tags"])})
+    docs = list(nlp.pipe(NOTES, batch_size=4))
+    assert [{(e.start_char, e.end_char, e.label_) for e in doc.ents} for doc in docs] == entities(models["tags"])
+    spans = docs[-1].spans["medlingua"]
+    assert len(spans.attrs["probabilities"]) == len(spans)
+    assert [e.text for e in nlp(NOTES[0]).ents] == [e.text for e in docs[0].ents]
+
+
+def test_a_spacy_pipeline_has_the_labels_of_texts(models: dict[str, Path]) -> None:
+    nlp = spacy.blank("fr")
+    nlp.add_pipe("medlingua_textcat", config={"model": str(models["labels"])})
+    (annotation,) = Annotator(models["labels"])(NOTES[:1])
+    assert nlp(NOTES[0]).cats == pytest.approx(dict(annotation.probabilities), abs=1e-5)
+
+
+def test_a_component_says_which_model_it_takes(models: dict[str, Path]) -> None:
+    nlp = spacy.blank("fr")
+    with pytest.raises(InputError, match="of kind multilabel, not ner: use medlingua_textcat"):
+        nlp.add_pipe("medlingua_ner", config={"model": str(models["labels"])})
+    with pytest.raises(InputError, match="give config"):
+        nlp.add_pipe("medlingua_ner")
+
+
+def test_a_pipeline_that_was_saved_finds_its_model_again(models: dict[str, Path], tmp_path: Path) -> None:
+    model = tmp_path / "kept"
+    shutil.copytree(models["tags"], model)
+    nlp = spacy.blank("fr")
+    nlp.add_pipe("medlingua_ner", config={"model": str(model)})
+    nlp.to_disk(tmp_path / "pipeline")
+    again = spacy.load(tmp_path / "pipeline")
+    assert [e.text for e in again(NOTES[3]).ents] == [e.text for e in nlp(NOTES[3]).ents]
