@@ -26,7 +26,7 @@ def parts_table(rows: Sequence[TaskPartRow]) -> DataFrame:
                 "Examples": count(row.examples),
                 "Texts": count(row.texts),
                 "Words": count(row.words.total),
-                "a text": _lengths(row.words),
+                "Words a text": _lengths(row.words),
                 **{
                     f"Tokens a text, {name}": _lengths(row.tokens[name]) if name in row.tokens else NOTHING
                     for name in models
@@ -59,5 +59,6 @@ def _lengths(of: TextLengths) -> str:
 def _labels(row: TaskPartRow) -> str:
     if not row.labels:
         return NOTHING
-    named = ", ".join(f"{label} {count(number)}" for label, number in list(row.labels.items())[:_LABELS])
-    return named if row.kinds <= _LABELS else f"{count(row.kinds)}: {named}, …"
+    # A no-break space, so that a count stays with its label.
+    named = ", ".join(f"{label}\u00a0{count(number)}" for label, number in list(row.labels.items())[:_LABELS])
+    return named if row.kinds <= _LABELS else f"{count(row.kinds)} kinds: {named}, …"

@@ -43,6 +43,8 @@ def main() -> None:
     parser.add_argument("--sizes", default="60,20,40", help="documents of train, dev and test")
     parser.add_argument("--words", type=int, default=1_000_000, help="longer documents are left out")
     parser.add_argument("--body", choices=("frozen", "trained"), default="frozen")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--head-lr", type=float, default=1e-2, help="of a linear head on a model of small width")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -51,7 +53,9 @@ def main() -> None:
     spec = next(spec for spec in pack.tasks if spec.name == options.task)
     task = sampled(read_task(spec, options.data, pack.code), (train, dev, test), options.words)
     options.out.mkdir(parents=True, exist_ok=True)
-    settings = Eval(body=options.body, seeds=options.seeds)
+    settings = Eval(
+        body=options.body, seeds=options.seeds, epochs=options.epochs, min_steps=0, head_lr=options.head_lr
+    )
     precision = machine.precision_of("auto", machine.device())
     name = Path(options.model).name
     score_models({name: options.model}, [task], Evaluation(settings, pack.spacy, options.out, precision))

@@ -28,10 +28,10 @@ def test_a_part_has_a_row_and_a_column_without_any_value_is_left_out() -> None:
     frame = parts_table([part("a", "train"), part("a", "test", labels=codes, kinds=300, tokens={"other": LENGTHS})])
     first, second = frame.to_dict("records")
     assert first["Words"] == "45\u202f678"
-    assert first["a text"] == "120 / 900 / 1\u202f234"
-    assert first["Labels"] == "DISO 30, CHEM 10"
+    assert first["Words a text"] == "120 / 900 / 1\u202f234"
+    assert first["Labels"] == "DISO\u00a030, CHEM\u00a010"
     assert (first["Nested"], first["In fragments"]) == ("10.0\u202f%", "5.0\u202f%")
-    assert second["Labels"] == "300: C00 30, C01 29, C02 28, C03 27, …"
+    assert second["Labels"] == "300 kinds: C00\u00a030, C01\u00a029, C02\u00a028, C03\u00a027, …"
     assert (second["Tokens a text, m"], second["Tokens a text, other"]) == ("–", "120 / 900 / 1\u202f234")
     assert "Nested" not in parts_table([part("a", "train", nested=0)])
 
@@ -70,7 +70,7 @@ def test_the_table_is_folded_in_the_page_and_plain_in_markdown(kind: str, tmp_pa
     append_row(folder / "tasks.jsonl", hostile)
     page = (write_report if kind == "run" else write_comparison)(folder).read_text(encoding="utf-8")
     folded = page.split("<summary>Documents and labels of the tasks</summary>")[1].split("</details>")[0]
-    assert "&lt;script&gt;x&lt;/script&gt; 3" in folded
+    assert "&lt;script&gt;x&lt;/script&gt;\u00a03" in folded
     assert "2 texts are in test of a|b and in train of b." in folded
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "Documents and labels of the tasks" in text
