@@ -15,6 +15,7 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
+from medlingua.recipes.evaluation.budget import fit_to_training
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_dev, score_models
 from medlingua.recipes.evaluation.finetune import encode_document
@@ -201,3 +202,14 @@ def test_adapt_evaluate_reads_codes_from_notes_and_a_terminology(
     (tmp_path / "pack.toml").write_text(PACK.replace("[A-Z]", "[A-"))
     assert call(monkeypatch, ["evaluate", str(base), *arguments, "--out", str(out)]) == 2
     assert "which is no regular expression" in "".join(capsys.readouterr())
+
+
+def test_its_cost_is_that_of_reading_terms_and_mentions_once() -> None:
+    few, many = (
+        fit_to_training((TASK,), Eval(seeds=seeds), 1.0, 1, 0.0, choose_tasks=False, choose_seeds=False)
+        for seeds in (1, 5)
+    )
+    terms = ["toux", "Toux", "fièvre", "foie", "douleur du foie", "maladie du rein", "hyperthermie"]
+    mentions = ["TOUX", "fievre", "toux", "douleur au foie", "rein"]
+    assert few.seconds == pytest.approx(sum(map(len, terms + mentions)) / 3)
+    assert many.seconds == few.seconds
