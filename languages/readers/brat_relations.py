@@ -74,9 +74,10 @@ def _relations(lines: list[str], spans: dict[str, Span], place: str, notes: Coun
         else:
             continue
         for pair in pairs:
-            if absent := [name for name in pair if name not in spans]:
+            if not {*pair} <= spans.keys():
                 raise InputError(
-                    f"{place}, line {number}: no entity {absent[0]}; correct the relation or take it out"
+                    f"{place}, line {number}: a relation of an entity that is not there; correct it or take it out",
+                    text=line,
                 )
             if relations.setdefault(pair, match["label"]) != match["label"]:
                 notes[_SECOND] += 1

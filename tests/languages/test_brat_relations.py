@@ -51,7 +51,7 @@ def test_placeholders_stand_for_the_mentions(tmp_path: Path) -> None:
 
 def test_a_relation_without_its_entity_and_an_unknown_marking(tmp_path: Path) -> None:
     write(tmp_path, ANN + "R9\ttarget Arg1:T1 Arg2:T8\n")
-    with pytest.raises(InputError, match=r"a\.ann, line 12: no entity T8"):
+    with pytest.raises(InputError, match=r"a\.ann, line 12: a relation of an entity that is not there"):
         list(read_brat_relations(tmp_path, source="s"))
     with pytest.raises(InputError, match="marking is 'bold'; known: markers, placeholders"):
         list(read_brat_relations(tmp_path, source="s", marking="bold"))
