@@ -24,7 +24,7 @@ $(LOWEST)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(LOWEST)
 	$(LOWEST)/bin/pip install --quiet --upgrade pip setuptools
 	mkdir -p build && $(LOWEST)/bin/python .ci/lowest > build/lowest.txt
-	$(LOWEST)/bin/pip install --quiet -c build/lowest.txt -e ".[dev]"
+	$(LOWEST)/bin/pip install --quiet --no-compile -c build/lowest.txt -e ".[dev]"
 	touch $@
 
 check: setup
@@ -53,12 +53,13 @@ $(VENV)/tools: | $(VENV)/.ready
 
 setup: $(VENV)/.ready
 
+# Python compiles what it imports; pip would compile all eighteen thousand files, for a minute.
 # The links give type checkers the same names that the installed package has; import-linter, which follows no link,
 # reads a copy.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools -c constraints.txt
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	mkdir -p .namespace/medlingua
 	for name in adapters languages recipes reports recipes/api/*; do ln -sfn ../../$$name .namespace/medlingua/; done
 	touch $@

@@ -13,16 +13,16 @@ from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
 from medlingua.adapters.architecture import Architecture, architecture_of, head_bias, usable_length
 from medlingua.adapters.attention import register
+from medlingua.adapters.hub import check_reachable
 from medlingua.adapters.longformer_attention import accelerate_longformer
 from medlingua.adapters.vocabulary_files import read_sentencepiece, tokenizer_options
 from medlingua.adapters.weights import check_files, check_pointers, load_weights
 from medlingua.languages.errors import InputError, reason
 from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
+from medlingua.languages.permissions import Permission as Permission  # a type of what stands here
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.utils import logging
-
-Permission = Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"]
 
 _MOST_LAYERS = 1_000
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
@@ -105,6 +105,7 @@ def load(
     allowed = frozenset(allow)
     if Path(base).is_file():  # transformers would take it for a config, or unpickle it
         raise InputError(f"{base} is a file; give the model's folder")
+    check_reachable(base, revision)
     check_pointers(base)
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
@@ -133,6 +134,7 @@ def read_tokenizer(base: str, revision: str | None, allow: Iterable[Permission])
     tokens of a sentence encoder, or padded. Here whoever truncates a text gives the length.
     """
     allowed = frozenset(allow)
+    check_reachable(base, revision)
     check_pointers(base)
     if Path(base).is_dir() and (absent := _absent_files(Path(base))):
         raise absent  # transformers would make an empty tokenizer
@@ -267,12 +269,7 @@ def _unreadable(base: str, error: Exception) -> InputError:
         if "trust_remote_code" in str(error):
             return _remote_code(base)
         return InputError(f"model folder {base} cannot be read: {reason(error)}")
-    if base.count("/") > 1 or base.startswith((".", "/", "~")):
-        return InputError(f"model folder {base} does not exist")
-    return InputError(
-        f"model '{base}' is neither a folder here nor reachable on the hub ({reason(error)}). Without a "
-        "network give a folder, or fetch it first where there is one: adapt fetch --data ROOT --model " + base
-    )
+    return InputError(f"model '{base}' cannot be read from the hub: {reason(error)}")
 
 
 def _absent_files(folder: Path) -> InputError | None:

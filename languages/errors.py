@@ -11,8 +11,9 @@ _LONGEST_ID = 80
 # The kinds of pydantic's errors, as what a person should have written.
 _EXPECTED = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
-    "list": "a list", "dict": "a table", "model": "a table",
+    "list": "a list", "dict": "a table", "model": "a table", "path": "a path",
 }  # fmt: skip
+_PLAIN = {"missing": "not given; add it", "extra_forbidden": "not known; take it out", "json_invalid": "not JSON"}
 
 
 class InputError(Exception):
@@ -48,13 +49,20 @@ def kind_of(value: object) -> str:
 
 def mismatch(error: Mapping[str, Any]) -> str:
     """One of pydantic's errors in words: what was expected, and what was given."""
-    if error["type"] == "value_error":
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "value_error":
         return str(error["msg"]).removeprefix("Value error, ")
-    value = error["input"]
-    words = _EXPECTED.get(error["type"].partition("_")[0])
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if kind.startswith("union_tag"):
+        return f"expected '{context['discriminator'].strip(chr(39))}' with one of its known values"
+    if kind in ("too_short", "too_long"):
+        bound = f"at least {context['min_length']}" if kind == "too_short" else f"at most {context['max_length']}"
+        return f"expected {bound} in the list or table, given {context['actual_length']}"
+    words = _EXPECTED.get(kind.partition("_")[0])
     expected = f"expected {words}" if words else error["msg"].replace("Input should be", "expected", 1)
-    shown = repr(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else kind_of(value)
-    return f"{expected}, given {shown}"
+    plain = isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) <= _LONGEST_ID
+    return f"{expected}, given {repr(value) if plain else kind_of(value)}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

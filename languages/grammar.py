@@ -1,12 +1,14 @@
 """The lexicon and grammar of a language's synthetic cases, read from cases.toml next to its pack."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from .errors import InputError, nearest
+from .errors import InputError, mismatch, nearest
 from .pack import Pack, Record, read_toml
 
 # "{symptom}", "{the:diagnosis}", "{2-14}": a slot, its form (article) and, for numbers, its range.
@@ -112,14 +114,13 @@ def _read(file: Path, _changed: int) -> Grammar:
     return grammar
 
 
-def _explain(error: object) -> str:
-    assert isinstance(error, dict)
+def _explain(error: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
         models: dict[str, type[Record]] = {"specialties": Specialty, "sections": Section, "recall": Recall}
         model = models.get(str(error["loc"][0]), Grammar) if len(error["loc"]) > 1 else Grammar
         return f"unknown key '{key}'; {nearest(str(error['loc'][-1]), model.model_fields)}"
-    return f"{key}: {error['msg']}"
+    return f"{key}: {mismatch(error)}"
 
 
 def _check(grammar: Grammar, file: Path) -> None:

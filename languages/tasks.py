@@ -34,6 +34,7 @@ _GOLD: dict[Kind, type] = {
     "relations": str,
     "similarity": float,
 }
+_GOLD_WORDS = {tuple: "spans", frozenset: "a set of labels", str: "one label", float: "a number"}
 
 
 def available(spec: TaskSpec, root: Path) -> bool:
@@ -183,8 +184,8 @@ def _check(task: Task, root: Path) -> None:
         for example in examples:
             if not isinstance(example.gold, _GOLD[task.spec.kind]):
                 raise InputError(
-                    f"{where}: {shown(example.id)} has {type(example.gold).__name__} gold, which is not "
-                    f"{task.spec.kind}; correct 'kind', or 'label_separator' in the options"
+                    f"{where}: {shown(example.id)} has {_GOLD_WORDS[type(example.gold)]} as its gold, which "
+                    f"is not {task.spec.kind}; correct 'kind', or 'label_separator' in the options"
                 )
             if task.spec.kind in ("pairs", "answers", "similarity") and not example.question:
                 raise InputError(f"{where}: {shown(example.id)} has no question; name its column in the options")

@@ -48,7 +48,8 @@ def read_tokenizer(path: str | Path, allow: Collection[str] = ()) -> Tokenizer:
     file = Path(path)
     file = file / "tokenizer.json" if file.is_dir() else file
     if not file.is_file():
-        raise InputError(f"{path}: no tokenizer.json here; give a model's folder or the file itself")
+        why = "no tokenizer.json here" if Path(path).is_dir() else "no such file or folder"
+        raise InputError(f"{path}: {why}; give a model's folder or its tokenizer.json")
     try:
         read = Tokenizer.from_file(str(file))
     except Exception as error:  # tokenizers raises bare Exceptions

@@ -99,7 +99,8 @@ def _ctrl_c() -> Iterator[None]:
         nonlocal heard
         if isinstance(what.exc_value, KeyboardInterrupt):  # again, once the callback is over
             heard = False
-            threading.Timer(0.01, signal.raise_signal, [signal.SIGINT]).start()
+            main = threading.main_thread().ident
+            threading.Timer(0.01, signal.pthread_kill, [main, signal.SIGINT]).start()  # which ends a sleep too
         else:
             unraisable(what)
 

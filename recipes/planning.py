@@ -15,7 +15,14 @@ from medlingua.recipes.resolve import read_run
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text.corpus import Prepared
 from medlingua.recipes.training.defaults import many_passes
-from medlingua.recipes.training.plan import decide, in_words, plan_of, training_in_words, whole_steps
+from medlingua.recipes.training.plan import (
+    decide,
+    in_words,
+    plan_of,
+    seconds_per_token,
+    training_in_words,
+    whole_steps,
+)
 from medlingua.reports.read import write_whole
 from medlingua.reports.rows import DefaultRow, PlanRow
 
@@ -68,9 +75,12 @@ def decided(
     evaluations = 2 + (row.tokens // chosen.run.train.eval_tokens if row.tokens else 0)
     tasks = job.inputs.tasks.tasks
     per_token = (row.seconds or 0.0) / row.tokens if row.tokens else 0.0
+    if tasks and not row.tokens:  # nothing is trained but on the tasks
+        per_token = seconds_per_token(chosen.run, encoder, precision, minimum)
     fitting = fit_to_training(
         tasks, given.eval, per_token / _chars_per_token(prepared, encoder), 2 if job.base else 1, row.seconds or 0.0,
-        choose_tasks="eval.tasks" in given.decided and row.tokens > 0, choose_seeds="eval.seeds" in given.decided,
+        choose_tasks="eval.tasks" in given.decided and row.tokens > 0,
+        choose_seeds="eval.seeds" in given.decided and row.tokens > 0,
     )  # fmt: skip
     defaults = list(row.defaults)
     changes: dict[str, Any] = {}

@@ -5,10 +5,11 @@ import types
 import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from medlingua.languages.errors import InputError, kind_of, mismatch, nearest
 from medlingua.languages.pack import known_languages, load_pack, read_toml
+from medlingua.languages.permissions import Permission
 from medlingua.recipes.bases import default_base, hub_id
 from medlingua.recipes.settings import (
     DECIDED,
@@ -159,9 +160,7 @@ def resolve_eval(flags: dict[str, Any], sets: tuple[str, ...]) -> Eval:
     return _validated(whole).eval
 
 
-def permissions(
-    named: list[str],
-) -> tuple[Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"], ...]:
+def permissions(named: list[str]) -> tuple[Permission, ...]:
     """--allow of a command that has no Run of its own, checked like a run's."""
     return _validated({"strategy": "continue", "lang": "-", "base": "-", "allow": named}).allow
 

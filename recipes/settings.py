@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
+from medlingua.languages.permissions import Permission
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRATEGIES = ("convert", "continue", "scratch")
@@ -288,7 +289,7 @@ class Run(Settings):
     """Of the model, in its card: a hub id such as cc-by-4.0; unset: the strictest of base and corpora."""
     preset: str | None = None
     """Recipe whose settings lie below all others."""
-    allow: tuple[Literal["non-commercial", "pickle", "remote-code", "regex", "uncased"], ...] = ()
+    allow: tuple[Permission, ...] = ()
     """What is refused unless it is named here."""
     data: Data = Data()
     adapt: Adapt = Adapt()

@@ -298,11 +298,10 @@ def _training(
     if job.base and any(phase.parameters == "rows" for phase in run.phases):
         new_ids = new_piece_ids(encoders.read_tokenizer(job.base, run.revision, run.allow), encoder.tokenizer)
     texts = [h.text for h in prepared.held_out]
-    probe = collapse.CollapseProbe(
-        "warn" if run.strategy == "scratch" else run.train.collapse,  # it starts with the frequencies
-        collapse.unigram_loss(counts),
-        collapse.samples(texts, encoder),
-    )
+    unigram_loss, samples = collapse.unigram_loss(counts), collapse.samples(texts, encoder)
+    probe = collapse.CollapseProbe(run.train.collapse, unigram_loss, samples)
+    if run.strategy == "scratch":
+        probe = replace(probe, action="warn", why_warn="as a run from nothing does: it begins with the frequencies")
     return Training(
         run,
         job.folder,

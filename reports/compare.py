@@ -7,12 +7,14 @@ from medlingua.languages.errors import InputError, nearest
 
 from . import score_figures, tables, task_tables
 from .bootstrap import SAMPLES, Key, Tallies, merge_tallies, read_tallies
+from .errors import errors_by_task
 from .figures import write_charts
 from .overall import Overall, by_length, overall
 from .page import templates
 from .published import published_of
 from .quantities import count
-from .read import half_written, read_arms, read_scores, read_task_parts, write_whole
+from .read import half_written, read_arms, read_errors, read_scores, read_task_parts, write_whole
+from .reliability import calibrations
 from .rows import ArmsRow, Score
 from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
 
@@ -60,6 +62,8 @@ def write_comparison(folder: Path) -> Path:
         "parts": task_tables.parts_table(parts) if parts else None,
         "shared": task_tables.shared_texts(parts),
         "pictures": pictures,
+        "calibrations": calibrations(folder),
+        "errors": errors_by_task(read_errors(folder / "errors.jsonl")),
     }
     markdown, page = "comparison.md.jinja", "comparison.html.jinja"
     write_whole(folder / "report.md", templates(escape=False).get_template(markdown).render(view))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, mismatch, nearest
 from medlingua.languages.pack import read_toml
 from pydantic import ValidationError
 
@@ -70,8 +70,10 @@ def _published(fields: dict[str, Any], where: str) -> Published:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
-        hint = f" ({nearest(key, Published.model_fields)})" if first["type"] == "extra_forbidden" else ""
-        raise InputError(f"{where}: {key}: {first['msg']}{hint}; correct that entry") from error
+        problem = f"{key}: {mismatch(first)}"
+        if first["type"] == "extra_forbidden":
+            problem = f"unknown key '{key}' ({nearest(key, Published.model_fields)})"
+        raise InputError(f"{where}: {problem}; correct that entry") from error
     if not 0 <= score.value <= 1:
         raise InputError(
             f"{where}: {score.model} has the value {score.value}; write shares between 0 and 1, not points"

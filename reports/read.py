@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, mismatch
 from medlingua.languages.lineage import Lineage
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
@@ -16,6 +16,7 @@ from .rows import (
     CertificateRow,
     CorporaRow,
     CostRow,
+    ErrorRow,
     EvalRow,
     PlanRow,
     PrivacyRow,
@@ -94,6 +95,14 @@ def read_scores(path: Path) -> tuple[Score, ...]:
     return tuple(scores.values())
 
 
+def read_errors(path: Path) -> tuple[ErrorRow, ...]:
+    """The counts of errors in the order of the file; a repeated measurement replaces the earlier one."""
+    errors: dict[tuple[object, ...], ErrorRow] = {}
+    for row in read_rows(path, ErrorRow):
+        errors[row.model, row.task, row.language, row.protocol, row.seed] = row
+    return tuple(errors.values())
+
+
 def read_task_parts(path: Path) -> tuple[TaskPartRow, ...]:
     """What the parts of scored tasks hold, in the order of the file; a later row adds its models and shared texts."""
     parts: dict[tuple[str, str, str], TaskPartRow] = {}
@@ -165,7 +174,7 @@ def _read_document(path: Path, kind: type[D]) -> D | None:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise InputError(
-            f"{path}: not a {kind.__name__}: {_reason(error)}; repeat the run to write it again"
+            f"{path}: not what a run writes there: {_reason(error)}; repeat the run to write it again"
         ) from error
 
 
@@ -189,7 +198,7 @@ def _parse_line(path: Path, number: int, line: bytes, reader: TypeAdapter[R]) ->
 
 def _reason(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+    return f"{'.'.join(map(str, first['loc']))}: {mismatch(first)}".removeprefix(": ")
 
 
 def _last_line(path: Path) -> bytes:

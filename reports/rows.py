@@ -3,7 +3,8 @@
 One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow), `results.jsonl` (Score) and `tasks.jsonl`
 (TaskPartRow); one JSON document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow),
 `vocabulary.json` (VocabularyRow, where a run changed it), `certificate.json` (CertificateRow, of a conversion) and
-`privacy.json` (PrivacyRow, after an audit). A study's folder has `arms.json` (ArmsRow).
+`privacy.json` (PrivacyRow, after an audit). A study's folder has `arms.json` (ArmsRow);
+`errors.jsonl` (ErrorRow) lies beside `results.jsonl`.
 `model/lineage.json` holds a `medlingua.languages.lineage.Lineage`.
 """
 
@@ -73,6 +74,35 @@ class Score(Row):
     gold: int  # gold items in the split (spans or labels), the same for every model
     synthetic: bool = False
     note: str = ""
+
+
+class Counts(Row):
+    """Right, predicted and gold items of a group: a label, a length of documents, a place in them."""
+
+    name: str
+    right: int
+    predicted: int
+    gold: int
+
+
+class ErrorRow(Row):
+    """Where one fine-tuned model errs on test, in counts alone: no word of a text.
+
+    labels: by label. groups: by what divides the items ("length", "place", "mention"). kinds: of entities, by kind
+    of error (Nejadgholi et al. 2020). confusion: (gold label, predicted label, count) of the same item. found: a
+    string a document, a 0 or 1 for each gold item in order.
+    """
+
+    model: str
+    task: str
+    language: str
+    protocol: str
+    seed: int
+    labels: tuple[Counts, ...]
+    groups: dict[str, tuple[Counts, ...]] = {}
+    kinds: dict[str, int] = {}
+    confusion: tuple[tuple[str, str, int], ...] = ()
+    found: tuple[str, ...] = ()
 
 
 class TextLengths(Row):

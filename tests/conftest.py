@@ -1,4 +1,8 @@
-"""What all tests share: no deadline of hypothesis, which a loaded machine would miss."""
+"""What all tests share: one thread a worker, and no deadline of hypothesis, which a loaded machine would miss."""
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers with two threads each wait for each other
 
 from hypothesis import settings
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from ..documents import without_nul
-from ..errors import InputError
+from ..errors import InputError, kind_of
 from ..files import decode, parsed_json
 
 _LARGEST = 2**40  # of an offset: no text is as long
@@ -19,7 +19,7 @@ def json_of(raw: bytes, place: str) -> Any:
 
 def object_of(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InputError(f"{place}: a {type(value).__name__} where an object is expected; correct it")
+        raise InputError(f"{place}: {kind_of(value)} where an object is expected; correct it")
     return value
 
 
@@ -27,7 +27,7 @@ def list_of(row: dict[str, Any], name: str, place: str) -> list[Any]:
     """The list of that name; an empty one where it is missing or null."""
     value = row.get(name)
     if value is not None and not isinstance(value, list):
-        raise InputError(f"{place}: '{name}' is a {type(value).__name__} and no list; correct it")
+        raise InputError(f"{place}: '{name}' is {kind_of(value)} and no list; correct it")
     return value or []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ..annotations import UNLABELLED, Example, Gold, Span, checked, tidy
 from ..delimited import read_rows
 from ..documents import Document, without_nul
-from ..errors import InputError
+from ..errors import InputError, kind_of
 from ..files import missing_column, parsed_json, read_lines, read_text
 
 Row = tuple[int, dict[str, str]]  # the line's number and the cells by column
@@ -84,9 +84,8 @@ def _mean(cells: list[str], place: str) -> float:
 def _one_label(value: object, column: str, place: str) -> str:
     label = str(value).strip() if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
     if not label:
-        raise InputError(
-            f"{place}: no label in '{column}' (it holds {type(value).__name__}); give the row one or take it out"
-        )
+        held = kind_of(None if isinstance(value, str) else value)
+        raise InputError(f"{place}: no label in '{column}' (it holds {held}); give the row one or take it out")
     return label
 
 
@@ -116,7 +115,7 @@ def read_json(
             if name not in row:
                 raise missing_column(name, row, place)
             if name != labels and not isinstance(row[name], str):
-                raise InputError(f"{place}: '{name}' holds {type(row[name]).__name__}, not text; correct it")
+                raise InputError(f"{place}: '{name}' holds {kind_of(row[name])}, not text; correct it")
         label = row[labels]
         if unlabelled and (label is None or label != label or any(words in str(label) for words in unlabelled)):
             if notes is not None:
@@ -147,7 +146,7 @@ def json_rows(path: Path, lines: bool = False) -> Iterator[tuple[str, dict[str, 
         for index, row in enumerate(rows, 1):
             where = f"entry {index}" if place == "the file" else place
             if not isinstance(row, dict):
-                raise InputError(f"{path}, {where}: a JSON {type(row).__name__}, not an object; correct it")
+                raise InputError(f"{path}, {where}: {kind_of(row)}, not an object; correct it")
             yield where, row
 
 

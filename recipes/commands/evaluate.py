@@ -10,6 +10,7 @@ from medlingua.recipes import machine
 from medlingua.recipes.bases import PACKAGE
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
+from medlingua.recipes.evaluation.errors import shown_errors
 from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.provenance import record
 from medlingua.recipes.evaluation.results import file_name
@@ -17,6 +18,7 @@ from medlingua.recipes.folder import digest, model_of
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.text.task_set import find_tasks
 from medlingua.reports.compare import write_comparison
+from medlingua.reports.error_page import write_error_page
 from medlingua.reports.task_card import write_task_card
 
 _MODEL_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer.json")
@@ -30,9 +32,11 @@ def evaluate(
     allow: tuple[Permission, ...],
     folder: Path,
     keep: Keep | None = None,
+    show_text: bool = False,
 ) -> Path:
     """Score models on the tasks of a language, into results.jsonl and a report of `folder`; the report's path.
 
+    show_text: also a page of errors with the words of the texts, errors.html.
     A folder that has scores takes more models, seeds and tasks. InputError where it has scores by other settings, of
     another model of the same name, of a task whose documents were different, or scores that no evaluation wrote.
     """
@@ -56,6 +60,9 @@ def evaluate(
         for task in tasks.tasks:
             for name in names:
                 write_task_card(folder, keep.folder(name, task.spec.name))
+    if show_text:
+        shown = (error for task in tasks.tasks for name in names for error in shown_errors(folder, name, task))
+        write_error_page(folder, list(shown))
     return write_comparison(folder)
 
 

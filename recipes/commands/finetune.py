@@ -18,17 +18,19 @@ def finetune(
     seed: int | None,
     allow: tuple[Permission, ...],
     folder: Path,
+    show_text: bool = False,
 ) -> Path:
     """Fine-tune a model on the one task of `settings.tasks` and save it in folder/model; returns that path.
 
     Labels of whole texts are read from the first token unless eval.pooling is given: the stock classes have no other
     head. seed: the one whose model is saved; None for the best by dev. The scores of all seeds and a report lie in
-    `folder`. A stopped call goes on where it was. InputError as of `evaluate`.
+    `folder`; with `show_text` a page of errors, too. A stopped call goes on where it was. InputError as of
+    `evaluate`.
     """
     if "pooling" not in settings.model_fields_set:
         settings = settings.model_copy(update={"pooling": "first"})
     place = folder / "model"
-    evaluate((model,), lang, data, settings, allow, folder, Keep(lambda model, task: place, seed))
+    evaluate((model,), lang, data, settings, allow, folder, Keep(lambda model, task: place, seed), show_text)
     record = read_record(place)
     opens = f"plain transformers opens it as {record.stock_class}"
     if not record.stock_class:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from medlingua.languages.permissions import PERMISSIONS
 
 if TYPE_CHECKING:
     from medlingua.recipes.settings import Run
@@ -50,7 +51,7 @@ Lang = Annotated[
 Data = Annotated[str | None, typer.Option("--data", help="Data root: the folder of the pack's corpora and tasks.")]
 Allow = Annotated[
     list[str] | None,
-    typer.Option("--allow", help="non-commercial, pickle, remote-code, regex, uncased: refused unless named."),
+    typer.Option("--allow", help=f"{', '.join(PERMISSIONS)}: refused unless named."),
 ]
 Sets = Annotated[
     list[str] | None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 from medlingua.languages.errors import InputError
+from medlingua.recipes.commands.options import Allow
 
 
 def canaries(
@@ -30,9 +31,7 @@ def privacy(
     canaries: Annotated[
         Path | None, typer.Option("--canaries", help="The canaries.json of what was planted in their text.")
     ] = None,
-    allow: Annotated[
-        list[str] | None, typer.Option("--allow", help="pickle, remote-code, regex: refused unless named.")
-    ] = None,
+    allow: Allow = None,
 ) -> None:
     """What models give away: pieces that look like identifiers, and the exposure of planted numbers."""
     from medlingua.recipes.evaluation.privacy import audit

@@ -1,10 +1,12 @@
 """The subcommands that score: models, a language model's answers, another system's entities."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from medlingua.recipes.commands.options import Allow, Data, EvalSets, Lang, Scores, Task, given, needed, permitted
+from medlingua.recipes.exits import SHOW_TEXT
 
 _EVALUATION = Path("evaluation")
 
@@ -31,7 +33,18 @@ def evaluate(
     from medlingua.recipes.commands.evaluate import evaluate as score
     from medlingua.recipes.commands.evaluate import kept_models
 
-    print(score(tuple(models), code, data, settings, allowed, out, kept_models(out) if keep else None))
+    print(
+        score(
+            tuple(models),
+            code,
+            data,
+            settings,
+            allowed,
+            out,
+            kept_models(out) if keep else None,
+            SHOW_TEXT in sys.argv,
+        )
+    )
 
 
 def finetune(
@@ -60,7 +73,7 @@ def finetune(
     settings, allowed = resolve_eval(given(tasks=[name], seeds=seeds), tuple(sets or ())), permitted(allow)
     from medlingua.recipes.commands.finetune import finetune as train
 
-    print(train(model, code, data, settings, seed, allowed, out))
+    print(train(model, code, data, settings, seed, allowed, out, SHOW_TEXT in sys.argv))
 
 
 def prompts(

@@ -7,7 +7,7 @@ from statistics import fmean
 import numpy as np
 from medlingua.adapters.encoder import Encoder
 from medlingua.recipes.evaluation.cache import Cell
-from medlingua.recipes.evaluation.finetune import TaskModel
+from medlingua.recipes.evaluation.finetune import States, TaskModel
 from medlingua.recipes.evaluation.results import score_row, write_predictions
 from medlingua.recipes.evaluation.tasks import nearest
 from medlingua.recipes.evaluation.tasks.answers import Answers
@@ -86,10 +86,11 @@ def score_cosines(model: Similarity, encoder: Encoder, name: str, folder: Path) 
     )
 
 
-def nearest_words(model: Ner, name: str) -> Iterator[Score]:
+def nearest_words(model: Ner, name: str, states_of: States | None) -> Iterator[Score]:
     """Tags of the nearest words of train, by the model's hidden states."""
-    train = nearest.read(model.encoder, model.task.train, model.read("train"), model.spacy)
-    test = nearest.read(model.encoder, model.task.test, model.read("test"), model.spacy)
+    task, label = model.task, f"{model.task.spec.name}, {name}"
+    train = nearest.read(model.encoder, task.train, model.read("train"), model.spacy, f"{label}, train", states_of)
+    test = nearest.read(model.encoder, task.test, model.read("test"), model.spacy, f"{label}, test", states_of)
     tags = nearest.tag(test, train, model.read("test"))
     for metric, value in model.score("test", tags).items():
         yield score_row(model, name, metric, value, None, "tags of the nearest words of train, nothing trained")

@@ -13,6 +13,7 @@ from medlingua.recipes.evaluation import cache
 from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words, score_cosines
 from medlingua.recipes.evaluation.cache import Cell
 from medlingua.recipes.evaluation.candidate import Candidate, Evaluation, load_candidate
+from medlingua.recipes.evaluation.errors import errors_of
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.keep import check_kept, keep_best
@@ -41,7 +42,7 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
     if evaluation.warm_start is not None and settings.body == "frozen":
         raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     if evaluation.cache is not None:
-        for file in (evaluation.results, evaluation.task_parts):
+        for file in (evaluation.results, evaluation.task_parts, evaluation.folder / "errors.jsonl"):
             file.unlink(missing_ok=True)
     tasks = tuple(tasks)
     if settings.long_questions == "refuse":
@@ -156,7 +157,8 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
         and not candidate.folds
         and (neighbours, None) not in done
     ):
-        append_row(results, *nearest_words(whole, neighbours))
+        with candidate.autocast():  # the states are those that the heads are fitted on
+            append_row(results, *nearest_words(whole, neighbours, candidate.states))
     by_cosine = f"{name}, cosine"
     if settings.body == "frozen" and isinstance(whole, Similarity) and (by_cosine, 0) not in done:
         score_cosines(whole, candidate.encoder, by_cosine, evaluation.folder)
@@ -168,6 +170,8 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
             if evaluation.cache is not None:
                 cache.write(evaluation.cache, keys[seed], cell)
         write_predictions(evaluation.folder / "predictions", name, whole, seed, cell)
+        if errors := errors_of(name, whole.task, whole.protocol, seed, cell.predicted):
+            append_row(evaluation.folder / "errors.jsonl", errors)
         note = f"epoch {cell.epoch} of {cell.epochs} by dev" + (", median of the folds" if candidate.folds else "")
         if settings.trials and not candidate.folds:
             note += f", lr {cell.chosen['lr']:.2g} by dev of {settings.trials} trials"

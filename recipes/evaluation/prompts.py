@@ -95,10 +95,10 @@ def prompts(encoder: Encoder, task: Task, spacy: str, terms: Sequence[Term], cou
     examples: the `count` nearest sentences of train, the nearest last, beside what is asked.
     """
     model = Ner(task, encoder, spacy)
-    known = nearest.read(encoder, task.train, model.read("train"), spacy)
+    known = nearest.read(encoder, task.train, model.read("train"), spacy, "reading train")
     english = {dictionary.surface(term.text, spacy): term.english for term in terms}
     listed = dictionary.Dictionary(english, max(map(len, english), default=0))
-    queries = nearest.read(encoder, task.test, model.read("test"), spacy)
+    queries = nearest.read(encoder, task.test, model.read("test"), spacy, "reading test")
     neighbours = zip(queries, nearest.nearest_sentences(queries, known, count), strict=True)
     near = {(sentence.example, sentence.start): numbers for sentence, numbers in neighbours}
     for id, (number, start, end) in _sentences(task, spacy).items():

@@ -28,7 +28,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 import optuna
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, mismatch, nearest
 from medlingua.languages.pack import read_toml
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run, Settings
@@ -245,8 +245,11 @@ def read_sweep(source: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Sw
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        message = first["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: {'.'.join(map(str, first['loc']))}: {message}") from error
+        place, message = [*first["loc"]], mismatch(first)
+        if first["type"] == "extra_forbidden":
+            known = Parameter.model_fields if place[0] == "space" else Named.model_fields
+            message = f"unknown key '{place[-1]}' ({nearest(str(place.pop()), known)})"
+        raise InputError(f"{where}: {'.'.join(map(str, place))}: {message}") from error
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     _check(sweep, where)

@@ -25,7 +25,7 @@ from typing import Any, Literal
 
 from medlingua.adapters.encoder import read_tokenizer
 from medlingua.adapters.tokenizer import lost_distinctions
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, mismatch, nearest
 from medlingua.languages.pack import Pack, load_pack, read_toml
 from medlingua.languages.tasks import available
 from medlingua.recipes import machine
@@ -192,7 +192,7 @@ def _message(error: ValidationError) -> str:
     if first["type"] == "literal_error":
         known = [word.strip(" '") for word in first["ctx"]["expected"].replace(" or ", ", ").split(",")]
         return f"{where}: unknown '{first['input']}'; {nearest(str(first['input']), known)}"
-    return f"{where}: {first['msg']}"
+    return f"{where}: {mismatch(first)}"
 
 
 def with_tasks(study_plan: Study, pack: Pack, data: str | None) -> dict[str, Any]:

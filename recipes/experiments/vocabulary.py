@@ -12,6 +12,7 @@ from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, load_pack
+from medlingua.languages.permissions import Permission
 from medlingua.languages.tasks import available, read_task
 from medlingua.languages.terms import read_terms
 from medlingua.recipes.console import say
@@ -33,10 +34,12 @@ class Texts:
     text_field: str | None = None
 
 
-def study(folders: tuple[str, ...], lang: str, texts: Texts, out: Path | None, allow: tuple[str, ...] = ()) -> str:
+def study(
+    folders: tuple[str, ...], lang: str, texts: Texts, out: Path | None, allow: tuple[Permission, ...] = ()
+) -> str:
     """All tables as text; as CSV files too, with `out`. Words are counted on one's own files where they are given."""
     pack = load_pack(lang)
-    tokenizers = {name: vocabulary.read_tokenizer(folder, allow) for name, folder in by_name(folders).items()}
+    tokenizers = {name: _tokenizer(folder, allow) for name, folder in by_name(folders).items()}
     if texts.root is not None and not texts.root.is_dir():
         raise InputError(f"--data {texts.root}: no such folder")
     tables = dict(_tables(tokenizers, pack, texts))
@@ -46,6 +49,23 @@ def study(folders: tuple[str, ...], lang: str, texts: Texts, out: Path | None, a
             named = frame if frame.index.name is None else frame.reset_index()
             harmless(named).to_csv(out / f"{title.replace(',', '').replace(' ', '_')}.csv", index=False)
     return "\n\n".join(f"{title}\n{_shown(frame)}" for title, frame in tables.items())
+
+
+def _tokenizer(folder: str, allow: tuple[Permission, ...]) -> Tokenizer:
+    """Of a tokenizer.json, or of a model folder whose tokenizer is in older files (vocab.txt, SentencePiece)."""
+    path = Path(folder)
+    if not path.is_dir() or (path / "tokenizer.json").exists():
+        return vocabulary.read_tokenizer(folder, allow)
+    from medlingua.adapters.encoder import read_tokenizer  # with it come torch and all models: seconds
+
+    read = read_tokenizer(folder, None, allow)
+    if not getattr(read, "is_fast", False):
+        raise InputError(
+            f"{folder}: its tokenizer is none of the tokenizers library (tokenizer.json, vocab.txt, SentencePiece): "
+            "save it as a fast one where the model comes from"
+        )
+    of_library: Tokenizer = read.backend_tokenizer
+    return of_library
 
 
 def harmless(frame: pd.DataFrame) -> pd.DataFrame:

@@ -56,9 +56,9 @@ class Annotator:
     >>> few = {"seeds": 1, "epochs": 1, "min_steps": 0}
     >>> annotate = Annotator(finetune("clinical-bert", "fr", "synthetic_outcome", folder="outcome", **few))
     >>> annotate.labels
-    ('improved', 'recovered', 'worsened')
+    ('died', 'improved', 'recovered', 'worsened')
     >>> [len(annotation.probabilities) for annotation in annotate(["Toux sèche.", "Fièvre."])]
-    [3, 3]
+    [4, 4]
     """
 
     def __init__(

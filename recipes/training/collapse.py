@@ -21,18 +21,20 @@ _ALIKE = 0.999  # mean cosine; 0.31 to 0.75 in the models of reports/notes
 _SAMPLES = 8
 _SAMPLE_TOKENS = 64
 _REMEDY = (
-    "Try a lower train.lr, more warm-up, or more adapt.head_tokens for a fresh head; the same settings stop here "
-    "again. --set train.collapse=warn goes on all the same, from the last checkpoint"
+    "Try a lower train.lr, more warm-up, or more adapt.head_tokens for a fresh head, in another --out: the same "
+    "settings stop here again. --set train.collapse=warn goes on all the same, from the last checkpoint"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CollapseProbe:
-    """unigram_loss: nats a masked piece by the frequencies of pieces alone. samples: ids of held-out text."""
+    """unigram_loss: nats a masked piece by the frequencies of pieces alone. samples: ids of held-out text.
+    why_warn: why a run is not stopped."""
 
     action: Literal["stop", "warn"]
     unigram_loss: float
     samples: Sequence[np.ndarray]
+    why_warn: str = "as train.collapse = 'warn' says"
 
     def check_loss(self, phase: Phase, before: Checkpoint, after: Checkpoint, loss: float) -> Checkpoint:
         """The state with the loss of this step added to its window. Where two windows in a row, a tenth of the phase,
@@ -45,7 +47,9 @@ class CollapseProbe:
         at_line = abs(total / tokens / self.unigram_loss - 1) < _NEAR
         windows = after.windows_at_unigram + 1 if at_line else 0
         steps = phase.tokens / (after.tokens - before.tokens)
-        if phase.kind == "mlm" and phase.parameters == "all" and windows == 2 and steps >= _LEAST_STEPS:
+        # A run that went on with a warning may be taken up by one that is to stop.
+        due = windows == 2 or (windows > 2 and self.action == "stop")
+        if phase.kind == "mlm" and phase.parameters == "all" and due and steps >= _LEAST_STEPS:
             self._report(
                 f"the loss has stayed at {total / tokens:.2f} for a tenth of phase '{phase.name}': what the "
                 "frequencies of pieces alone give, so the model uses no context"
@@ -64,7 +68,7 @@ class CollapseProbe:
     def _report(self, finding: str) -> None:
         if self.action == "stop":
             raise InputError(f"{finding}. {_REMEDY}")
-        say(f"{finding}; going on, as train.collapse = 'warn' says")
+        say(f"{finding}; going on, {self.why_warn}")
 
 
 def samples(texts: Sequence[str], encoder: Encoder) -> tuple[np.ndarray, ...]:

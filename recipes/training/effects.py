@@ -1,9 +1,9 @@
 """What happens after a step of training, one function an effect. `loop` says in which order."""
 
-import gc
 from dataclasses import dataclass
 
 from medlingua.recipes.console import Bar
+from medlingua.recipes.machine import collect_if_at_rest
 from medlingua.recipes.settings import Phase
 from medlingua.recipes.training import checkpoint
 from medlingua.recipes.training.checkpoint import Checkpoint
@@ -85,7 +85,7 @@ def save_checkpoint(learner: Learner, training: Training, state: Checkpoint) -> 
     folder = training.folder / "checkpoints"
     copies = max(checkpoint.COPIES, training.run.train.keep_checkpoints)
     checkpoint.save(folder, state, learner.module, learner.optimizer, learner.processes.is_main, copies)
-    gc.collect()  # on a GPU it rests between checkpoints
+    collect_if_at_rest()
 
 
 def stop(learner: Learner, training: Training, state: Checkpoint) -> None:

@@ -50,7 +50,7 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     attention = choose(Request(encoder.device, dtype))
     size = size_of(encoder, run.train.context, run.objective.mask_rate)
-    seconds = measured_seconds(run, encoder, precision, minimum) if run.tokens else 0.0
+    seconds = run.tokens * seconds_per_token(run, encoder, precision, minimum) if run.tokens else 0.0
     weights = 4 * size.parameters
     return PlanRow(
         machine=describe(),
@@ -73,8 +73,8 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
     )
 
 
-def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: float) -> float:
-    """Seconds of training that the run needs, from steps of a copy of the encoder on random tokens."""
+def seconds_per_token(run: Run, encoder: Encoder, precision: Precision, minimum: float) -> float:
+    """Seconds of training on a token, from steps of a copy of the encoder on random tokens."""
     learner = plain_learner(replace(encoder, model=copy.deepcopy(encoder.model)), run.train, precision)
     learner.encoder.model.train()
     if learner.working is not None:
@@ -86,11 +86,13 @@ def measured_seconds(run: Run, encoder: Encoder, precision: Precision, minimum: 
     while done == 0 or time.perf_counter() - began < minimum:
         step(learner, objective, batch, 0.0)
         done += batch.tokens
-    return run.tokens * (time.perf_counter() - began) / done
+    return (time.perf_counter() - began) / done
 
 
 def training_in_words(plan: PlanRow) -> str:
     """What training will take, in one line."""
+    if not plan.tokens:
+        return "training    none: train.tokens = 0"
     steps = "1 step" if plan.steps == 1 else f"about {plan.steps:,} steps"
     rate = plan.tokens / plan.seconds if plan.seconds else 0.0
     time = f"about {duration(plan.seconds or 0.0)} ({rate:,.0f} tokens/s, measured)" if rate else "none"

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from ..recipes.conftest import cases, write_base, write_jsonl
+from .forks import ENVIRONMENT, Fork
 
 SETTINGS = {
     "train.tokens": "14_000",
@@ -26,7 +27,6 @@ SETTINGS = {
     "eval.tasks": "'none'",
     "data.held_out": "0.2",
 }
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @pytest.fixture(scope="session")
@@ -54,16 +54,23 @@ def command(base: Path, corpus: Path) -> list[str]:
 
 
 def give(line: list[str], out: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*line, "--out", str(out)], capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False
-    )
+    return ended([*line, "--out", str(out)])
+
+
+def ended(line: list[str]) -> subprocess.CompletedProcess[str]:
+    """A command line in a process of its own, once it has ended."""
+    process = Fork(line)
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode is not None
+    return subprocess.CompletedProcess(line, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="session")
 def finished(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody stopped."""
+    """A run that nobody stopped, started as a person starts it."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    done = give(command, out)
+    line = [*command, "--out", str(out)]
+    done = subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(out / "report.html")
     return out
@@ -80,17 +87,14 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def started(line: list[str], out: Path) -> subprocess.Popen[str]:
+def started(line: list[str], out: Path) -> Fork:
     """The run in the background, once it has gone on from its third checkpoint."""
-    process = subprocess.Popen(
-        [*line, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+    process = Fork([*line, "--out", str(out)])
     until_training(process, out)
     return process
 
 
-def until_training(process: subprocess.Popen[str], out: Path) -> None:
+def until_training(process: subprocess.Popen[str] | Fork, out: Path) -> None:
     """Until a run has gone on from its third checkpoint."""
     limit = time.monotonic() + 300
     while len(list(out.glob("checkpoints/step-*"))) < 2 or (out / "checkpoints" / "step-00000000").exists():

@@ -16,7 +16,8 @@ from medlingua.adapters.encoder import load
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from ..recipes.conftest import call
-from .conftest import ENVIRONMENT, give, same_weights, started
+from .conftest import give, same_weights, started
+from .forks import Fork
 
 HEAVY = ("torch", "transformers", "spacy", "pandas")
 
@@ -113,7 +114,7 @@ def test_O16_a_run_killed_at_three_random_moments_ends_with_the_same_weights(
     moments = [random.uniform(0, 1), *(random.uniform(0, until_training + 3) for _ in range(2))]
     for number, moment in enumerate(moments):
         if number:  # the others may come while it loads, reads, trains, saves, or not at all
-            process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+            process = Fork([*command, "--out", str(out)])
         time.sleep(moment)
         process.kill()
         process.communicate()

@@ -4,7 +4,6 @@ import gzip
 import json
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ..recipes.conftest import call
-from .conftest import ENVIRONMENT
+from .conftest import ended
 
 BYTES = (json.dumps({"text": "Le patient a de la fièvre."}) + "\n").encode() * 40_000
 PACK = """
@@ -37,8 +36,7 @@ non_commercial = true
 
 
 def adapt(*words: object) -> subprocess.CompletedProcess[str]:
-    line = [str(Path(sys.executable).parent / "adapt"), *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
+    return ended(["adapt", *map(str, words)])
 
 
 def rows(path: Path) -> list[dict[str, object]]:
@@ -127,12 +125,11 @@ def test_report_of_a_folder_that_is_no_run_says_so(tmp_path: Path) -> None:
 # plan, doctor
 
 
-def test_plan_measures_and_leaves_nothing_behind(command: list[str], tmp_path: Path) -> None:
-    at = command.index("--strategy")
-    done = subprocess.run(
-        [command[0], "plan", *command[at:]], capture_output=True, text=True, env=ENVIRONMENT, cwd=tmp_path,
-        timeout=200, check=False,
-    )  # fmt: skip
+def test_plan_measures_and_leaves_nothing_behind(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = adapt("plan", *command[1:])
     assert done.returncode == 0, done.stderr
     assert "14,000 tokens" in done.stdout
     for what in ("precision", "attention", "memory", "training", "disk"):

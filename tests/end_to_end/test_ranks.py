@@ -4,8 +4,10 @@ import json
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -17,7 +19,8 @@ from medlingua.recipes.resolve import read_run
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LongformerConfig, LongformerForMaskedLM
 
-from .conftest import ENVIRONMENT, give, until_training
+from .conftest import give, until_training
+from .forks import ENVIRONMENT, Fork
 
 BINARIES = Path(sys.executable).parent
 
@@ -37,7 +40,43 @@ def whole(line: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def by(processes: int, command: list[str], out: Path) -> subprocess.Popen[str]:
+class Ranks:
+    """The processes of one run, in forks, as torchrun would start them: where one fails, the others are ended."""
+
+    def __init__(self, processes: int, command: list[str], out: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        shared = {**ENVIRONMENT, "WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        ranks = [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
+        self.forks = [Fork([*command, "--out", str(out)], environment) for environment in ranks]
+
+    @property
+    def returncode(self) -> int | None:
+        codes = [fork.returncode for fork in self.forks]
+        return next((code for code in codes if code), None if None in codes else 0)
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        for fork in self.forks:
+            fork.send_signal(number)
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        limit = time.monotonic() + timeout
+        while self.returncode is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        if self.returncode != 0:
+            time.sleep(2)  # for those that end by themselves
+            for fork in self.forks:
+                fork.kill()
+        outputs = [fork.communicate(timeout=5) for fork in self.forks]
+        return "".join(stdout for stdout, _ in outputs), "".join(stderr for _, stderr in outputs)
+
+
+def launched(processes: int, command: list[str], out: Path) -> subprocess.Popen[str]:
+    """By torchrun, as a person starts it."""
     line = [str(BINARIES / "torchrun"), "--standalone", "--nproc-per-node", str(processes)]
     line += ["-m", "medlingua.recipes.command", *command[1:], "--out", str(out)]
     return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
@@ -64,7 +103,7 @@ def test_O2_O10_three_processes_train_what_one_trains_and_measure_no_document_tw
     whole: Path, line: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "three"
-    process = by(3, line, out)
+    process = launched(3, line, out)
     told, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert told.strip() == str(out / "report.html")  # one of them speaks
@@ -95,7 +134,7 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
         changed += ["--set", key]
     one = give(changed, tmp_path / "one")
     assert one.returncode == 0, one.stderr
-    process = by(2, [*changed, "--set", f"train.shard={str(split).lower()}"], tmp_path / "two")
+    process = Ranks(2, [*changed, "--set", f"train.shard={str(split).lower()}"], tmp_path / "two")
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
@@ -122,7 +161,7 @@ def test_a_process_of_several_does_not_wait_for_pythons_last_work(processes: int
 
 def stop_two(line: list[str], out: Path) -> None:
     """Two processes, asked to stop once they train."""
-    process = by(2, line, out)
+    process = Ranks(2, line, out)
     until_training(process, out)
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=200)
@@ -138,7 +177,7 @@ def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line:
     one = give(line, out)
     assert f"resuming at step {reached:,}" in one.stderr
     assert furthest(whole, out) < 1e-5
-    process = by(3, line, tmp_path / "three")
+    process = Ranks(3, line, tmp_path / "three")
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert f"resuming at step {reached:,}" in said
@@ -151,7 +190,7 @@ def test_a_model_split_over_processes_is_what_one_process_trains(
 ) -> None:
     """Steps of 256 tokens in passes of 86 to 128: a process with none left goes along with the others."""
     out = tmp_path / "split"
-    process = by(processes, [*line, "--set", "train.shard=true"], out)
+    process = Ranks(processes, [*line, "--set", "train.shard=true"], out)
     told, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert told.strip() == str(out / "report.html")
@@ -169,7 +208,7 @@ def test_a_split_run_goes_on_split_otherwise_or_in_one_process(whole: Path, line
     assert "there is one: it stays whole" in one.stderr
     assert "resuming at step" in one.stderr
     assert furthest(whole, out) < 1e-5
-    process = by(3, splitting, tmp_path / "three")
+    process = Ranks(3, splitting, tmp_path / "three")
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert furthest(whole, tmp_path / "three") < 1e-5
@@ -187,7 +226,7 @@ def test_phases_of_every_kind_train_split_as_they_do_whole(base: Path, line: lis
         changed += ["--set", key]
     one = give(changed, tmp_path / "one")
     assert one.returncode == 0, one.stderr
-    process = by(2, [*changed, "--set", "train.shard=true"], tmp_path / "two")
+    process = Ranks(2, [*changed, "--set", "train.shard=true"], tmp_path / "two")
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
@@ -198,7 +237,7 @@ def test_a_process_that_dies_stops_all_and_the_run_goes_on(
     victim: int, whole: Path, line: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
-    process = by(2, line, out)
+    process = launched(2, line, out)
     until_training(process, out)
     workers = {w.environ()["RANK"]: w for w in psutil.Process(process.pid).children() if "RANK" in w.environ()}
     workers[str(victim)].kill()
@@ -217,7 +256,7 @@ def test_a_process_that_dies_stops_all_and_the_run_goes_on(
 def test_what_cannot_be_is_told_by_the_first_process_and_nobody_waits(line: list[str], tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("Dear")
-    process = by(2, line, tmp_path / "full")
+    process = launched(2, line, tmp_path / "full")
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
     assert said.count("is not empty and holds no run") == 1

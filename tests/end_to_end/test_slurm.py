@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from medlingua.recipes.resolve import resolve
 
-from .conftest import ENVIRONMENT, same_weights, until_training
+from .conftest import give, same_weights, started, until_training
+from .forks import ENVIRONMENT
 from .test_ranks import furthest
 
 SLURM = Path(__file__).parents[2] / "recipes" / "slurm"
@@ -96,9 +97,8 @@ def test_a_job_of_two_processes_saves_and_goes_on(
     again = job(line, out, environment)
     _, said = again.communicate(timeout=200)
     assert again.returncode == 0, said
-    whole = job(line, tmp_path / "whole", cluster)
-    _, said = whole.communicate(timeout=200)
-    assert whole.returncode == 0, said
+    whole = give(line, tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
     assert furthest(tmp_path / "whole", out) < 1e-5
 
 
@@ -106,8 +106,7 @@ def test_a_job_of_two_processes_saves_and_goes_on(
 @pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
 def test_O16_either_signal_stops_a_run_of_its_own(sent: signal.Signals, command: list[str], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    process = subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
-    until_training(process, out)
+    process = started(command, out)
     process.send_signal(sent)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130, said

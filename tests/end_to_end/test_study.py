@@ -11,7 +11,7 @@ from medlingua.recipes.evaluation import cache as cells
 from medlingua.recipes.experiments.study import fitting, read_study, with_tasks
 from medlingua.recipes.settings import Eval
 
-from ..recipes.conftest import call, write_base
+from ..recipes.conftest import call, small_tasks, write_base  # noqa: F401 -- a fixture
 
 SETTINGS = """
 tokens = 3_000
@@ -43,6 +43,7 @@ def file(base: Path, corpus: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("small_tasks")
 def test_a_study_trains_scores_and_compares_and_then_does_nothing_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,7 +117,9 @@ def test_a_cell_is_named_by_all_that_it_depends_on(base: Path) -> None:
             'name = "control"\nstrategy = "scratch"\n',
             "needs a strategy to train by, or a model",
         ),
-        ("tokens = 3_000", "tokens = 0", "tokens"),
+        ("tokens = 3_000", "tokens = 0", "tokens: expected greater than 0, given 0"),
+        ("tokens = 3_000", "", "tokens: not given; add it"),
+        ('name = "long"', "name = 3", "arms.1.name: expected text, given 3"),
         ("batch_tokens = 256", "batch_tokns = 256", "did you mean 'train.batch_tokens'"),
         ("synthetic_outcome", "synthetic_outcom", "did you mean 'synthetic_outcome'"),
         ("[settings]", "tokns = 1\n[settings]", "unknown key 'tokns'; known: arms"),
@@ -151,6 +154,7 @@ TINY = [
 ]
 
 
+@pytest.mark.usefixtures("small_tasks")
 def test_the_three_strategies_run_from_a_name_with_controls_on_short_and_long_tasks_and_once(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

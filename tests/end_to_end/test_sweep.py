@@ -22,7 +22,8 @@ from medlingua.recipes.resolve import read_run
 from medlingua.recipes.walk import adapt
 
 from ..recipes.conftest import call
-from .conftest import ENVIRONMENT, same_weights
+from .conftest import same_weights
+from .forks import ENVIRONMENT, Fork
 
 SWEEP = """
 trials = {trials}
@@ -193,7 +194,7 @@ def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_ch
 ) -> None:
     out = tmp_path / "sweep"
     words = line(write(trials=3, tokens=10_000), out)
-    first = subprocess.Popen(words, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT)
+    first = Fork(words)
     limit = time.monotonic() + 120
     while not list(out.glob("trials/0000/checkpoints/step-0000000[1-9]*")):
         assert first.poll() is None
@@ -203,7 +204,7 @@ def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_ch
     first.wait()
     assert call(monkeypatch, [*words[1:], "--status"]) == 0
     assert "its worker is gone" in capsys.readouterr().out
-    workers = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT) for _ in range(2)]
+    workers = [Fork(words) for _ in range(2)]
     told = [worker.communicate(timeout=300)[1] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], told
     assert sum("taking up trial 0, which its worker left" in lines for lines in told) == 1
@@ -223,7 +224,7 @@ def test_a_look_that_a_dead_worker_told_is_not_told_again(
     write: Callable[..., Path], tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     file, out = write(trials=1, tokens=6_000), tmp_path / "sweep"
-    first = subprocess.Popen(line(file, out), stderr=subprocess.DEVNULL, env=ENVIRONMENT)
+    first = Fork(line(file, out))
     trial = out / "trials" / "0000"
     while not (trial / "metrics.jsonl").exists() or not looks(trial):
         assert first.poll() is None
@@ -244,7 +245,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_its_trial_to_the_next(
     file = write(trials=1, tokens=12_000)
     file.write_text(f'storage = "{storage}"\n' + file.read_text())
     words = line(file, out)
-    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
+    first = Fork(words)
     while not list(out.glob("trials/0000/checkpoints/step-0000000[1-9]*")):
         assert first.poll() is None
         time.sleep(0.01)

@@ -1,6 +1,7 @@
 """Runs that change the vocabulary, and `adapt vocabulary`."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,10 +129,30 @@ def test_the_command_counts_on_synthetic_cases_and_writes_tables(
     assert table[0].startswith("tokenizer,corpus,words,pieces,pieces_per_word")
 
 
+def test_a_model_whose_vocabulary_is_in_older_files_is_counted_alike(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A vocab.txt, as BERT has it; a folder without either file says what is missing."""
+    older, empty = tmp_path / "older", tmp_path / "empty"
+    shutil.copytree(base, older)
+    pieces = AutoTokenizer.from_pretrained(base).get_vocab()
+    (older / "tokenizer.json").unlink()
+    (older / "tokenizer_config.json").unlink()
+    (older / "vocab.txt").write_text("\n".join(sorted(pieces, key=pieces.__getitem__)) + "\n", encoding="utf-8")
+    out = tmp_path / "tables"
+    assert call(monkeypatch, ["vocabulary", str(base), str(older), "--lang", "fr", "--out", str(out)]) == 0
+    _, new, old = (out / "pieces_per_word.csv").read_text(encoding="utf-8").splitlines()
+    assert new.split(",")[1:] == old.split(",")[1:]
+    empty.mkdir()
+    capsys.readouterr()
+    assert call(monkeypatch, ["vocabulary", str(empty), "--lang", "fr"]) == 2
+    assert "no config.json and no tokenizer.json; give a folder that save_pretrained wrote" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["vocabulary", "nowhere", "--lang", "fr"], "nowhere: no tokenizer.json here"),
+        (["vocabulary", "nowhere", "--lang", "fr"], "nowhere: no such file or folder; give a model's folder"),
         (["vocabulary", "nowhere"], "--lang is needed"),
     ],
 )

@@ -6,7 +6,6 @@ earlier state as it was. test_faults.py gives each kind a few tries, tests/bench
 
 import io
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -25,21 +24,16 @@ from unittest import mock
 import torch
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
-from medlingua.recipes import walk
 from medlingua.recipes.command import main
-from medlingua.recipes.resolve import read_run
-from medlingua.recipes.settings import Run
 from medlingua.recipes.training import checkpoint
 from medlingua.recipes.training.checkpoint import Checkpoint
 
-from ..end_to_end.conftest import ENVIRONMENT, give, hear_ctrl_c, same_weights, started
+from ..end_to_end.conftest import ended, give, hear_ctrl_c, same_weights, started
+from ..end_to_end.forks import ENVIRONMENT, Fork
 from ..recipes.conftest import cases, write_jsonl
 
 Fault = Callable[["Scene", Path, random.Random], list[str]]  # in an empty folder; what was hit, one entry a fault
 HARMS = ("cut", "flip", "gone")
-# What a run imports, some of it when it first needs it.
-IMPORTED = ["medlingua.recipes.walk", "transformers.models.bert.modeling_bert", "spacy.lang.fr"]
-IMPORTED += ["matplotlib.figure", "matplotlib.backends.backend_svg", "medlingua.reports.figures"]
 
 
 @dataclass(frozen=True)
@@ -50,17 +44,12 @@ class Scene:
     finished: Path
 
     @cached_property
-    def run(self) -> Run:
-        return read_run(self.finished)
-
-    @cached_property
     def forked_seconds(self) -> float:
         """What the run takes as a fork."""
-        with tempfile.TemporaryDirectory() as name, fork_server() as start:
-            process = start(self.run, Path(name) / "run")
-            process.join()
-            assert process.exitcode == 0
-            return _seconds(Path(name) / "run")
+        with tempfile.TemporaryDirectory() as name:
+            out = Path(name) / "run"
+            assert ended([*self.command, "--out", str(out)]).returncode == 0
+            return _seconds(out)
 
 
 class Tiny(torch.nn.Module):
@@ -134,35 +123,20 @@ def given(command: list[str], out: Path) -> tuple[int, str]:
 # --- kills -------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def fork_server() -> Iterator[Callable[[Run, Path], multiprocessing.process.BaseProcess]]:
-    """Starts runs as forks of one process that has imported everything: a life costs no second of imports."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(IMPORTED)
-
-    def start(run: Run, out: Path) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=walk.adapt, args=(run, out))
-        process.start()
-        return process
-
-    with mock.patch.dict(os.environ, ENVIRONMENT):
-        yield start
-
-
 def kill_a_run(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
     """kill -9 at random moments of a whole run, from its first file to its last; it is started until it ends."""
     out, hit = folder / "run", list[str]()
-    with fork_server() as start:
-        seconds = scene.forked_seconds
-        process = start(scene.run, out)
-        while process.exitcode != 0:
-            process.join(seconds * rng.random() ** 2)  # more often early, so that a run is killed many times
-            process.kill()
-            process.join()
-            if process.exitcode:
-                assert process.exitcode == -signal.SIGKILL, hit
-                hit.append(_part_of(out))
-                process = start(scene.run, out)
+    line = [*scene.command, "--out", str(out)]
+    seconds = scene.forked_seconds
+    process = Fork(line)
+    while process.returncode != 0:
+        time.sleep(seconds * rng.random() ** 2)  # more often early, so that a run is killed many times
+        process.kill()
+        _, said = process.communicate()
+        if process.returncode:
+            assert process.returncode == -signal.SIGKILL, (hit, said)
+            hit.append(_part_of(out))
+            process = Fork(line)
     same_weights(scene.finished, out)
     return hit
 

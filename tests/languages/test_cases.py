@@ -253,6 +253,7 @@ def test_a_fifth_language_is_a_folder_from_outside(italian: Pack) -> None:
     [
         ("{the:lab}", "{thee:lab}", "no form 'thee'.*did you mean 'the'"),
         ("{a:procedure}", "{a:procedur}", "no slot 'procedur'.*did you mean 'procedure'"),
+        ('decimal = ","', "decimal = 5", "decimal: expected text, given 5"),
         ("decimal", "decimals", "unknown key 'decimals'.*did you mean 'decimal'"),
         ('title = "Motivo"', 'titel = "Motivo"', "unknown key 'sections.0.titel'.*did you mean 'title'"),
         ("repeat = true", "repeat = false", "no section has repeat = true"),

@@ -19,6 +19,7 @@ from medlingua.languages.pack import load_pack
 from medlingua.recipes.command import main
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run
+from medlingua.recipes.text import task_set
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
@@ -112,3 +113,10 @@ def make_run(base: Path, corpus: Path) -> Callable[..., Run]:
         return resolve(given | flags, sets=sets)
 
     return make
+
+
+@pytest.fixture
+def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Synthetic tasks of a few cases, for tests of what happens to scores, whatever they are."""
+    monkeypatch.setattr(task_set, "_SIZES", (16, 6, 10))
+    monkeypatch.setattr(task_set, "_LONG_SIZES", (6, 4, 6))

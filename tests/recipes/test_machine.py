@@ -39,3 +39,22 @@ def test_the_collector_rests_on_a_gpu_and_works_again_after_an_error() -> None:
     assert gc.isenabled()
     with machine.collector_at_rest(CPU):
         assert gc.isenabled()
+
+
+def test_a_collector_at_rest_collects_where_it_is_called_and_one_at_work_is_not_called() -> None:
+    collected: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start" and info["generation"] == 2:
+            collected.append(1)
+
+    gc.callbacks.append(note)
+    try:
+        machine.collect_if_at_rest()
+        assert collected == []
+        with machine.collector_at_rest(torch.device("cuda")):
+            collected.clear()
+            machine.collect_if_at_rest()
+            assert collected == [1]
+    finally:
+        gc.callbacks.remove(note)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from medlingua.languages.errors import InputError
+from medlingua.languages.permissions import PERMISSIONS
 from medlingua.recipes.folder import claim
-from medlingua.recipes.resolve import presets, read_run, resolve
+from medlingua.recipes.resolve import permissions, presets, read_run, resolve
 from medlingua.recipes.settings import Run
 
 from .conftest import call
@@ -155,3 +156,14 @@ def test_threads_wait_without_spinning_unless_a_person_says_otherwise(monkeypatc
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert call(monkeypatch, ["--help"]) == 0
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_what_may_be_allowed_is_one_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run's settings, a command without a run, and the help of the commands."""
+    assert resolve({**FLAGS, "allow": list(PERMISSIONS)}).allow == permissions(list(PERMISSIONS)) == PERMISSIONS
+    with pytest.raises(InputError, match=r"unknown .*'pickles'.*did you mean 'pickle'"):
+        permissions(["pickles"])
+    for command in (["evaluate"], ["privacy"], []):
+        assert call(monkeypatch, [*command, "--help"]) == 0
+        text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+        assert f"{', '.join(PERMISSIONS)}: refused unless named" in text

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from medlingua.languages.lineage import Lineage, LineageStep
+from medlingua.reports.page import write_report
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import (
     CorporaRow,
@@ -258,3 +259,11 @@ def write_run(folder: Path, scored: list[Score] | None = None) -> Path:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     return write_run(tmp_path / "fr-demo")
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with its report, for tests that read it alone."""
+    folder = write_run(tmp_path_factory.mktemp("reported") / "fr-demo")
+    write_report(folder)
+    return folder

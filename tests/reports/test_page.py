@@ -25,6 +25,10 @@ def page_of(folder: Path) -> str:
     return write_report(folder).read_text(encoding="utf-8")
 
 
+def read_page(reported: Path) -> str:
+    return (reported / "report.html").read_text(encoding="utf-8")
+
+
 class Loads(HTMLParser):
     """Everything that a browser would fetch, and every tag that is not closed in its place."""
 
@@ -50,8 +54,8 @@ class Loads(HTMLParser):
             self.wrong.append(tag)
 
 
-def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
-    text = page_of(run_folder)
+def test_a_finished_run_gives_a_page_with_its_numbers(reported: Path) -> None:
+    text = read_page(reported)
     for words in (
         "3.412 → 4.105 → 2.288",
         "base, with the new vocabulary, trained; −32.9\u202f% from the base, ",
@@ -69,8 +73,8 @@ def test_a_finished_run_gives_a_page_with_its_numbers(run_folder: Path) -> None:
     assert "This report is partial" not in text
 
 
-def test_tiles_and_tables_state_differences_with_their_intervals(run_folder: Path) -> None:
-    text = page_of(run_folder)
+def test_tiles_and_tables_state_differences_with_their_intervals(reported: Path) -> None:
+    text = read_page(reported)
     details = re.findall(r'<div class="detail">([^<]+)</div>', text)[1:]
     assert len(details) == 2
     for detail in details:
@@ -79,29 +83,28 @@ def test_tiles_and_tables_state_differences_with_their_intervals(run_folder: Pat
     assert "noise" not in text
 
 
-def test_figures_are_files_too(run_folder: Path) -> None:
-    text = page_of(run_folder)
-    files = {path.name for path in (run_folder / "figures").iterdir()}
+def test_figures_are_files_too(reported: Path) -> None:
+    text = read_page(reported)
+    files = {path.name for path in (reported / "figures").iterdir()}
     names = {"training", "held-out", "tokens-by-corpus", "scores-multilabel-v1", "scores-ner-strict-v1"}
     assert files == {f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "csv")} | {"captions.md"}
-    assert (run_folder / "figures" / "training.pdf").read_bytes().startswith(b"%PDF")
-    with (run_folder / "figures" / "held-out.csv").open(encoding="utf-8", newline="") as file:
+    assert (reported / "figures" / "training.pdf").read_bytes().startswith(b"%PDF")
+    with (reported / "figures" / "held-out.csv").open(encoding="utf-8", newline="") as file:
         last = [*csv.DictReader(file)][-1]
     assert float(last["bits_per_byte"]) == 2.288
     assert float(last["perplexity"]) == pytest.approx(math.exp(2.288 * 1.9))
     assert float(last["accuracy_of_masked_words"]) == pytest.approx(0.5 - 0.2288)
-    report = (run_folder / "report.md").read_text(encoding="utf-8")
+    report = (reported / "report.md").read_text(encoding="utf-8")
     links = re.findall(r"!\[[^]]+\]\((figures/[^)]+)\)", report)
     assert len(links) == len(names)
-    assert all((run_folder / link).is_file() for link in links)
-    captions = (run_folder / "figures" / "captions.md").read_text(encoding="utf-8")
+    assert all((reported / link).is_file() for link in links)
+    captions = (reported / "figures" / "captions.md").read_text(encoding="utf-8")
     assert captions.splitlines()[0].removeprefix("**training.** ") in text
 
 
-def test_the_corpora_figure_shows_the_tokens_that_were_trained(run_folder: Path) -> None:
+def test_the_corpora_figure_shows_the_tokens_that_were_trained(reported: Path) -> None:
     """408,000 tokens were trained, of corpora that hold 312,450 and 1,740,220."""
-    page_of(run_folder)
-    with (run_folder / "figures" / "tokens-by-corpus.csv").open(encoding="utf-8", newline="") as file:
+    with (reported / "figures" / "tokens-by-corpus.csv").open(encoding="utf-8", newline="") as file:
         trained = {row["corpus"]: int(row["tokens_trained"]) for row in csv.DictReader(file)}
     assert sum(trained.values()) == pytest.approx(408_000, abs=1)
     share = 312_450 / (312_450 + 1_740_220)
@@ -120,9 +123,8 @@ def test_a_mixture_divides_the_tokens_of_its_phase(run_folder: Path) -> None:
     assert found == pytest.approx({"e3c_pamj_fr": 0.75 * last, "e3c_leaflets_fr": 408_000 - 0.75 * last})
 
 
-def test_only_a_likelihood_has_a_perplexity(run_folder: Path) -> None:
-    page_of(run_folder)
-    assert "perplexity" in (run_folder / "figures" / "training.csv").read_text().splitlines()[0]
+def test_only_a_likelihood_has_a_perplexity(reported: Path, run_folder: Path) -> None:
+    assert "perplexity" in (reported / "figures" / "training.csv").read_text().splitlines()[0]
     settings = RUN_TOML.replace("mask_rate = 0.3\n", 'mask_rate = 0.3\nkind = "rtd"\n')
     (run_folder / "run.toml").write_text(settings, encoding="utf-8")
     page_of(run_folder)
@@ -136,8 +138,8 @@ def test_a_task_has_one_tile_of_its_first_metric(run_folder: Path) -> None:
     assert names == ["Bits per byte", "morfitt, micro-f1", "fracco_sample, entity-f1"]
 
 
-def test_the_page_has_its_three_figures_and_one_more_a_protocol(run_folder: Path) -> None:
-    text = page_of(run_folder)
+def test_the_page_has_its_three_figures_and_one_more_a_protocol(reported: Path) -> None:
+    text = read_page(reported)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
     starts = ["Held-out text", "Training loss", "Scores under protocol multilabel/v1"]
     starts += ["Scores under protocol ner-strict/v1", "Tokens trained, by corpus"]
@@ -145,8 +147,8 @@ def test_the_page_has_its_three_figures_and_one_more_a_protocol(run_folder: Path
     assert [*re.findall("<figcaption>([^<]+)</figcaption>", text)] == labels
 
 
-def test_phases_are_named_where_they_begin(run_folder: Path) -> None:
-    figure = page_of(run_folder).partition('aria-label="Training loss')[2].partition("</svg>")[0]
+def test_phases_are_named_where_they_begin(reported: Path) -> None:
+    figure = read_page(reported).partition('aria-label="Training loss')[2].partition("</svg>")[0]
     assert "clinical" in figure
     assert "broad" not in figure
 
@@ -167,8 +169,8 @@ def test_a_head_trained_before_the_base_is_measured_differs_from_an_untrained_on
     assert "comes from training the head" not in text
 
 
-def test_the_page_loads_nothing_and_is_well_formed(run_folder: Path) -> None:
-    text = page_of(run_folder)
+def test_the_page_loads_nothing_and_is_well_formed(reported: Path) -> None:
+    text = read_page(reported)
     parser = Loads()
     parser.feed(text)
     assert [address for address in parser.addresses if not address.startswith("#")] == []
@@ -177,13 +179,13 @@ def test_the_page_loads_nothing_and_is_well_formed(run_folder: Path) -> None:
     assert not re.search(r"url\((?!#)|@import", text)
 
 
-def test_an_id_is_used_once(run_folder: Path) -> None:
-    ids = re.findall(r'\sid="([^"]+)"', page_of(run_folder))
+def test_an_id_is_used_once(reported: Path) -> None:
+    ids = re.findall(r'\sid="([^"]+)"', read_page(reported))
     assert len(ids) == len(set(ids))
 
 
-def test_a_complete_run_warns_of_what_it_used(run_folder: Path) -> None:
-    text = page_of(run_folder)
+def test_a_complete_run_warns_of_what_it_used(reported: Path) -> None:
+    text = read_page(reported)
     assert "Non-commercial material: e3c_leaflets_fr" in text
     assert "No change shown: fracco_sample entity-f1. The 95 % interval" in text
     assert "Fewer than three seeds" not in text
@@ -224,8 +226,8 @@ def test_a_demo_warns_of_synthetic_text_fresh_head_and_one_seed(tmp_path: Path) 
         assert words in text, words
 
 
-def test_tasks_that_were_not_available_are_a_sentence_and_no_rows(run_folder: Path) -> None:
-    text = page_of(run_folder)
+def test_tasks_that_were_not_available_are_a_sentence_and_no_rows(reported: Path) -> None:
+    text = read_page(reported)
     assert "Not checked, because their files were not available: cas, quaero." in text
     table = text.partition("<h3>Overlap with tasks</h3>")[2].partition("</table>")[0]
     assert "morfitt" in table

@@ -79,6 +79,7 @@ def test_the_comparison_shows_published_figures_greyed_and_outside_its_ranking(t
     ("text", "expected"),
     [
         ("modle = 1", "did you mean 'model'"),
+        ("value = 'high'", "value: expected a number, given 'high'"),
         ("value = 63.1", "write shares between 0 and 1, not points"),
     ],
 )

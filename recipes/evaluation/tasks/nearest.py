@@ -6,13 +6,15 @@ the words of the retrieved sentences alone, and without a trained tagger).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.words import sentences
-from medlingua.recipes.evaluation.finetune import token_states
+from medlingua.recipes.console import progress
+from medlingua.recipes.evaluation.finetune import States, token_states
 from medlingua.recipes.evaluation.tasks.ner import Tagged, decode_tags, encode_tags
 
 NEIGHBOURS = 8  # sentences that the words are looked up in
@@ -35,17 +37,26 @@ class Sentence:
 
 
 @torch.no_grad()
-def read(encoder: Encoder, examples: Sequence[Example], tagged: Sequence[Tagged], spacy: str) -> list[Sentence]:
+def read(
+    encoder: Encoder,
+    examples: Sequence[Example],
+    tagged: Sequence[Tagged],
+    spacy: str,
+    label: str,
+    states_of: States | None = None,
+) -> list[Sentence]:
     """The sentences of labelled documents as the encoder sees them; those without a word that has a piece are none.
 
-    Documents are read whole, as for every other score; a word's state is that of its first piece.
+    Documents are read whole, as for every other score; a word's state is that of its first piece. label: of the
+    progress. states_of: gives states that are kept.
     """
     encoder.model.eval()
+    states_of = states_of or partial(token_states, encoder)
     results = []
-    for number, (example, of) in enumerate(zip(examples, tagged, strict=True)):
+    for number, (example, of) in enumerate(_shown(examples, tagged, label)):
         assert isinstance(example.gold, tuple)
         tags = encode_tags(example.gold, of.words)
-        states = _unit(token_states(encoder, [of.document])[torch.from_numpy(of.firsts)].float().cpu().numpy())
+        states = _unit(states_of([of.document])[torch.from_numpy(of.firsts)].float().cpu().numpy())
         starts = np.array([of.words[i][0] for i in of.tagged], dtype=np.int64)
         for start, end in sentences(example.document.text, spacy):
             inside = np.flatnonzero((starts >= start) & (starts < end))
@@ -56,6 +67,13 @@ def read(encoder: Encoder, examples: Sequence[Example], tagged: Sequence[Tagged]
                     Sentence(number, start, end, mean, numbers, states[inside], tuple(tags[i] for i in numbers))
                 )
     return results
+
+
+def _shown(examples: Sequence[Example], tagged: Sequence[Tagged], label: str) -> Iterator[tuple[Example, Tagged]]:
+    with progress(label, len(examples)) as bar:
+        for done, pair in enumerate(zip(examples, tagged, strict=True), 1):
+            yield pair
+            bar.update(done, f"{done:,} of {len(examples):,} documents")
 
 
 def nearest_sentences(queries: Sequence[Sentence], known: Sequence[Sentence], count: int) -> Iterator[list[int]]:

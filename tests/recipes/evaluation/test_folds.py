@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from medlingua.adapters import encoder as encoders
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task
@@ -86,7 +87,7 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
     assert Counter(line["id"] for line in lines) == Counter(e.id for e in task.test)
     said = [frozenset(line["predicted"]) for line in lines]
     (value,) = [row.value for row in scored if row.metric == "micro-F1 of relations"]
-    whole = Labels(task, evaluate.encoders.load(str(base)))
+    whole = Labels(task, encoders.load(str(base)))
     assert whole.score("test", said)["micro-F1 of relations"] == pytest.approx(value)
     assert any(
         row.model == BASELINE and "mean over folds" in row.note for row in read_scores(tmp_path / "results.jsonl")

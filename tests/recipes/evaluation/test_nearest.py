@@ -40,8 +40,8 @@ def toy(test: tuple[str, ...]) -> Task:
 def test_a_sentence_of_train_is_its_own_neighbour_and_gets_its_own_tags(encoder: Encoder) -> None:
     """Read in the same document, so that all states are equal."""
     model = Ner(toy(TEXTS[::-1]), encoder, "fr")
-    known = read(encoder, model.task.train, model.read("train"), "fr")
-    wanted = read(encoder, model.task.test, model.read("test"), "fr")
+    known = read(encoder, model.task.train, model.read("train"), "fr", "train")
+    wanted = read(encoder, model.task.test, model.read("test"), "fr", "test")
     assert len(known) == 7
     for sentence, (nearest, *_) in zip(wanted, nearest_sentences(wanted, known, 3), strict=True):
         there, here = known[nearest], model.task.test[sentence.example].document.text
@@ -52,8 +52,8 @@ def test_a_sentence_of_train_is_its_own_neighbour_and_gets_its_own_tags(encoder:
 
 def test_neighbours_are_sorted_by_cosine(encoder: Encoder) -> None:
     model = Ner(toy(("Le patient a une toux.",)), encoder, "fr")
-    known = read(encoder, model.task.train, model.read("train"), "fr")
-    (wanted,) = read(encoder, model.task.test, model.read("test"), "fr")
+    known = read(encoder, model.task.train, model.read("train"), "fr", "train")
+    (wanted,) = read(encoder, model.task.test, model.read("test"), "fr", "test")
     (found,) = nearest_sentences([wanted], known, len(known))
     cosines = [
         float(np.dot(k.mean, wanted.mean) / np.linalg.norm(k.mean) / np.linalg.norm(wanted.mean)) for k in known

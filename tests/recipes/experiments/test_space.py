@@ -100,7 +100,11 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
     [
         ({"space": {}}, "the space is empty"),
         ({"space": {"train": {"lrr": {"low": 1, "high": 2}}}}, "did you mean 'train.lr'"),
-        ({"space": {"train": {"lr": {"lo": 1, "high": 2}}}}, "space.train.lr"),
+        (
+            {"space": {"train": {"lr": {"lo": 1, "high": 2}}}},
+            "space.train.lr: unknown key 'lo' (known: choices, high, log, low, step, when; did you mean 'low'?)",
+        ),
+        ({"space": {"train": {"lr": {"low": "a", "high": 1}}}}, "given 'a'"),
         ({"space": {"train": {"lr": {"low": 2, "high": 1}}}}, "low 2 is above high 1"),
         ({"space": {"train": {"lr": {"low": 0, "high": 1, "log": True}}}}, "a log scale has no place for low 0"),
         ({"space": {"train": {"lr": {"low": -1.0, "high": 1.0}}}}, "train.lr = -1.0: train.lr: expected greater"),
@@ -125,7 +129,9 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
         ({"pruner": "MedianPruner", "objective": ["bits_per_byte", "synthetic_ner"]}, "trials of one objective"),
         ({"pruner": "MedianSampler"}, "unknown pruner 'MedianSampler'"),
         ({"trial": 3}, "did you mean 'trials'"),
-        ({"trials": 0}, "trials"),
+        ({"trials": 0}, "trials: expected greater than 0, given 0"),
+        ({"trials": "many"}, "trials: expected a whole number, given 'many'"),
+        ({"seed": []}, "seed: expected a whole number, given a list"),
         ({"settings": {**FIXED, "train": {"lrate": 1}}}, "unknown setting 'train.lrate'"),
         ({"settings": {**FIXED, "train": "long"}}, "train = 'long' stands where a table of settings has to"),
         ({"settings": 3}, "settings = 3 stands where a table of settings has to"),

@@ -10,6 +10,7 @@ import pytest
 import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
+from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.collapse import CollapseProbe, mean_cosine, samples, unigram_loss
@@ -17,12 +18,14 @@ from medlingua.recipes.walk import adapt
 
 from ..conftest import cases
 
+START = Checkpoint()
 
-def train_by(losses: list[float], probe: CollapseProbe, run: Run) -> Checkpoint:
-    """The states of a phase whose steps have these losses."""
-    phase, state = run.phases[0], Checkpoint()
+
+def train_by(losses: list[float], probe: CollapseProbe, run: Run, state: Checkpoint = START) -> Checkpoint:
+    """The state after the steps with these losses, that end a phase, or that follow `state` at 1,000 tokens each."""
+    phase = run.phases[0]
+    tokens = 1_000 if state is not START else phase.tokens // len(losses)
     for loss in losses:
-        tokens = phase.tokens // len(losses)
         after = replace(state, tokens=state.tokens + tokens, phase_tokens=state.phase_tokens + tokens)
         state = probe.check_loss(phase, state, after, loss)
     return state
@@ -57,6 +60,13 @@ def test_a_run_of_few_steps_shows_nothing(make_run: Callable[..., Run]) -> None:
 def test_a_warning_goes_on(make_run: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
     train_by([6.0] * 200, CollapseProbe("warn", 6.0, ()), make_run("train.tokens=200_000"))
     assert capsys.readouterr().err.count("uses no context") == 1
+
+
+def test_a_run_that_went_on_with_a_warning_stops_once_it_is_to_stop(make_run: Callable[..., Run]) -> None:
+    run = make_run("train.tokens=200_000")
+    state = Checkpoint(tokens=100_000, phase_tokens=100_000, window_start=100_000, windows_at_unigram=5)
+    with pytest.raises(InputError, match="uses no context"):
+        train_by([6.0] * 10, CollapseProbe("stop", 6.0, ()), run, state)
 
 
 def test_states_that_became_alike_are_noticed(encoder: Encoder) -> None:
@@ -105,8 +115,21 @@ def test_a_run_that_collapses_says_what_to_try_and_can_go_on(
         "train.tokens=40_000", "train.batch_tokens=256", "train.micro_tokens=256", "train.schedule=constant",
         "train.lr=0.3", "train.eval_tokens=4_000", "train.checkpoint_tokens=4_000", "eval.tasks=none",
     )  # fmt: skip
-    with pytest.raises(InputError, match=r"Try a lower train\.lr"):
+    with pytest.raises(InputError, match=r"Try a lower train\.lr.* in another --out"):
         adapt(make_run(*sets), tmp_path / "run")
     adapt(make_run(*sets, "train.collapse=warn"), tmp_path / "run")
     assert (tmp_path / "run" / "report.html").exists()
-    assert "going on" in capsys.readouterr().err
+    assert "going on, as train.collapse = 'warn' says" in capsys.readouterr().err
+
+
+def test_a_run_from_nothing_is_warned_for_a_reason_of_its_own(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("medlingua.recipes.training.collapse._ALIKE", -1.0)  # any model's states are alike
+    sets = ("adapt.size=tiny", "adapt.vocabulary=replace", "adapt.new_pieces=400", "adapt.length=64")
+    sets += ("adapt.architecture=bert", "train.tokens=300", "train.batch_tokens=256", "eval.tasks=none")
+    given = {"strategy": "scratch", "lang": "fr", "data": {"paths": [str(corpus)]}}
+    adapt(resolve(given, sets=sets), tmp_path / "run")
+    said = capsys.readouterr().err
+    assert "going on, as a run from nothing does" in said
+    assert "train.collapse" not in said

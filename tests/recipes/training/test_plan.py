@@ -34,6 +34,18 @@ def test_fewer_tokens_than_a_step_are_reported(tokens: int, lines: int, make_run
     assert all("100 tokens" in line and "train.batch_tokens = 256" in line for line in found)
 
 
+def test_without_training_the_plan_still_says_what_the_tasks_take(
+    base: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("medlingua.recipes.walk._PLAN_SECONDS", 0.0)
+    words = ["plan", "--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
+    words += ["--set", "train.tokens=0", "--set", "eval.tasks=synthetic_outcome"]
+    assert call(monkeypatch, words) == 0
+    told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert told["training"] == "training    none: train.tokens = 0"
+    assert "of it fine-tuning on tasks" in told["evaluation"]
+
+
 @pytest.mark.parametrize(
     "strategy",
     [
