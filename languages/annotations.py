@@ -12,6 +12,7 @@ from .errors import InputError
 TRIMMED = "annotations that lose the white space at their ends: {n}"
 NO_WIDTH = "annotations left out, which have no visible character: {n}"
 UNLABELLED = "annotations left out, which have no label: {n}"
+NO_CODE = "mentions left out, which have no code: {n}"
 JOINED = "annotations read as whole, whose fragments white space alone divides: {n}"
 MISMATCHED = "annotations kept at their offsets, which give other words than they say: {n}"
 MOVED = "annotations moved to the nearest place with their words, as their offsets give others: {n}"
@@ -50,8 +51,8 @@ Gold = tuple[Span, ...] | frozenset[str] | str | float
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A document with its gold: spans (ner), a set of labels (multilabel), one label (classification, pairs), the
-    names of the right options (choice), or a value (similarity).
+    """A document with its gold: spans (ner), a span for each word (tagging), a set of labels (multilabel), one label
+    (classification, pairs), the names of the right options (choice), or a value (similarity).
 
     question: what is asked of the document, or the other text of a pair. options: (name, text) of a choice.
     """

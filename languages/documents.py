@@ -129,6 +129,26 @@ def document_of(row: Mapping[str, Any], where: str, place: str, source: str, tex
     return Document(where if identity in (None, "") else str(identity), text, source, MappingProxyType(meta))
 
 
+def unnested(row: Mapping[str, Any], text_field: str) -> Iterator[Mapping[str, Any]]:
+    """The objects that a column holds, each as a row with the text under `text_field`: "documents.text" of
+    {"documents": [{"text": "..."}]}, or of {"documents": {"text": ["..."]}}, as Hugging Face's sequences may be.
+
+    A row without such a column, and one of a plain `text_field`, is given as it is.
+    """
+    column, _, field = text_field.partition(".")
+    value = row.get(column)
+    if not field or text_field in row or not isinstance(value, list | Mapping):
+        yield row
+        return
+    if isinstance(value, Mapping):
+        value = [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
+    for number, item in enumerate(value, 1):
+        cells = dict(item) if isinstance(item, Mapping) else {}
+        if field in cells:
+            cells[text_field] = cells.pop(field)
+        yield {**cells, "id": f"{row.get('id', '')}:{number}"} if row.get("id") else cells
+
+
 def without_nul(text: str, place: str) -> str:
     """The text. InputError where it holds a NUL, which no writing does: text in UTF-16 that was read as another."""
     if "\0" in text:

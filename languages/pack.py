@@ -10,12 +10,17 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from .errors import InputError, mismatch, nearest
 
 Access = Literal["open", "request", "gated", "local"]
-Kind = Literal["ner", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity"]
-Reader = Literal[
-    "brat", "conll", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano", "label_studio", "prodigy",
-    "docbin", "offsets", "codes", "line_labels", "paraphrases", "nli4ct", "pubmedqa", "options", "squad",
-    "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
+Kind = Literal[
+    "ner", "tagging", "multilabel", "classification", "pairs", "choice", "answers", "relations", "similarity",
+    "normalization",
 ]  # fmt: skip
+Reader = Literal[
+    "brat", "brat_relations", "conll", "tokens", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano",
+    "label_studio", "prodigy", "docbin", "offsets", "span_tables", "codes", "line_labels", "paraphrases", "nli4ct",
+    "pubmedqa", "options", "squad", "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
+]  # fmt: skip
+_NO_FOLDS = ("choice", "answers", "normalization")
+_TAGGED = ("tokens", "cues")  # readers
 _ROOM = Path(__file__).parent
 
 
@@ -134,6 +139,9 @@ class TaskSpec(Record):
     folds: int | None = Field(default=None, ge=3)  # instead of a division: each part is tested once, the next is dev
     positive: str | None = None  # of pairs whose test items are changed on purpose: the label whose F1 counts
     scale: tuple[float, float] | None = None  # of similarity: the lowest and the highest value
+    terminology: _Below | None = None  # of normalization: a table in `path`, with columns code and term
+    # Of codes: also scored by so many first characters, as the categories of ICD-10 by [3].
+    levels: tuple[Annotated[int, Field(gt=0)], ...] = ()
     label_prefix: int | None = Field(default=None, gt=0)
     licence: str = ""
     licence_source: str = ""
@@ -149,11 +157,19 @@ class TaskSpec(Record):
             raise ValueError(f"a task with a path needs a reader: {', '.join(get_args(Reader))}")
         if isinstance(self.splits, dict) and not {"train", "test"} <= set(self.splits):
             raise ValueError("splits needs train and test (dev is taken from train where it is not named)")
-        if self.folds and (isinstance(self.splits, dict) or self.learn_from or self.kind in ("choice", "answers")):
+        if self.folds and (isinstance(self.splits, dict) or self.learn_from or self.kind in _NO_FOLDS):
             raise ValueError(
                 "folds are for sets without a division of their own, of kind classification, multilabel, ner, pairs, "
-                "relations or similarity; take 'folds' out, or 'splits'"
+                "relations, similarity or tagging; take 'folds' out, or 'splits'"
             )
+        if self.path is not None and self.kind == "tagging" and self.reader not in _TAGGED:
+            raise ValueError(f"tagging needs a reader that gives every token its tag: {', '.join(_TAGGED)}")
+        if self.reader == "tokens" and self.kind != "tagging":
+            raise ValueError("reader tokens is for kind tagging; entities in BIO tags have the reader conll")
+        if self.levels and self.kind not in ("multilabel", "normalization"):
+            raise ValueError("levels are for codes: kind multilabel or normalization; take it out")
+        if self.terminology is not None and self.kind != "normalization":
+            raise ValueError("terminology is for kind normalization; take it out")
         if self.kind == "similarity" and (self.scale is None or self.scale[0] >= self.scale[1]):
             raise ValueError("similarity needs scale, its lowest and its highest value: [0, 5]")
         return self

@@ -27,8 +27,7 @@ def read_e3c_relations(path: Path, *, source: str, marking: str = "markers") -> 
     UIMA counts UTF-16 units; every offset is checked against the text. Documents are named in the column `document`,
     to be divided by. InputError for a file that is not whole.
     """
-    if marking not in ("markers", "placeholders"):
-        raise InputError(f"{path}: marking is '{marking}'; known: markers, placeholders")
+    check_marking(marking, path)
     files = sorted(path.glob("[!.]*.xml"))
     if not files:
         raise InputError(f"{path}: no .xml file in it; give a language's folder of E3C layer 1")
@@ -67,10 +66,24 @@ def _of_document(file: Path, elements: list[ET.Element], source: str, marking: s
             yield Example(name, document, "pertains-to" if positive else NONE)
 
 
-def marked(text: str, head: tuple[int, int], tail: tuple[int, int], marking: str) -> str:
-    """The text with two mentions marked, which may overlap: then the inner one's signs are inside the other's."""
+def check_marking(marking: str, path: Path) -> None:
+    if marking not in ("markers", "placeholders"):
+        raise InputError(f"{path}: marking is '{marking}'; known: markers, placeholders")
+
+
+def marked(
+    text: str,
+    head: tuple[int, int],
+    tail: tuple[int, int],
+    marking: str,
+    names: tuple[str, str] = ("RESULT", "EVENT"),
+) -> str:
+    """The text with two mentions marked, which may overlap: then the inner one's signs are inside the other's.
+
+    names: of the placeholders.
+    """
     if marking == "placeholders":
-        signs = (("@RESULT$", head), ("@EVENT$", tail))
+        signs = ((f"@{names[0]}$", head), (f"@{names[1]}$", tail))
         marked_text = text
         for sign, (start, end) in sorted(signs, key=lambda entry: -entry[1][0]):
             marked_text = marked_text[:start] + sign + marked_text[end:]

@@ -14,8 +14,8 @@ class Task:
 
     folds: tasks of their own whose test parts make up the test part of this one, which then has no other part.
     train_language: of train and dev, where it is another one. excluded: cases of them that are in test, too.
-    notes: a line each on what the reader changed or left out. label_set: the labels where there are no examples, as
-    of a fine-tuned model that reads new text.
+    notes: a line each on what the reader changed or left out. terminology: codes and terms, of normalization.
+    label_set: the labels where there are no examples, as of a fine-tuned model that reads new text.
     """
 
     spec: TaskSpec
@@ -28,6 +28,7 @@ class Task:
     train_language: str = ""
     excluded: int = 0
     notes: tuple[str, ...] = ()
+    terminology: tuple[tuple[str, str], ...] = ()
     label_set: tuple[str, ...] = ()
 
     @property

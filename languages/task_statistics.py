@@ -1,7 +1,7 @@
 """Descriptive statistics of a labelled task: documents, lengths, labels, nested and discontinuous entities."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .annotations import Example, Span
@@ -92,9 +92,18 @@ def nested(spans: Iterable[Span]) -> int:
 
 def shared_documents(task: Task, other: Task) -> dict[tuple[str, str], int]:
     """For each two parts the number of distinct texts that both have; white space is not compared."""
-    first, second = (
-        {part: {" ".join(e.document.text.split()) for e in examples} for part, examples in parts_of(of).items()}
-        for of in (task, other)
-    )
+    return shared(texts_of(task), texts_of(other))
+
+
+def texts_of(task: Task) -> dict[str, frozenset[str]]:
+    """The distinct texts of each part, with one space wherever there is white space."""
+    return {
+        part: frozenset(" ".join(e.document.text.split()) for e in examples)
+        for part, examples in parts_of(task).items()
+    }
+
+
+def shared(first: Mapping[str, frozenset[str]], second: Mapping[str, frozenset[str]]) -> dict[tuple[str, str], int]:
+    """As `shared_documents`, of the texts of two tasks."""
     counts = {(one, two): len(first[one] & second[two]) for one in first for two in second}
     return {parts: count for parts, count in counts.items() if count}

@@ -14,15 +14,18 @@ from .pack import Kind, TaskSpec, load_pack
 from .parallel import with_train_of
 from .readers import READERS
 from .task import Task, labels_of
+from .terminology import read_terminology
 
 _TESTED = "documents of train or dev left out, which test has too: {n}"
 _FEW = 100  # documents or groups; by their hashes, 40 became 32, 2 and 6
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
-_MAY_LACK = ("ner", "multilabel", "answers")
+_MAY_LACK = ("ner", "normalization", "tagging", "multilabel", "answers")
 
 _GOLD: dict[Kind, type] = {
     "ner": tuple,
+    "tagging": tuple,
+    "normalization": tuple,
     "answers": tuple,
     "multilabel": frozenset,
     "choice": frozenset,
@@ -71,7 +74,7 @@ def _is_table(file: Path) -> bool:
 
 def _missing(spec: TaskSpec, root: Path) -> list[Path]:
     places = [place for of_split in _places(spec, root).values() for place in of_split]
-    places += [root / (spec.path or "") / name for name in spec.requires]
+    places += [root / (spec.path or "") / name for name in (*spec.requires, *filter(None, [spec.terminology]))]
     return [place for place in places if not archive_and_member(place)[0].exists()]
 
 
@@ -113,7 +116,8 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
     elif "dev" not in parts:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
     lines = tuple(note.format(n=f"{n:,}") for note, n in sorted(notes.items()))
-    task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines)
+    terminology = tuple(read_terminology(root / spec.path / spec.terminology)) if spec.terminology else ()
+    task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines, terminology=terminology)
     _check(task, root)
     if spec.learn_from is None:
         return task
@@ -138,8 +142,12 @@ def _without_tested(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) 
 def _canonical(spec: TaskSpec, example: Example) -> Example:
     if spec.kind == "similarity":
         return replace(example, gold=_value(spec, example))
-    if spec.kind in ("ner", "answers") and example.gold == frozenset():  # an empty list, whatever it is a list of
+    if _GOLD[spec.kind] is tuple and example.gold == frozenset():  # an empty list, whatever it is a list of
         return replace(example, gold=())
+    if spec.kind == "multilabel" and isinstance(
+        example.gold, tuple
+    ):  # the document's codes are those of its mentions
+        example = replace(example, gold=frozenset(labels_of(example.gold)))
     if spec.label_prefix is None:
         return example
     if isinstance(example.gold, str):
@@ -181,12 +189,6 @@ def _check(task: Task, root: Path) -> None:
                 )
             if task.spec.kind in ("pairs", "answers", "similarity") and not example.question:
                 raise InputError(f"{where}: {shown(example.id)} has no question; name its column in the options")
-            if task.spec.kind == "relations" and task.spec.negative not in task.labels:
-                raise InputError(
-                    f"{where}: relations need 'negative', the label of what is none, which is one of the "
-                    f"{len(task.labels)} labels",
-                    text=", ".join(task.labels),
-                )
             if task.spec.kind == "choice" and len(example.options) < 2:
                 raise InputError(
                     f"{where}: {shown(example.id)} has {len(example.options)} options; a choice needs two"
@@ -204,6 +206,12 @@ def _check(task: Task, root: Path) -> None:
                     f"{where}: {shown(example.id)} is changed from {shown(str(source))}, which is not in {split}; "
                     "add it"
                 )
+    if task.spec.kind == "relations" and task.spec.negative not in task.labels:
+        raise InputError(
+            f"{where}: relations need 'negative', the label of what is none, which is one of the "
+            f"{len(task.labels)} labels",
+            text=", ".join(task.labels),
+        )
     if task.spec.positive is not None and task.spec.positive not in task.labels:
         raise InputError(
             f"{where}: none of the {len(task.labels)} labels is '{task.spec.positive}', which 'positive' names"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from medlingua.languages.errors import InputError, nearest
 
-from . import score_figures, tables
+from . import score_figures, tables, task_tables
 from .bootstrap import SAMPLES, Key, Tallies, merge_tallies, read_tallies
 from .errors import errors_by_task
 from .figures import write_charts
@@ -13,7 +13,7 @@ from .overall import Overall, by_length, overall
 from .page import templates
 from .published import published_of
 from .quantities import count
-from .read import half_written, read_arms, read_errors, read_scores, write_whole
+from .read import half_written, read_arms, read_errors, read_scores, read_task_parts, write_whole
 from .reliability import calibrations
 from .rows import ArmsRow, Score
 from .scores import Comparison, by_protocol, compare, has_few_seeds, key_of, only, trained_models
@@ -42,6 +42,7 @@ def write_comparison(folder: Path) -> Path:
     cost_chart = score_figures.cost_chart(costs, models) if costs else None
     pictures = write_charts(folder, [*charts.values(), *(chart for chart in (length_chart, cost_chart) if chart)])
     published = published_of((c.measure.task, c.measure.language) for c in comparisons)
+    parts = read_task_parts(folder / "tasks.jsonl")
     view = {
         "name": folder.resolve().name,
         "caption": CAPTION,
@@ -58,6 +59,8 @@ def write_comparison(folder: Path) -> Path:
         ],
         "meanings": tables.protocols_table(groups),
         "published": tables.published_table(published) if published else None,
+        "parts": task_tables.parts_table(parts) if parts else None,
+        "shared": task_tables.shared_texts(parts),
         "pictures": pictures,
         "calibrations": calibrations(folder),
         "errors": errors_by_task(read_errors(folder / "errors.jsonl")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import findings, privacy, run_figures, tables
+from . import findings, privacy, run_figures, tables, task_tables
 from .bootstrap import SAMPLES, read_tallies
 from .figures import Chart, write_charts
 from .quantities import count, duration, energy, memory, short_path, thin, times
@@ -100,6 +100,8 @@ def _view(record: RunRecord, comparisons: Sequence[Comparison], charts: dict[str
         "charts": charts,
         "scores_caption": SCORES_CAPTION,
         "meanings": tables.protocols_table(dict.fromkeys(score.protocol for score in record.scores)),
+        "parts": task_tables.parts_table(record.task_parts) if record.task_parts else None,
+        "shared": task_tables.shared_texts(record.task_parts),
         "held_out": tables.held_out_table(record.evaluations) if record.evaluations else None,
         "corpora": record.corpora,
         "licences_table": tables.licences_table(record.corpora) if record.corpora else None,

@@ -14,7 +14,7 @@ _SPLITS = "the original ones where they exist; else 70/10/20 by a hash of the do
 _EPOCH = "best epoch on dev by the main metric; test is scored once"
 _WINDOWS = "read whole, in overlapping windows if longer than the model; each token is predicted in one window"
 _SEEDS = "a seed decides head, order and dropout; eval.lr and eval.epochs are the same for every model"
-_UNTRAINED = "no training"
+UNTRAINED = "no training"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,10 @@ _RECORDS = (
     Protocol(
         "ner-strict", 1, "F1 of entities", _SPANS, "micro, over all entities of all documents", _SPLITS, _EPOCH,
         _WINDOWS, _SEEDS,
+    ),
+    Protocol(
+        "tagging", 1, "F1 of tags; also accuracy", "same tag of the same word, whose borders the data set gives",
+        "macro, over the tags of the test set", _SPLITS, _EPOCH, _WINDOWS, _SEEDS,
     ),
     Protocol(
         "labels-single", 1, "F1 of labels", _ONE_LABEL, "macro, over the labels of the test set", _SPLITS, _EPOCH,
@@ -88,15 +92,20 @@ _RECORDS = (
         _WINDOWS + "; every window starts with the question", _SEEDS,
     ),
     Protocol(
+        "normalization", 1, "accuracy at 1; also at 5", "the mention's code is that of the nearest term, by cosine",
+        "micro, over all mentions of all documents", _SPLITS, "the model without fine-tuning",
+        "mentions are read without their documents", UNTRAINED,
+    ),
+    Protocol(
         "terms-retrieval", 1, "share of names found", "the English name of the same concept is nearest",
         "mean over names",
-        "concepts whose names were not trained on", "the model without fine-tuning", "names are short", _UNTRAINED,
+        "concepts whose names were not trained on", "the model without fine-tuning", "names are short", UNTRAINED,
     ),
     Protocol(
         "terms-hierarchy", 1, "rank correlation", "similarity of names against distance in the hierarchy",
         "over pairs of concepts", "concepts whose names were not trained on", "the model without fine-tuning",
         "names are short",
-        _UNTRAINED,
+        UNTRAINED,
     ),
 )  # fmt: skip
 _BY_ID = {record.id: record for record in _RECORDS}

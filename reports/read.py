@@ -22,6 +22,7 @@ from .rows import (
     PrivacyRow,
     Row,
     Score,
+    TaskPartRow,
     TrainRow,
     VocabularyRow,
 )
@@ -42,6 +43,7 @@ class RunRecord:
     training: tuple[TrainRow, ...]  # by tokens
     evaluations: tuple[EvalRow, ...]  # by tokens
     scores: tuple[Score, ...]
+    task_parts: tuple[TaskPartRow, ...]
     cost: CostRow | None
     vocabulary: VocabularyRow | None
     certificate: CertificateRow | None
@@ -63,6 +65,7 @@ def read_run(folder: Path) -> RunRecord:
         training=training,
         evaluations=evaluations,
         scores=read_scores(scores),
+        task_parts=read_task_parts(folder / "tasks.jsonl"),
         cost=_read_document(folder / "cost.json", CostRow),
         vocabulary=_read_document(folder / "vocabulary.json", VocabularyRow),
         certificate=_read_document(folder / "certificate.json", CertificateRow),
@@ -98,6 +101,17 @@ def read_errors(path: Path) -> tuple[ErrorRow, ...]:
     for row in read_rows(path, ErrorRow):
         errors[row.model, row.task, row.language, row.protocol, row.seed] = row
     return tuple(errors.values())
+
+
+def read_task_parts(path: Path) -> tuple[TaskPartRow, ...]:
+    """What the parts of scored tasks hold, in the order of the file; a later row adds its models and shared texts."""
+    parts: dict[tuple[str, str, str], TaskPartRow] = {}
+    for row in read_rows(path, TaskPartRow):
+        key = (row.task, row.language, row.part)
+        earlier = parts.get(key, row)
+        more = {"tokens": earlier.tokens | row.tokens, "shared": earlier.shared | row.shared}
+        parts[key] = row.model_copy(update=more)
+    return tuple(parts.values())
 
 
 def read_arms(folder: Path) -> ArmsRow | None:

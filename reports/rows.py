@@ -1,10 +1,10 @@
 """The typed rows of result files: everything in a report comes from these.
 
-One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow) and `results.jsonl` (Score); one JSON
-document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow), `vocabulary.json`
-(VocabularyRow, where a run changed it), `certificate.json` (CertificateRow, of a conversion) and `privacy.json`
-(PrivacyRow, after an audit). A study's folder has `arms.json` (ArmsRow); `errors.jsonl` (ErrorRow) lies beside
-`results.jsonl`.
+One JSON object a line in `metrics.jsonl` (TrainRow, EvalRow), `results.jsonl` (Score) and `tasks.jsonl`
+(TaskPartRow); one JSON document in `corpora.json` (CorporaRow), `cost.json` (CostRow), `plan.json` (PlanRow),
+`vocabulary.json` (VocabularyRow, where a run changed it), `certificate.json` (CertificateRow, of a conversion) and
+`privacy.json` (PrivacyRow, after an audit). A study's folder has `arms.json` (ArmsRow);
+`errors.jsonl` (ErrorRow) lies beside `results.jsonl`.
 `model/lineage.json` holds a `medlingua.languages.lineage.Lineage`.
 """
 
@@ -103,6 +103,40 @@ class ErrorRow(Row):
     kinds: dict[str, int] = {}
     confusion: tuple[tuple[str, str, int], ...] = ()
     found: tuple[str, ...] = ()
+
+
+class TextLengths(Row):
+    """Of distinct texts, in one unit. high: the 90th percentile."""
+
+    median: int
+    high: int
+    longest: int
+    total: int
+
+
+class TaskPartRow(Row):
+    """What one part of a task holds, in `tasks.jsonl`.
+
+    texts: distinct documents. tokens: their lengths by model, without special tokens. labels: the most frequent
+    with their counts; kinds: how many there are. nested: spans inside another one. shared: how many texts this part
+    has in common with parts of other tasks that were scored, by their names ("train of other").
+    """
+
+    task: str
+    language: str
+    kind: str
+    part: str
+    examples: int
+    texts: int
+    words: TextLengths
+    tokens: dict[str, TextLengths]
+    labels: dict[str, int]
+    kinds: int
+    without_gold: int
+    spans: int
+    nested: int
+    discontinuous: int
+    shared: dict[str, int]
 
 
 class CorpusRow(Row):

@@ -9,6 +9,7 @@ from medlingua.languages.errors import InputError
 
 from .bootstrap import Difference, Key, Tallies, interval, paired
 from .intervals import ENOUGH, Estimate
+from .protocols import UNTRAINED, protocol_of
 from .rows import Score
 
 
@@ -145,7 +146,10 @@ def verdict(difference: Estimate) -> str:
 
 
 def has_few_seeds(comparison: Comparison) -> bool:
-    """Whether an interval of this measure leaves out the variation between seeds."""
+    """Whether an interval of this measure leaves out the variation between seeds; without training there is none."""
+    protocol = protocol_of(comparison.measure.protocol)
+    if protocol is not None and protocol.training == UNTRAINED:
+        return False
     return comparison.tallies is not None and any(0 < len(result.seeds) < ENOUGH for result in comparison.results)
 
 

@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[+−-]?\d[\d\s.,]*(\s?%| ± [\d.]+| \(.*\))?")
 def score_table(comparisons: Sequence[Comparison]) -> DataFrame:
     """The measures of one protocol: a row a measure, a column a model, and the change from base to trained."""
     models = trained_models(comparisons)
-    frame = _frame(_score_line(comparison, models) for comparison in comparisons)
+    frame = frame_of(_score_line(comparison, models) for comparison in comparisons)
     return without_empty(frame)
 
 
@@ -56,14 +56,14 @@ def ranking_table(comparison: Comparison) -> DataFrame:
         if corrected:
             row["p (Holm)"] = f"{corrected[result.model]:.3f}" if result.model in corrected else NOTHING
         rows.append(row)
-    return _frame(rows)
+    return frame_of(rows)
 
 
 def protocols_table(identifiers: Iterable[str]) -> DataFrame:
     """What the protocols mean: a row a part, a column a protocol."""
     known = {identifier: protocol_of(identifier) for identifier in identifiers}
     unknown = "not a protocol of this version"
-    return _frame(
+    return frame_of(
         {
             "": part.capitalize(),
             **{name: unknown if record is None else str(getattr(record, part)) for name, record in known.items()},
@@ -74,7 +74,7 @@ def protocols_table(identifiers: Iterable[str]) -> DataFrame:
 
 def published_table(figures: Iterable[Published]) -> DataFrame:
     """Published scores on the tasks, each under its own protocol."""
-    return _frame(
+    return frame_of(
         {
             "Task": figure.task,
             "Model": figure.model,
@@ -89,7 +89,7 @@ def published_table(figures: Iterable[Published]) -> DataFrame:
 
 def overall_table(rows: Sequence[Overall]) -> DataFrame:
     """The models over all tasks, best mean rank first."""
-    return _frame(
+    return frame_of(
         [
             {
                 "Model": row.model,
@@ -107,7 +107,7 @@ def held_out_table(evaluations: Sequence[EvalRow]) -> DataFrame:
     """The last evaluation on held-out text of base, vocabulary, start and trained."""
     last = {row.model: row for row in evaluations}
     first = last.get("base") or last.get("start")
-    frame = _frame(
+    frame = frame_of(
         {
             "Model": model,
             "Training tokens": count(row.tokens),
@@ -135,7 +135,7 @@ def held_out_table(evaluations: Sequence[EvalRow]) -> DataFrame:
 def arms_table(arms: Sequence[ArmRow]) -> DataFrame:
     """The variants of a study: start, tokens, cost, and bits per byte before and after."""
     return without_empty(
-        _frame(
+        frame_of(
             {
                 "Variant": row.name,
                 "Strategy": row.strategy,
@@ -164,7 +164,7 @@ def _bits(row: ArmRow) -> str:
 
 def corpora_table(corpora: CorporaRow) -> DataFrame:
     """The documents and tokens of each corpus, and why documents were left out."""
-    return _frame(
+    return frame_of(
         {
             "Corpus": _corpus(row),
             "Read": count(row.documents_read),
@@ -182,7 +182,7 @@ def corpora_table(corpora: CorporaRow) -> DataFrame:
 
 
 def licences_table(corpora: CorporaRow) -> DataFrame:
-    return _frame(
+    return frame_of(
         {
             "Corpus": _corpus(row),
             "Licence": row.licence or "not stated",
@@ -196,7 +196,7 @@ def licences_table(corpora: CorporaRow) -> DataFrame:
 
 def overlap_table(corpora: CorporaRow) -> DataFrame:
     """The tasks that the corpora were checked against."""
-    return _frame(
+    return frame_of(
         {
             "Task": row.task,
             "Test documents": count(row.test_documents),
@@ -208,7 +208,7 @@ def overlap_table(corpora: CorporaRow) -> DataFrame:
 
 
 def vocabulary_table(row: VocabularyRow) -> DataFrame:
-    return _frame(
+    return frame_of(
         [
             {"": "Vocabulary size", "Before": count(row.old_size), "After": count(row.new_size)},
             {
@@ -231,7 +231,7 @@ def vocabulary_table(row: VocabularyRow) -> DataFrame:
 
 
 def lineage_table(lineage: Lineage) -> DataFrame:
-    return _frame(
+    return frame_of(
         {
             "Date": step.date,
             "Step": f"{step.strategy}, {step.language}",
@@ -247,7 +247,7 @@ def lineage_table(lineage: Lineage) -> DataFrame:
 
 
 def settings_table(settings: Mapping[str, Any]) -> DataFrame:
-    return _frame({"Setting": name, "Value": value} for name, value in _flat(settings, ""))
+    return frame_of({"Setting": name, "Value": value} for name, value in _flat(settings, ""))
 
 
 def without_empty(frame: DataFrame) -> DataFrame:
@@ -300,7 +300,7 @@ def difference_sentence(difference: Estimate) -> str:
 
 
 def checks_table(certificate: CertificateRow) -> DataFrame:
-    return _frame(
+    return frame_of(
         {
             "Check": check.name,
             "Measured": f"{check.value:.2g}",
@@ -312,7 +312,7 @@ def checks_table(certificate: CertificateRow) -> DataFrame:
 
 
 def changes_table(certificate: CertificateRow) -> DataFrame:
-    return _frame(
+    return frame_of(
         {"Field": change.field, "Source": change.before, "Result": change.after} for change in certificate.changes
     )
 
@@ -366,7 +366,8 @@ def _flat(settings: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, str]]
             yield prefix + name, str(value)
 
 
-def _frame(lines: Iterable[Mapping[str, str]]) -> DataFrame:
+def frame_of(lines: Iterable[Mapping[str, str]]) -> DataFrame:
+    """A row a mapping, its keys as columns."""
     from pandas import DataFrame
 
     return DataFrame(list(lines), dtype=object)

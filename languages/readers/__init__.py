@@ -8,6 +8,7 @@ from ..questions import read_bioasq, read_nli4ct, read_options, read_pubmedqa, r
 from ..relations import read_e3c_relations
 from .bioc import read_bioc, read_pubtator
 from .brat import read_brat
+from .brat_relations import read_brat_relations
 from .concepts import read_concepts
 from .conll import read_conll
 from .cues import read_cues
@@ -15,8 +16,10 @@ from .docbin import read_docbin
 from .exports import read_doccano, read_label_studio, read_prodigy
 from .lines import read_line_labels, read_paraphrases
 from .pairs import read_deft_pairs, read_id_pairs
+from .span_tables import read_span_tables
 from .standoff import read_codes, read_offsets
 from .tables import read_json, read_table
+from .tokens import read_tokens
 from .uima import read_uima
 from .webanno import read_webanno
 
@@ -31,7 +34,9 @@ class Reader(NamedTuple):
 
 READERS: dict[str, Reader] = {
     "brat": Reader(read_brat, folder=True),
+    "brat_relations": Reader(read_brat_relations, folder=True),
     "conll": Reader(read_conll),
+    "tokens": Reader(read_tokens),
     "table": Reader(read_table),
     "json": Reader(read_json),
     "uima": Reader(read_uima, folder=True),
@@ -42,6 +47,7 @@ READERS: dict[str, Reader] = {
     "label_studio": Reader(read_label_studio),
     "prodigy": Reader(read_prodigy),
     "docbin": Reader(read_docbin, folder=True),
+    "span_tables": Reader(read_span_tables),
     "offsets": Reader(read_offsets, folder=True),
     "codes": Reader(read_codes, folder=True),
     "line_labels": Reader(read_line_labels, folder=True),

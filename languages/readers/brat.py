@@ -3,11 +3,12 @@
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ..annotations import Example, Span, placed, tidy
+from ..annotations import NO_CODE, Example, Span, placed, tidy
 from ..archives import files_below
 from ..documents import Document
 from ..errors import InputError
@@ -15,6 +16,7 @@ from ..files import decode
 
 # A UMLS semantic group, or several: "CHEM", "OBJC|CHEM". A few Mantra notes have it one field early.
 _NOTE_GROUP = re.compile(r'"([A-Z]{4}(?:\|[A-Z]{4})*)"')
+Mention = tuple[str, str, Span]  # its id, the place of its line, and the span with its type
 _KNOWN = re.compile(r"[TREAMNF]\S*\t|[*#]")  # how a line of an .ann begins
 
 
@@ -28,19 +30,46 @@ def read_brat(
     labels: tuple[str, ...] = (),
     lines: bool = False,
     misplaced: str = "refuse",
+    codes: str = ".+",
 ) -> Iterator[Example]:
     """Pairs of .txt and .ann in a folder (with its subfolders and archives), a .zip or a .tar.gz.
 
     The text is taken as it is: no newline is translated, a byte order mark stays one character; that of an .ann is
     stripped. `label_from` "type" takes the type of the span; "note_group" the semantic group in its `#` note, the
-    last quoted field that is one (Mantra; a note with two groups gives two labels). A span that carries several
-    concepts of one label is one span. Text-bound lines alone are read (relations and events are not entities); a line
-    that begins with nothing brat knows is an InputError. `skip` names documents to leave out; a pattern with * may
-    match none. `labels` names those that count; without it all do. `lines`: each line of a text is a document of its
-    own. `misplaced` as in `placed`. `notes` counts what `placed` and `tidy` change.
+    last quoted field that is one (Mantra; a note with two groups gives two labels); "note" the whole note, a code
+    (CANTEMIST): where no note matches the regular expression `codes`, the mention is left out, and counted. A span
+    that carries several concepts of one label is one span. Text-bound lines alone are read (relations and events are
+    not entities); a line that begins with nothing brat knows is an InputError. `skip` names documents to leave out; a
+    pattern with * may match none. `labels` names those that count (of codes their types); without it all do. `lines`:
+    each line of a text is a document of its own. `misplaced` as in `placed`. `notes` counts what `placed` and `tidy`
+    change.
     """
-    if label_from not in ("type", "note_group"):
-        raise InputError(f"{path}: label_from is '{label_from}'; known: note_group, type")
+    if label_from not in ("type", "note", "note_group"):
+        raise InputError(f"{path}: label_from is '{label_from}'; known: note, note_group, type")
+    try:
+        pattern = re.compile(codes)
+    except re.error as error:
+        raise InputError(f"{path}: codes is '{codes}', which is no regular expression ({error})") from error
+    for document, annotated, place in annotated_documents(path, source, skip):
+        mentions = mentions_in(annotated, document.text, place, notes, misplaced)
+        spans: Iterable[Span]
+        if label_from == "type":
+            spans = (span for _, _, span in mentions if not labels or span.label in labels)
+        elif label_from == "note_group":
+            spans = _by_group(mentions, _notes(annotated), labels)
+        else:
+            spans = _by_code(mentions, _notes(annotated), labels, pattern, notes)
+        gold = tidy(spans, document.text, notes)
+        if lines:
+            yield from _by_line(document, gold, place)
+        else:
+            yield Example(document.id, document, gold)
+
+
+def annotated_documents(
+    path: Path, source: str, skip: tuple[str, ...] = ()
+) -> Iterator[tuple[Document, list[str], str]]:
+    """The documents of a brat folder or archive by name, each with the lines of its .ann and their place."""
     files: dict[str, bytes] = {}
     for name, raw in files_below(path, (".txt", ".ann")):
         if name in files:
@@ -60,12 +89,7 @@ def read_brat(
             raise InputError(f"{path}: {name} has no .ann next to it; add one (empty if nothing is annotated)")
         document = Document(name[:-4], decode(files[name], f"{path}: {name}"), source)
         annotated = decode(files[annotations], f"{path}: {annotations}").removeprefix("\ufeff").split("\n")
-        spans = _brat_spans(annotated, document.text, f"{path}: {annotations}", label_from, notes, misplaced)
-        gold = tidy((span for span in spans if not labels or span.label in labels), document.text, notes)
-        if lines:
-            yield from _by_line(document, gold, f"{path}: {annotations}")
-        else:
-            yield Example(document.id, document, gold)
+        yield document, annotated, f"{path}: {annotations}"
 
 
 def _skipped(name: str, skip: tuple[str, ...]) -> bool:
@@ -93,10 +117,10 @@ def _by_line(document: Document, spans: tuple[Span, ...], where: str) -> Iterato
         start = end + 1
 
 
-def _brat_spans(
-    lines: list[str], text: str, where: str, label_from: str, notes: Counter[str] | None, misplaced: str
-) -> Iterator[Span]:
-    groups = _note_groups(lines) if label_from == "note_group" else {}
+def mentions_in(
+    lines: list[str], text: str, where: str, notes: Counter[str] | None = None, misplaced: str = "refuse"
+) -> Iterator[Mention]:
+    """The text-bound annotations of an .ann, checked as `placed` does."""
     for number, line in enumerate(lines, 1):
         place = f"{where}, line {number}"
         if line.strip() and not _KNOWN.match(line):
@@ -117,18 +141,43 @@ def _brat_spans(
                 f"{place}: not a text-bound annotation; expected 'T1<tab>LABEL start end[;start end]<tab>text'",
                 text=line.rstrip(),
             ) from error
-        if label_from == "note_group" and mention not in groups:
-            raise InputError(f"{place}: no # note gives its semantic group; add one")
-        for name in groups[mention] if label_from == "note_group" else [label]:
-            yield placed(Span(pairs, name), text, expected, place, notes, misplaced)
+        yield mention, place, placed(Span(pairs, label), text, expected, place, notes, misplaced)
 
 
-def _note_groups(lines: list[str]) -> dict[str, list[str]]:
-    """The semantic groups that notes give, by the id of the annotation."""
-    groups = {}
+def _notes(lines: list[str]) -> dict[str, list[str]]:
+    """The notes of each annotation, by its id."""
+    notes: dict[str, list[str]] = {}
     for line in lines:
         cells = line.rstrip("\r").split("\t")
-        quoted = _NOTE_GROUP.findall(cells[-1])
-        if line.startswith("#") and len(cells) == 3 and quoted:
-            groups[cells[1].split(" ")[-1]] = quoted[-1].split("|")
-    return groups
+        if line.startswith("#") and len(cells) == 3:
+            notes.setdefault(cells[1].split(" ")[-1], []).append(cells[2])
+    return notes
+
+
+def _by_group(mentions: Iterable[Mention], notes_of: dict[str, list[str]], labels: tuple[str, ...]) -> Iterator[Span]:
+    """Spans by the semantic groups that their last note with one gives."""
+    for mention, place, span in mentions:
+        groups = [quoted[-1] for note in notes_of.get(mention, ()) if (quoted := _NOTE_GROUP.findall(note))]
+        if not groups:
+            raise InputError(f"{place}: no # note gives its semantic group; add one")
+        for name in groups[-1].split("|"):
+            if not labels or name in labels:
+                yield replace(span, label=name)
+
+
+def _by_code(
+    mentions: Iterable[Mention],
+    notes_of: dict[str, list[str]],
+    types: tuple[str, ...],
+    pattern: re.Pattern[str],
+    notes: Counter[str] | None,
+) -> Iterator[Span]:
+    """Spans of the types by the codes that their notes are."""
+    for mention, _, span in mentions:
+        if types and span.label not in types:
+            continue
+        codes = [note.strip() for note in notes_of.get(mention, ()) if pattern.fullmatch(note.strip())]
+        if not codes and notes is not None:
+            notes[NO_CODE] += 1
+        for code in codes:
+            yield replace(span, label=code)

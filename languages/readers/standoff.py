@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from ..annotations import Example, Gold, Span, placed, tidy
+from ..annotations import NO_CODE, Example, Gold, Span, placed, tidy
 from ..archives import files_below
 from ..delimited import read_rows
 from ..documents import Document
@@ -33,6 +33,7 @@ def read_offsets(
     words: Names = "text",
     header: bool = True,
     labels: tuple[str, ...] = (),
+    no_code: tuple[str, ...] = (),
     misplaced: str = "refuse",
 ) -> Iterator[Example]:
     """Mentions by their offsets in a table with tabs, one a row, next to a folder or archive of .txt files.
@@ -42,6 +43,7 @@ def read_offsets(
     too. Of a folder all texts are read, of one table those that it names. The other options name
     columns, the first of several that is there ("0", "1" and so on without a header). `offsets` names one column with
     all fragments, "0 4;8 12", in the place of `start` and `end`. `labels` names those that count; without it all do.
+    `no_code` names what stands in the place of a code where there is none; such mentions are left out, and counted.
     `misplaced` as in `placed`. A row with "-" as offsets has no mention.
     """
     spans: dict[str, list[Span]] = defaultdict(list)
@@ -49,7 +51,10 @@ def read_offsets(
     for row, place, name in of:
         mentions = _pairs(row[offsets], place) if offsets in row else _pair(row, start, end, place)
         span = Span(mentions, _cell(row, label, place)) if mentions else None
-        if span is not None and (not labels or span.label in labels):
+        if span is not None and span.label in no_code:
+            if notes is not None:
+                notes[NO_CODE] += 1
+        elif span is not None and (not labels or span.label in labels):
             expected = _cell(row, words, place)
             spans[name].append(placed(span, files[name], expected, place, notes, misplaced))
     for name in names:

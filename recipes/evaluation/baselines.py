@@ -17,6 +17,7 @@ from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.evaluation.tasks.pairs import Pairs
 from medlingua.recipes.evaluation.tasks.similarity import Similarity, correlations, cosines, value_of
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.recipes.evaluation.tasks.tagging import Tagging
 from medlingua.reports.read import append_row
 from medlingua.reports.rows import Score
 
@@ -35,6 +36,9 @@ def baselines(model: TaskModel) -> Iterator[Score]:
         yield score_row(model, bound, model.main_metric, model.upper_bound("test"), None, "")
         for metric, value in model.by_dictionary("test").items():
             yield score_row(model, DICTIONARY, metric, value, None, "train's mentions found again, word by word")
+    elif isinstance(model, Tagging):
+        for metric, value in model.by_word_form("test").items():
+            yield score_row(model, DICTIONARY, metric, value, None, "each word form's most frequent tag in train")
     elif isinstance(model, Answers):
         baselines = (("no answer", model.silent("test")), ("likest sentence", model.by_overlap("test")))
         for name, values in baselines:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
+from medlingua.languages.terminology import mentions_of, terms_of
 from medlingua.recipes.settings import Eval
 
 _LEAST_SECONDS = 900.0  # evaluation may always take so long
@@ -69,6 +70,9 @@ def _chars(task: Task, settings: Eval) -> float:
     """Characters that one model reads for all seeds of a task, those of a forward pass alone counted by its cost."""
     if task.folds:
         return sum(_chars(fold, settings) for fold in task.folds)
+    if task.spec.kind == "normalization":  # reads terms and mentions alone, once
+        mentions = {text for example in task.test for _, text in mentions_of(example)}
+        return _FORWARD * sum(map(len, (*terms_of(task.terminology, task.train), *mentions)))
     train, dev, test = (_length(part) for part in (task.train, task.dev, task.test))
     if settings.body == "frozen":
         return _FORWARD * (train + dev + test)

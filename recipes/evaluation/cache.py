@@ -43,10 +43,12 @@ def digest_of_model(encoder: Encoder, encoder_alone: bool = False) -> str:
 
 
 def digest_of_task(task: Task) -> str:
-    """Of its record and of every example: text, question, options and gold."""
+    """Of its record, its terminology and every example: text, question, options and gold."""
     digest = hashlib.blake2b(task.spec.model_dump_json().encode() + task.language.encode(), digest_size=16)
     for fold in task.folds:
         digest.update(digest_of_task(fold).encode())
+    if task.terminology:
+        digest.update(repr(task.terminology).encode())
     for part in (task.train, task.dev, task.test):
         for example in part:
             gold = sorted(map(repr, example.gold)) if isinstance(example.gold, frozenset) else repr(example.gold)

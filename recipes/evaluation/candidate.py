@@ -56,6 +56,10 @@ class Evaluation:
     def results(self) -> Path:
         return self.folder / "results.jsonl"
 
+    @property
+    def task_parts(self) -> Path:
+        return self.folder / "tasks.jsonl"
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from statistics import fmean, median
 
+from medlingua.adapters import encoder as encoders
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.console import progress, say
@@ -16,10 +17,13 @@ from medlingua.recipes.evaluation.errors import errors_of
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.keep import check_kept, keep_best
+from medlingua.recipes.evaluation.mentions import dev_rows, score_mentions
 from medlingua.recipes.evaluation.questions import check_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
+from medlingua.recipes.evaluation.task_parts import Shared, part_rows, shared_parts
 from medlingua.recipes.evaluation.tasks.ner import Ner, spans_of
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
+from medlingua.recipes.evaluation.tasks.tagging import tags_of
 from medlingua.recipes.evaluation.trials import tuned_by_dev
 from medlingua.recipes.evaluation.warm_start import warm
 from medlingua.recipes.settings import Eval
@@ -38,15 +42,16 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
     if evaluation.warm_start is not None and settings.body == "frozen":
         raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     if evaluation.cache is not None:
-        evaluation.results.unlink(missing_ok=True)
-        (evaluation.folder / "errors.jsonl").unlink(missing_ok=True)
+        for file in (evaluation.results, evaluation.task_parts, evaluation.folder / "errors.jsonl"):
+            file.unlink(missing_ok=True)
     tasks = tuple(tasks)
     if settings.long_questions == "refuse":
         check_questions(models, tasks, evaluation.allow)
+    shared = shared_parts(tasks)
     for task in tasks:
         _describe(task, settings.seeds)
         for name, where in models.items():
-            _score_model(name, where, task, evaluation)
+            _score_model(name, where, task, evaluation, shared[task.spec.name])
 
 
 def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list[Score]:
@@ -60,6 +65,10 @@ def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list
     for task in tasks:
         missing = [seed for seed in range(settings.seeds) if (task.spec.name, seed) not in done]
         if not missing:
+            continue
+        if task.spec.kind == "normalization":
+            encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+            append_row(results, *dev_rows("trained", encoder, task, missing))
             continue
         candidate = load_candidate("trained", where, task, evaluation)
         for seed in missing:
@@ -86,19 +95,25 @@ def pooled(model: TaskModel, folds: Sequence[Fitted]) -> Fitted:
 
 def _describe(task: Task, seeds: int) -> None:
     """Lines on the size of the work, on what no model can find, and on what was changed or left out."""
+    trained = task.spec.kind != "normalization"
+    runs = f"fine-tuning runs of each model: {seeds}" if trained else "nothing is trained"
     say(
         f"task {task.spec.name}: {len(task.train):,} train, {len(task.dev):,} dev and {len(task.test):,} test "
-        f"documents, fine-tuning runs of each model: {seeds}"
+        f"documents, {runs}"
     )
     for note in task.notes:
         say(f"task {task.spec.name}: {note}")
     for number, tested in enumerate(task.folds or (task,), 1):
-        if tested.unseen:
+        if tested.unseen and trained:  # whose terminology may have them
             counted = ", ".join(f"{label} ({n})" for label, n in islice(tested.unseen.items(), _LISTED))
             if (more := len(tested.unseen) - _LISTED) > 0:
                 counted += f", and {more:,} more"
             fold = f", fold {number}" if task.folds else ""
             say(f"task {task.spec.name}{fold}: labels that only test has, all missed: {counted}")
+    if task.spec.kind == "tagging":
+        known = {tag for example in task.train for tag in tags_of(example)}
+        if untaught := sorted(set(task.labels) - known):
+            say(f"task {task.spec.name}: tags of dev that train lacks: {', '.join(untaught[:_LISTED])}")
     if task.train_language:
         say(
             f"task {task.spec.name}: learnt on {task.train_language}; {task.excluded:,} cases of train and dev are "
@@ -108,18 +123,30 @@ def _describe(task: Task, seeds: int) -> None:
         say(f"task {task.spec.name}: {broken:,} discontinuous entities in test, all missed by every head")
 
 
-def _score_model(name: str, where: str, task: Task, evaluation: Evaluation) -> None:
+def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shared: Shared) -> None:
     """The seeds of one model on one task that results.jsonl lacks, and the baselines where it lacks all."""
     settings, results = evaluation.settings, evaluation.results
     protocol = protocol_under(task, settings, evaluation.warm_start)
     rows = [s for s in read_scores(results) if (s.task, s.protocol) == (task.spec.name, protocol)]
     done = {(s.model, s.seed) for s in rows}
     missing = [seed for seed in range(settings.seeds) if (name, seed) not in done]
+    if evaluation.keep is not None and task.spec.kind == "normalization":
+        raise InputError(
+            f"task {task.spec.name}: kind normalization trains nothing, so there is no model to save; score it with "
+            "adapt evaluate"
+        )
     if evaluation.keep is not None:
         check_kept(evaluation.keep, name, task, missing, settings.seeds)
     if not missing:
         return
+    if task.spec.kind == "normalization":
+        if (name, 0) not in done:
+            encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+            append_row(evaluation.task_parts, *part_rows(task, name, encoder.tokenizer, shared))
+            score_mentions(name, encoder, task, evaluation.folder, first=not done)
+        return
     candidate = load_candidate(name, where, task, evaluation)
+    append_row(evaluation.task_parts, *part_rows(task, name, candidate.encoder.tokenizer, shared))
     whole = candidate.whole
     if all(seed is not None for _, seed in done):
         append_row(results, *(baselines_of_folds(whole, candidate.folds) if candidate.folds else baselines(whole)))

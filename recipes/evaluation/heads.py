@@ -10,10 +10,12 @@ from medlingua.recipes.evaluation.tasks.answers import Answers
 from medlingua.recipes.evaluation.tasks.choice import Choice
 from medlingua.recipes.evaluation.tasks.labels import Labels, protocol_of_labels
 from medlingua.recipes.evaluation.tasks.ner import Ner
+from medlingua.recipes.evaluation.tasks.normalization import Normalization
 from medlingua.recipes.evaluation.tasks.pairs import Pairs
 from medlingua.recipes.evaluation.tasks.perturbed import Perturbed
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.recipes.evaluation.tasks.tagging import Tagging
 from medlingua.recipes.settings import Eval
 
 # Kinds whose labels are read from a text as a whole.
@@ -24,6 +26,8 @@ def task_model(task: Task, encoder: Encoder, spacy: str, settings: Eval) -> Task
     match task.spec.kind:
         case "ner":
             return SpanNer(task, encoder, spacy) if settings.ner_head == "spans" else Ner(task, encoder, spacy)
+        case "tagging":
+            return Tagging(task, encoder)
         case "pairs":
             pairs = Pairs if task.spec.positive is None else Perturbed
             return pairs(task, encoder, settings.pooling)
@@ -43,6 +47,10 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
     match spec.kind:
         case "ner":
             words = [SpanNer.protocol if settings.ner_head == "spans" else Ner.protocol]
+        case "normalization":
+            return Normalization.protocol  # whatever the settings: nothing is trained
+        case "tagging":
+            words = [Tagging.protocol]
         case "pairs":
             words = [Pairs.protocol if spec.positive is None else Perturbed.protocol]
         case "similarity":

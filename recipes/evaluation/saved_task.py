@@ -97,6 +97,8 @@ def save_task_model(folder: Path, encoder: Encoder, model: TaskModel, record: Ta
 def _output_of(model: TaskModel, encoder: Encoder, settings: Eval) -> Output | None:
     """The kind of stock class that has the model's head, if there is one."""
     kind = model.task.spec.kind
+    if kind == "tagging":
+        return "tokens"
     if kind == "ner":
         return None if isinstance(model, SpanNer) else "tokens"
     if kind == "answers":

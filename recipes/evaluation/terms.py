@@ -62,9 +62,9 @@ def retrieval(
     encoder: Encoder, learnt: Sequence[Concept], held_out: Sequence[Concept], name: str
 ) -> dict[str, float]:
     """accuracy@1, accuracy@5 and MRR of the right English name, a name in the language at a time."""
-    english = _vectors(encoder, [c.english for c in (*held_out, *learnt)], f"English names, {name}")
+    english = term_vectors(encoder, [c.english for c in (*held_out, *learnt)], f"English names, {name}")
     queries = [(text, number) for number, concept in enumerate(held_out) for text in concept.names[1:]]
-    vectors = _vectors(encoder, [text for text, _ in queries], f"names, {name}")
+    vectors = term_vectors(encoder, [text for text, _ in queries], f"names, {name}")
     right = torch.tensor([number for _, number in queries], device=vectors.device)
     likeness = vectors @ english.T
     # Names that are just as like count before the right one: a model that gives all the same finds nothing.
@@ -94,7 +94,7 @@ def hierarchy_scores(
     queries = [text for text in queries if parents[text]]
     if not queries:
         return {}, 0
-    vectors = _vectors(encoder, [c.english for c in known], f"hierarchy, {name}").cpu()
+    vectors = term_vectors(encoder, [c.english for c in known], f"hierarchy, {name}").cpu()
     draw = np.random.default_rng(0)
     ranks, cosines, likeness = [], [], []
     for text in queries:
@@ -111,7 +111,9 @@ def hierarchy_scores(
     return {"parent MRR": float(np.mean([1 / r for r in ranks])), "relatedness Spearman": correlation}, len(queries)
 
 
-def _vectors(encoder: Encoder, texts: Sequence[str], label: str) -> Tensor:
+@torch.no_grad()
+def term_vectors(encoder: Encoder, texts: Sequence[str], label: str) -> Tensor:
+    """(texts, width) fp32, unit vectors: the mean hidden state of each text, in order. label: of the progress bar."""
     ids = encoded(encoder.tokenizer, texts, encoder.length)
     order = np.argsort([len(i) for i in ids], kind="stable")
     vectors = []

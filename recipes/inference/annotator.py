@@ -10,6 +10,7 @@ import torch
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
+from medlingua.languages.words import words
 from medlingua.recipes import machine
 from medlingua.recipes.evaluation.candidate import autocast_of
 from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, fitting_question, groups, token_states
@@ -35,7 +36,8 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a model predicts for a text. entities: of ner, and the ranked answers of a question. labels: of whole
+    """What a model predicts for a text. entities: of ner, the ranked answers of a question, and the
+    words of tagging with their tags. labels: of whole
     texts, and the right options. probabilities: of every label. value: of a graded pair."""
 
     text: str
@@ -112,6 +114,9 @@ class Annotator:
         """Without gold; with a question that the model can hold where the task's were cut."""
         kind = self.record.task.kind
         gold: Any = {"ner": (), "answers": (), "similarity": 0.0, "pairs": ""}.get(kind, frozenset())
+        if kind == "tagging":
+            places = words(example.document.text, self.record.spacy)
+            gold = tuple(Span.of(start, end, "") for start, end in places)
         example = replace(example, gold=gold)
         if self.record.settings.long_questions == "cut" and example.question:
             return replace(example, question=fitting_question(self._encoder, example.question))
@@ -164,7 +169,7 @@ def _example(text: str | tuple[str, str] | Example) -> Example:
 
 
 def annotation_of(text: str, prediction: Prediction, kind: str) -> Annotation:
-    if kind in ("ner", "answers"):
+    if kind in ("ner", "answers", "tagging"):
         entities = tuple(
             Entity(s.start, s.end, s.label, s.surface(text), share, s.fragments)
             for s, share in prediction.items

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from medlingua.languages.documents import Document, document_of
+from medlingua.languages.documents import Document, document_of, unnested
 from medlingua.languages.errors import InputError, nearest, reason
 
 
@@ -18,6 +18,7 @@ def read_hub(
 ) -> Iterator[Document]:
     """The documents of a data set, streamed. name: of the corpus. place: its id on the hub, or a folder.
 
+    text_field: "documents.text" for `text` of the objects in the column `documents`, a document each.
     split: None reads all of them, one after the other. InputError where it cannot be reached or read, for an unknown
     split and for rows without text.
     """
@@ -31,7 +32,9 @@ def read_hub(
         for part in [split] if split is not None else splits:
             for number, row in enumerate(splits[part], 1):
                 where = f"corpus {name}, {part}, row {number}"
-                yield document_of(row, f"{part}:{number}", where, name, text_field)
+                for place_in_row, item in enumerate(unnested(row, text_field), 1):
+                    identity = f"{part}:{number}" if item is row else f"{part}:{number}:{place_in_row}"
+                    yield document_of(item, identity, where, name, text_field)
     except (OSError, ConnectionError, ValueError, RuntimeError) as error:  # datasets' own are of these
         remedy = (
             "fetch it again"

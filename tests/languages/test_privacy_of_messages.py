@@ -4,6 +4,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.questions import read_bioasq, read_nli4ct, read_options, read_pubmedqa, read_squad
 from medlingua.languages.readers import READERS as TOOLS
 from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.brat_relations import read_brat_relations
 from medlingua.languages.readers.concepts import read_concepts
 from medlingua.languages.readers.conll import read_conll
 from medlingua.languages.readers.cues import read_cues
@@ -24,8 +26,10 @@ from medlingua.languages.readers.lines import read_line_labels, read_paraphrases
 from medlingua.languages.readers.pairs import read_deft_pairs, read_id_pairs
 from medlingua.languages.readers.standoff import read_codes, read_offsets
 from medlingua.languages.readers.tables import read_json, read_table
+from medlingua.languages.readers.tokens import read_tokens
 from medlingua.languages.relations import read_e3c_relations
 from medlingua.languages.tasks import read_task
+from medlingua.languages.terminology import read_terminology
 
 from .annotation_tools import PROJECTS
 from .packed_files import arrow_bytes, parquet_bytes, zip_bytes
@@ -100,6 +104,18 @@ READERS: dict[str, tuple[Read, bytes]] = {
     "brat, annotations": (of_folder("d.ann", read_brat, {"d.txt": TEXT.encode()}), ANN),
     "brat, text": (of_folder("d.txt", read_brat, {"d.ann": ANN}), TEXT.encode()),
     "conll": (of_file("a.conll", read_conll), CONLL),
+    "tokens": (of_file("a.conllu", read_tokens), CONLL),
+    "tokens, columns": (of_file("a.conllu", read_tokens, word_column=2, label_column=1), CONLL),
+    "brat, codes in notes": (
+        of_folder("d.ann", partial(read_brat, label_from="note"), {"d.txt": TEXT.encode()}),
+        ANN,
+    ),
+    "brat, relations": (
+        of_folder("d.ann", read_brat_relations, {"d.txt": TEXT.encode()}), ANN + b"R1\tof Arg1:T1 Arg2:T2\n"
+    ),
+    "terminology": (
+        of_file("a.tsv", lambda file, source: read_terminology(file)), f"code\tterm\nR05\t{NAME}\n".encode()
+    ),
     "conll, column": (of_file("a.conll", read_conll, label_column=2), CONLL),
     "csv": (of_file("a.csv", read_documents), TABLE),
     "csv without a header": (of_file("a.csv", read_documents), TABLE.partition(b"\n")[2]),

@@ -1,10 +1,15 @@
 """Sets whose files are not at hand, each in its published layout, by hand: the pack's record reads it as it is."""
 
+import gzip
+import io
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from medlingua.languages.annotations import Example, Gold, Span
 from medlingua.languages.errors import InputError
@@ -22,15 +27,26 @@ SPECS: dict[str, tuple[str, TaskSpec]] = {
 }
 
 
-def write(root: Path, files: dict[str, str | list[str]]) -> None:
-    """Files by their paths; a list is the lines of one, with bars for tabs."""
+Files = dict[str, str | list[str] | dict[str, str] | bytes]
+
+
+def write(root: Path, files: Files) -> None:
+    """Files by their paths; a list is the lines of one, with bars for tabs, a dictionary the files of an archive."""
     for name, content in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            (root / name).write_bytes(content)
+            continue
+        if isinstance(content, dict):
+            with zipfile.ZipFile(root / name, "w") as archive:
+                for member, text in content.items():
+                    archive.writestr(member, text)
+            continue
         text = content if isinstance(content, str) else "".join(line.replace("|", "\t") + "\n" for line in content)
-        (root / name).write_text(text, encoding="utf-8", newline="")
+        (root / name).write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
 
 
-def brat(*folders: str) -> dict[str, str | list[str]]:
+def brat(*folders: str) -> Files:
     return {
         f"{folder}/{stem}.{kind}": content
         for number, folder in enumerate(folders)
@@ -46,23 +62,28 @@ def json_of(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def cues(corpus: str, count: int) -> dict[str, str | list[str]]:
+def cues(corpus: str, count: int) -> Files:
     """Sentences 0, 4, 8 have a negation, 0, 2, 4 a speculation."""
 
-    def lines(cue: Callable[[int], bool]) -> str:
+    def lines(cued: Callable[[int], bool], kind: str) -> str:
+        marks = (f"B_cue_{kind}\t_", "_\tB_xcope_inc", "_\tI_xcope_inc_", "_\t_", "_\t_")
+        words = (("Pas", "ADV"), ("de", "PRP"), ("toux", "NOM"), ("100\t000", "NUM"))
         return "\n".join(
             "".join(
-                f"{n}\t{i}\t{word}\t{word}\tNOM\t{'_' if cue(n) else '***'}\n"
-                for i, word in enumerate(("Pas", "de", "toux", str(n)))
+                f"{n}\t{i}\t{word}\t{word}\t{tag}\t{marks[i] if cued(n) else '***'}\n"
+                for i, (word, tag) in enumerate((*words, (str(n), "NUM")))
             )
             for n in range(count)
         )
 
     folder = f"tasks/cas_essai/corpora/{corpus}"
-    return {f"{folder}_neg.txt": lines(lambda n: n % 4 == 0), f"{folder}_spec.txt": lines(lambda n: n % 2 == 0)}
+    return {
+        f"{folder}_neg.txt": lines(lambda n: n % 4 == 0, "neg"),
+        f"{folder}_spec.txt": lines(lambda n: n % 2 == 0, "spec"),
+    }
 
 
-def clister(part: str) -> dict[str, str | list[str]]:
+def clister(part: str) -> Files:
     return {
         f"tasks/clister/{part}.csv": [
             "id_1|id_2|sim", *(f"{part}_{n}_s1|{part}_x{n}_s2|{n % 6}" for n in range(30))
@@ -73,7 +94,7 @@ def clister(part: str) -> dict[str, str | list[str]]:
     }  # fmt: skip
 
 
-def deft(part: str) -> dict[str, str | list[str]]:
+def deft(part: str) -> Files:
     pairs = "".join(
         f'<paire id="{n}" vote="1" moy="{n % 6}.0" scores="1,1"><source>Toux {part} {n}</source>'
         f"<cible>Fièvre {part} {n} &amp; toux</cible></paire>"
@@ -82,13 +103,36 @@ def deft(part: str) -> dict[str, str | list[str]]:
     return {f"tasks/deft2020/t1-{part}.xml": f'<?xml version="1.0"?><doc>{pairs}</doc>'}
 
 
-def squad(part: str) -> dict[str, str | list[str]]:
+def parhaf(name: str, part: str, count: int) -> Files:
+    """Two tables in Parquet; every second document has a span."""
+    folder = f"tasks/{name}/data"
+    reports = [f"{part}{n}" for n in range(count)]
+    texts = pa.table({"report": reports, "full_text": [f"Mme Petit {n}." for n in reports]})
+    spans = pa.table(
+        {
+            "report": reports[::2], "begin": [0] * len(reports[::2]), "end": [9] * len(reports[::2]),
+            "span_text": ["Mme Petit"] * len(reports[::2]), "span_type": ["Nom"] * len(reports[::2]),
+        }
+    )  # fmt: skip
+    return {
+        f"{folder}/document_metadata/document_metadata_{part}.parquet": parquet(texts),
+        f"{folder}/spans/spans_{part}.parquet": parquet(spans),
+    }
+
+
+def parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    return sink.getvalue()
+
+
+def squad(file: str, numbers: range) -> Files:
     questions = [
         {"id": n, "question": f"Was {n}?", "answers": [{"answer_id": n, "text": "Husten", "answer_start": 4}]}
-        for n in (range(40) if part == "train" else range(100, 110))
+        for n in numbers
     ]
     data = [{"paragraphs": [{"context": f"Der Husten {q['id']}", "document_id": 1, "qas": [q]}]} for q in questions]
-    return {f"tasks/germanquad/GermanQuAD/GermanQuAD_{part}.json": json_of({"data": data, "version": 1})}
+    return {file: json_of({"data": data, "version": 1})}
 
 
 def cas_json(number: int) -> str:
@@ -106,7 +150,7 @@ BRONCO = "".join(
 LIVINGNER = "filename|mark|label|off0|off1|span|isH|isN|iscomplex"
 
 
-def diamed(part: str, count: int) -> dict[str, str | list[str]]:
+def diamed(part: str, count: int) -> Files:
     rows: list[dict[str, object]] = [
         {"identifier": f"{part}{n}", "title": "t", "clinical_case": f"Cas {part} {n}", "icd-10": "C00-D49  Neoplasms"}
         for n in range(count)
@@ -116,7 +160,7 @@ def diamed(part: str, count: int) -> dict[str, str | list[str]]:
     return {f"tasks/diamed/splits/{part}.json": json_of(rows)}
 
 
-def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str) -> dict[str, str | list[str]]:
+def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str) -> Files:
     folder = f"tasks/clef_ehealth_2019/{part}"
     ids = [n for of in listed.values() for n in of]
     return {
@@ -126,12 +170,12 @@ def clef(part: str, listed: dict[str, Iterable[int]], documents: str, codes: str
     }
 
 
-def i2b2(folder: str, texts: str, name: str) -> dict[str, str | list[str]]:
+def i2b2(folder: str, texts: str, name: str) -> Files:
     concept = 'c="chest pain" 2:1 2:2||t="problem"\n'
     return {f"{folder}/{name}.con": concept, f"{texts}/{name}.txt": f"Admission Date :\nsevere Chest pain {name}\n"}
 
 
-def mednli(part: str) -> dict[str, str | list[str]]:
+def mednli(part: str) -> Files:
     row = {"pairID": f"{part}1", "gold_label": "entailment", "sentence1": f"He coughs {part}.", "sentence2": "Ill."}
     return {f"tasks/mednli/mli_{part}_v1.jsonl": json_of(row) + "\n"}
 
@@ -142,17 +186,54 @@ def question(number: int, kind: str) -> dict[str, object]:
     return {**own, "snippets": snippets, "exact_answer": "yes", "ideal_answer": ["Yes."]}
 
 
+_GERMANQUAD = "tasks/germanquad/GermanQuAD/GermanQuAD"
+_RADQA, _EX4CDS = "tasks/radqa_de", "tasks/ex4cds/Ex4CDS_finalAnnotation/finalAnnotation/2"
 _I2B2 = "tasks/i2b2_2010"
 _TRAIN = f"{_I2B2}/concept_assertion_relation_training_data"
 _QUAERO = "tasks/quaero/QUAERO_FrenchMed/corpus"
 _SNIPPETS = [{"text": "Aspirin helps.", "document": "d"}] * 2
 
+
+def linking(table: str, head: str, cells: str) -> Files:
+    """A mention with a code in each of the short texts."""
+    return {f"tasks/{table}": [head, *(f"d{n}|{cells.format(195967001)}" for n in range(15))]}
+
+
+def gazetteer(path: str) -> Files:
+    return {
+        f"tasks/{path}": [
+            "code|language|term|semantic_tag|mainterm", "195967001|es|asma|disorder|1", "49727002|es|tos|finding|1"
+        ]
+    }  # fmt: skip
+
+
+def words(*tags: str) -> tuple[Span, ...]:
+    """Of "Pas de toux 100 000 NN", the sentences of `cues` with a number of two digits."""
+    places = ((0, 3), (4, 6), (7, 11), (12, 19), (20, 22))
+    return tuple(Span.of(*place, tag) for place, tag in zip(places, tags, strict=True))
+
+
+SHORT = {f"d{n}.txt": f"Asma {n}" for n in range(15)}
+_DISTEMIST = "filename|mark|label|off0|off1|span|code|semantic_rel"
+_LINKED = "filename|label|start_span|end_span|text|code|sem_rel|is_abbrev|is_composite|need_context"
+_PROCEDURE = "PROCEDIMIENTO|0|4|Asma|{}|EXACT|False|False|False"
+_SYMPTEMIST = "symptemist_train/subtask2-linking/symptemist_tsv_train_subtask2_complete.tsv"
+
 # By task: the files of its published layout; gold of one test document by its id, or of any.
-LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
+LAYOUTS: dict[str, tuple[Files, Gold]] = {
     "quaero_emea": (brat(*(f"{_QUAERO}/{p}/EMEA" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
     "quaero_medline": (brat(*(f"{_QUAERO}/{p}/MEDLINE" for p in ("train", "dev", "test"))), (Span.of(0, 6, "DISO"),)),
     "cas": (cues("CAS", 120), "neutral"),
     "essai": (cues("ESSAI", 120), "negation_speculation"),
+    **{
+        f"{corpus}_{unit}": (cues(corpus.upper(), 120), gold)
+        for corpus in ("cas", "essai")
+        for unit, gold in (
+            ("pos", words("ADV", "PRP", "NOM", "NUM", "NUM")),
+            ("negation", words("cue", "scope", "scope", "O", "O")),
+            ("speculation", words("cue", "scope", "scope", "O", "O")),
+        )
+    },
     "clister": (clister("train") | clister("test"), 3.0),
     "deft2020_similarity": (deft("train") | deft("test"), 4.0),
     "deft2021": (
@@ -177,6 +258,20 @@ LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
         },
         (Span.of(0, 9, "drug"),),
     ),
+    **{
+        name: (parhaf(name, "train", 20) | parhaf(name, "dev", 4), (Span.of(0, 9, "Nom"),))
+        for name in ("parhaf_pseudo", "parhaf_infectiology")
+    },
+    "ex4cds": (
+        brat(*(f"{_EX4CDS}/{section}{n}" for section in ("infection", "loss") for n in range(4))),
+        (Span.of(0, 6, "DISO"),),
+    ),
+    "radqa_de": (
+        squad(f"{_RADQA}/train.json", range(40))
+        | squad(f"{_RADQA}/dev.json", range(50, 60))
+        | squad(f"{_RADQA}/test.json", range(100, 110)),
+        (Span.of(4, 10, "ANSWER"),),
+    ),
     "livingner": (
         {
             **{
@@ -192,6 +287,29 @@ LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
             },
         },
         (Span.of(0, 8, "HUMAN"),),
+    ),
+    "distemist_gazetteer": (
+        linking("distemist/distemist_subtrack2_training1_linking.tsv", _DISTEMIST, "T1|ENFERMEDAD|0|4|Asma|{}|EXACT")
+        | {
+            "tasks/distemist/distemist_subtrack2_training2_linking.tsv": [
+                _DISTEMIST, "d9|T2|ENFERMEDAD|5|6|9|NOMAP|NOMAP"
+            ],
+            "tasks/distemist/text_files.zip": SHORT,
+        }
+        | gazetteer("distemist/dictionary_distemist.tsv"),
+        (Span.of(0, 4, "195967001"),),
+    ),
+    "medprocner_gazetteer": (
+        linking("medprocner/medprocner_tsv_train_subtask2.tsv.gz", _LINKED, _PROCEDURE)
+        | {"tasks/medprocner/brat_train_subtask1.zip": SHORT}
+        | gazetteer("medprocner/medprocner_gazetteer/gazzeteer_medprocner_v1_noambiguity.tsv"),
+        (Span.of(0, 4, "195967001"),),
+    ),
+    "symptemist_gazetteer": (
+        linking(f"symptemist/{_SYMPTEMIST}", _LINKED, "SINTOMA|0|4|Asma|{}|EXACT|False|False|False")
+        | {"tasks/symptemist/brat_train.zip": SHORT}
+        | gazetteer("symptemist/symptemist_gazetteer/symptemist_gazetter_snomed_ES_v2.tsv"),
+        (Span.of(0, 4, "195967001"),),
     ),
     "ct_ebm_sp": (
         brat(*(f"tasks/ct_ebm_sp/{p}/{s}" for p in ("train", "dev", "test") for s in ("abstracts", "eudract"))),
@@ -225,7 +343,10 @@ LAYOUTS: dict[str, tuple[dict[str, str | list[str]], Gold]] = {
         | clef("test", {"test": range(30, 36)}, "docs", "test"),
         frozenset({"II", "C00-C97"}),
     ),
-    "germanquad": (squad("train") | squad("test"), (Span.of(4, 10, "ANSWER"),)),
+    "germanquad": (
+        squad(f"{_GERMANQUAD}_train.json", range(40)) | squad(f"{_GERMANQUAD}_test.json", range(100, 110)),
+        (Span.of(4, 10, "ANSWER"),),
+    ),
     "gad": (
         {
             "tasks/gad/GAD/1/train.tsv": [f"@GENE$ and @DISEASE$ {n}|{n % 2}" for n in range(30)],
@@ -315,7 +436,7 @@ def test_cues_are_of_sentences_whichever_file_has_them(tmp_path: Path) -> None:
     write(tmp_path, cues("CAS", 5))
     folder = tmp_path / "tasks/cas_essai/corpora"
     gold = {e.id: (e.gold, e.document.text) for e in read_cues(folder, source="s")}
-    assert gold["0"] == ("negation_speculation", "Pas de toux 0")
+    assert gold["0"] == ("negation_speculation", "Pas de toux 100 000 0")
     assert {n: label for n, (label, _) in gold.items()} == {
         "0": "negation_speculation", "1": "neutral", "2": "speculation", "3": "neutral", "4": "negation_speculation"
     }  # fmt: skip
@@ -351,3 +472,49 @@ def test_a_concept_that_is_not_in_the_text_is_refused_without_its_words(
     with pytest.raises(InputError, match=message) as raised:
         list(read_concepts(tmp_path, source="s"))
     assert "chest" not in str(raised.value).lower()
+
+
+def test_words_of_a_sentence_without_cues_have_tags_too(tmp_path: Path) -> None:
+    write(tmp_path, cues("CAS", 5))
+    folder = tmp_path / "tasks/cas_essai/corpora"
+    tagged = {
+        unit: {e.id: [span.label for span in spans_of(e)] for e in read_cues(folder, source="s", unit=unit)}
+        for unit in ("pos", "neg", "spec")
+    }
+    assert tagged["pos"]["3"] == ["ADV", "PRP", "NOM", "NUM", "NUM"]
+    assert tagged["neg"]["2"] == ["O"] * 5
+    assert tagged["spec"]["2"] == ["cue", "scope", "scope", "O", "O"]
+    with pytest.raises(InputError, match=r"unit is 'word'; known: neg, pos, sentence, spec"):
+        list(read_cues(folder, source="s", unit="word"))
+
+
+def spans_of(example: Example) -> tuple[Span, ...]:
+    assert isinstance(example.gold, tuple)
+    return example.gold
+
+
+def test_a_gazetteer_gives_codes_and_terms_and_a_mention_without_a_code_is_counted(tmp_path: Path) -> None:
+    code, spec = SPECS["distemist_gazetteer"]
+    write(tmp_path, LAYOUTS[spec.name][0])
+    task = read_task(spec, tmp_path, code)
+    assert task.terminology == (("195967001", "asma"), ("49727002", "tos"))
+    assert task.notes == ("mentions left out, which have no code: 1",)
+    file = tmp_path / "tasks/distemist/dictionary_distemist.tsv"
+    file.write_text("code\tname\n1\ttos\n")
+    with pytest.raises(InputError, match=r"dictionary_distemist\.tsv, line 2: no column 'term'"):
+        read_task(spec, tmp_path, code)
+    file.unlink()
+    with pytest.raises(InputError, match=r"dictionary_distemist\.tsv is not there"):
+        read_task(spec, tmp_path, code)
+
+
+def test_a_span_of_a_document_that_is_not_there_is_named(tmp_path: Path) -> None:
+    code, spec = SPECS["parhaf_pseudo"]
+    write(tmp_path, parhaf("parhaf_pseudo", "train", 20) | parhaf("parhaf_pseudo", "dev", 4))
+    texts = tmp_path / "tasks/parhaf_pseudo/data/document_metadata/document_metadata_dev.parquet"
+    write(tmp_path, {str(texts): parquet(pa.table({"report": ["dev0"], "full_text": ["Mme Petit."]}))})
+    with pytest.raises(InputError, match=r"spans_dev\.parquet, row 2: a span of a document that is not in"):
+        read_task(spec, tmp_path, code)
+    texts.unlink()
+    with pytest.raises(InputError, match=r"no document_metadata/document_metadata_dev\.parquet next to it"):
+        read_task(spec, tmp_path, code)

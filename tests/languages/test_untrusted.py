@@ -25,6 +25,7 @@ from medlingua.languages.pack import load_pack
 from medlingua.languages.questions import read_bioasq
 from medlingua.languages.readers import READERS as TOOLS
 from medlingua.languages.readers.brat import read_brat
+from medlingua.languages.readers.brat_relations import read_brat_relations
 from medlingua.languages.readers.concepts import read_concepts
 from medlingua.languages.readers.conll import read_conll
 from medlingua.languages.readers.cues import read_cues
@@ -32,6 +33,8 @@ from medlingua.languages.readers.lines import read_line_labels
 from medlingua.languages.readers.pairs import read_deft_pairs
 from medlingua.languages.readers.standoff import read_codes, read_offsets
 from medlingua.languages.readers.tables import read_json, read_table
+from medlingua.languages.readers.tokens import read_tokens
+from medlingua.languages.terminology import read_terminology
 
 from .annotation_tools import PROJECTS
 from .packed_files import arrow_bytes, parquet_bytes, zip_bytes
@@ -81,6 +84,20 @@ YESNO = (
 READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "brat": (brat, b"T1\tDIS 11 17\ttousse\nT2\tDIS 0 2;3 10\tLe patient\n#1\tAnnotatorNotes T1\tnote\n"),
     "conll": (of_file("a.conll", read_conll), b"Le O\npatient B-X\ntousse I-X\n\n. O\n"),
+    "tokens": (of_file("a.conllu", read_tokens), b"1\tLe\tDET\n2\tpatient\tNOUN\n"),
+    "brat relations": (
+        next_to("a.ann", read_brat_relations, {"a.txt": b"Le patient tousse."}),
+        b"T1\tA 3 10\tpatient\nT2\tB 11 17\ttousse\nR1\tof Arg1:T1 Arg2:T2\n*\tlike T1 T2\n",
+    ),
+    "codes in notes": (
+        next_to("a.ann", partial(read_brat, label_from="note"), {"a.txt": b"Le patient tousse."}),
+        b"T1\tA 11 17\ttousse\n#1\tICD T1\tR05\n",
+    ),
+    "terminology": (of_file("a.tsv", lambda file, source: list(read_terminology(file))), b"code\tterm\nR05\ttoux\n"),
+    "cues of words": (
+        next_to("CAS_neg.txt", partial(read_cues, unit="neg"), {}),
+        b"1\t0\tpas\tpas\tADV\tB_cue_neg\t_\n",
+    ),
     "offsets": (next_to("a.tsv", read_offsets, NOTE), b"filename\tlabel\tstart\tend\ttext\na\tX\t0\t2\tLe\n"),
     "codes": (next_to("a.tsv", read_codes, NOTE), b"a\tR05\na\tI10\n"),
     "line labels": (next_to("labels/a.txt", read_line_labels, {"text/a.txt": b"Il tousse.\nOui."}), b"< <A--B ANDC"),

@@ -109,14 +109,17 @@ class Labels:
         if not self.multi:
             return {}
         gold = [labels_of(example) for example in self.task.dev]
-        values = [micro_f1(gold, [self.decide(p, {"threshold": t}) for p in predicted]) for t in _THRESHOLDS.tolist()]
+        values = [micro_f1(gold, [self._above(p, t) for p in predicted]) for t in _THRESHOLDS.tolist()]
         return {"threshold": float(_THRESHOLDS[int(np.argmax(values))])}
 
     def decide(self, predicted: np.ndarray, chosen: dict[str, float]) -> frozenset[str]:
         if not self.multi:
             return frozenset({self.labels[int(predicted.argmax())]})
-        predicted_labels = (self.labels[i] for i in np.flatnonzero(predicted >= chosen["threshold"]))
-        return Coded(predicted_labels, tuple(self.labels[i] for i in np.argsort(-predicted, kind="stable")))
+        ranking = tuple(self.labels[i] for i in np.argsort(-predicted, kind="stable"))
+        return Coded(self._above(predicted, chosen["threshold"]), ranking)
+
+    def _above(self, predicted: np.ndarray, threshold: float) -> frozenset[str]:
+        return frozenset(self.labels[i] for i in np.flatnonzero(predicted >= threshold))
 
     def score(self, part: str, decided: Sequence[frozenset[str]]) -> dict[str, float]:
         gold = [labels_of(e) for e in getattr(self.task, part)]
@@ -126,6 +129,8 @@ class Labels:
         rankings = [document.ranking for document in decided if isinstance(document, Coded)]
         if self.multi and len(rankings) == len(gold):
             scores["MAP"] = mean_average_precision(gold, rankings)
+        for length in self.task.spec.levels:
+            scores |= level_scores(gold, decided, length)
         return scores
 
     def tallies(self, part: str, decided: Sequence[frozenset[str]]) -> np.ndarray:
@@ -193,6 +198,19 @@ def mean_average_precision(gold: Sequence[frozenset[str]], rankings: Sequence[Se
             ranks = [rank for rank, label in enumerate(ranking, 1) if label in labels]
             precisions.append(sum(right / rank for right, rank in enumerate(ranks, 1)) / len(labels))
     return float(np.mean(precisions)) if precisions else 0.0
+
+
+def level_scores(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]], length: int) -> dict[str, float]:
+    """Micro-F1, macro-F1 and, of rankings, MAP of what the first `length` characters of codes name: a category of
+    ICD-10 by three, a kind of cell of ICD-O by four."""
+    true, predicted = ([frozenset(code[:length] for code in codes) for codes in side] for side in (gold, decided))
+    scores = label_scores(true, predicted, multi=True)
+    names = ["micro-F1", "macro-F1"]
+    if rankings := [document.ranking for document in decided if isinstance(document, Coded)]:
+        names.append("MAP")
+        shorter = [tuple(dict.fromkeys(code[:length] for code in ranking)) for ranking in rankings]
+        scores["MAP"] = mean_average_precision(true, shorter)
+    return {f"{name}, {length}-character codes": scores[name] for name in names}
 
 
 def tallies_by_label(gold: Sequence[frozenset[str]], decided: Sequence[frozenset[str]]) -> np.ndarray:

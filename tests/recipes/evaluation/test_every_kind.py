@@ -1,5 +1,6 @@
 """What holds for every task kind alike: long texts whole, test read last, protocols with records."""
 
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -23,6 +24,7 @@ from medlingua.recipes.evaluation.tasks.pairs import Pairs
 from medlingua.recipes.evaluation.tasks.perturbed import Perturbed
 from medlingua.recipes.evaluation.tasks.similarity import Similarity
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
+from medlingua.recipes.evaluation.tasks.tagging import Tagging
 from medlingua.recipes.settings import Eval
 from medlingua.reports.protocols import protocol_of
 
@@ -37,6 +39,10 @@ def gold_of(kind: str, number: int, text: str, organ: str) -> Any:
     return {
         "ner": (Span.of(start, start + len(organ), "ANAT"),),
         "answers": (Span.of(start, start + len(organ), "ANSWER"),),
+        "tagging": tuple(
+            Span.of(match.start(), match.end(), "NOM" if match[0] in ORGANS else "AUTRE")
+            for match in re.finditer(r"\w+", text)
+        ),
         "multilabel": frozenset({organ}),
         "choice": frozenset({"ab"[number % 2]}),
         "similarity": float(number % 5),
@@ -62,6 +68,7 @@ Make = Callable[[Any, Encoder], TaskModel]
 KINDS: dict[str, tuple[Task, Make]] = {
     "ner": (a_task("ner"), lambda task, encoder: Ner(task, encoder, "fr")),
     "ner by spans": (a_task("ner"), lambda task, encoder: SpanNer(task, encoder, "fr")),
+    "tagging": (a_task("tagging"), Tagging),
     "classification": (a_task("classification"), Labels),
     "multilabel": (a_task("multilabel"), Labels),
     "relations": (a_task("relations", negative="non"), Labels),
