@@ -7,7 +7,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, reason
 
 _PIECE = 200_000  # characters that one spaCy document holds at most
 _PARAGRAPH = re.compile(r"\n[ \t\r]*\n\s*")
@@ -78,8 +78,8 @@ def _pipeline(code: str) -> Any:
         pipeline = spacy.blank(code)
     except ImportError as error:
         raise InputError(
-            f"spaCy has no blank pipeline '{code}'; set 'spacy' in the pack to a language it has, "
-            f"or to 'xx' (any language)"
+            f"spaCy cannot make a blank pipeline '{code}' ({reason(error)}); set 'spacy' in the pack to a language it "
+            "has, or to 'xx' (any language)"
         ) from error
     pipeline.add_pipe("sentencizer")
     pipeline.max_length = 10 * _PIECE

@@ -61,10 +61,11 @@ def _type_name(label: str) -> str:
     return re.sub(r"\s+", "_", label)
 
 
-def conll(annotated: Annotated, spacy: str) -> str:
-    """-DOCSTART-, then a line a word with its BIO tag, and an empty line where the text has one and at its end.
+def conll(annotated: Annotated, spacy: str, bio: bool = True) -> str:
+    """-DOCSTART-, then a line a word with its tag, and an empty line where the text has one and at its end.
 
-    InputError for spans that tags cannot hold: inside each other, or of several fragments.
+    bio: tags are B, I and O with labels; else each word has its label, as parts of speech. InputError for spans that
+    tags cannot hold: inside each other, or of several fragments.
     """
     places = words(annotated.text, spacy)
     tags = ["O"] * len(places)
@@ -76,7 +77,7 @@ def conll(annotated: Annotated, spacy: str) -> str:
                 "tags: take --format brat, jsonl, csv or docbin"
             )
         for number, i in enumerate(inside):
-            tags[i] = f"{'I' if number else 'B'}-{span.label}"
+            tags[i] = f"{'I' if number else 'B'}-{span.label}" if bio else span.label
     lines = ["-DOCSTART-\tO\n\n"]
     last = 0
     for (start, end), tag in zip(places, tags, strict=True):

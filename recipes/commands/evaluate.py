@@ -58,6 +58,9 @@ def evaluate(
     score_models(names, tasks.tasks, how)
     if keep is not None:
         for task in tasks.tasks:
+            if task.spec.kind == "normalization":
+                say(f"task {task.spec.name}: nothing is trained, so there is no model to save")
+                continue
             for name in names:
                 write_task_card(folder, keep.folder(name, task.spec.name))
     if show_text:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from medlingua.adapters.encoder import Permission
+from medlingua.languages.errors import InputError
+from medlingua.languages.pack import load_pack
 from medlingua.recipes.commands.evaluate import evaluate
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.candidate import Keep
@@ -29,6 +31,12 @@ def finetune(
     """
     if "pooling" not in settings.model_fields_set:
         settings = settings.model_copy(update={"pooling": "first"})
+    untrained = {spec.name for spec in load_pack(lang).tasks if spec.kind == "normalization"}
+    for name in untrained.intersection(settings.tasks):
+        raise InputError(
+            f"task {name}: kind normalization trains nothing, so there is no model to save; score it with "
+            "adapt evaluate"
+        )
     place = folder / "model"
     evaluate((model,), lang, data, settings, allow, folder, Keep(lambda model, task: place, seed), show_text)
     record = read_record(place)

@@ -122,7 +122,7 @@ def _append(whole: Path, annotated: Sequence[Annotated], form: Format, record: T
 
 def _text(note: Annotated, form: Format, record: TaskRecord) -> str:
     if form == "conll":
-        return writers.conll(note, record.spacy)
+        return writers.conll(note, record.spacy, bio=record.task.kind != "tagging")
     return writers.csv_rows(note) if form == "csv" else writers.json_line(note)
 
 

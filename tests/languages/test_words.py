@@ -157,7 +157,7 @@ def test_cut_is_quick_on_a_document_of_50_mb() -> None:
 
 
 def test_an_unknown_pipeline_is_explained() -> None:
-    with pytest.raises(InputError, match=r"no blank pipeline 'zzz'.*'xx'"):
+    with pytest.raises(InputError, match=r"cannot make a blank pipeline 'zzz'.*'xx'"):
         words("a", "zzz")
 
 

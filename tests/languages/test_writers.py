@@ -68,6 +68,11 @@ def test_conll_reads_back_what_was_written(tmp_path: Path) -> None:
     assert written == [TEXT[a:b] for a, b in words(TEXT, "fr")]
 
 
+def test_tags_of_words_are_written_as_they_are() -> None:
+    note = Annotated("a", "Toux sèche", ((Span.of(0, 4, "NOM"), None), (Span.of(5, 10, "ADJ"), None)))
+    assert conll(note, "fr", bio=False).splitlines()[2:4] == ["Toux\tNOM", "sèche\tADJ"]
+
+
 def test_conll_refuses_what_tags_cannot_hold() -> None:
     with pytest.raises(InputError, match=r"ward/a\.txt: entities inside each other.*--format brat"):
         conll(NOTE, "fr")

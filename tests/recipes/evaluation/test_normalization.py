@@ -15,6 +15,7 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
+from medlingua.recipes.commands.finetune import finetune
 from medlingua.recipes.evaluation.budget import fit_to_training
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_dev, score_models
@@ -138,9 +139,13 @@ def test_a_model_is_scored_beside_the_baselines_without_training(base: Path, tmp
 def test_there_is_no_model_to_save(base: Path, tmp_path: Path) -> None:
     keep = Keep(lambda model, task: tmp_path / "model")
     how = Evaluation(Eval(seeds=1), "fr", tmp_path, Precision("fp32", ""), keep=keep)
+    score_models({"m": str(base)}, [TASK], how)  # beside tasks that have one
+    assert how.results.exists()
+    assert not (tmp_path / "model").exists()
+    chosen = Eval(tasks=("mantra_fr_concepts",))
     with pytest.raises(InputError, match="trains nothing, so there is no model to save"):
-        score_models({"m": str(base)}, [TASK], how)
-    assert not how.results.exists()
+        finetune(str(base), "fr", str(tmp_path), chosen, None, (), tmp_path / "tagger")
+    assert not (tmp_path / "tagger").exists()
 
 
 def test_a_sweep_chooses_by_dev(base: Path, tmp_path: Path) -> None:
