@@ -78,8 +78,8 @@ def _pipeline(code: str) -> Any:
         pipeline = spacy.blank(code)
     except ImportError as error:
         raise InputError(
-            f"spaCy cannot make a blank pipeline '{code}' ({reason(error)}); set 'spacy' in the pack to a language it "
-            "has, or to 'xx' (any language)"
+            f"spaCy cannot make a blank pipeline '{code}' ({reason(error)}); set 'spacy' in the pack to a language "
+            "that it has, or to 'xx' (any language)"
         ) from error
     pipeline.add_pipe("sentencizer")
     pipeline.max_length = 10 * _PIECE
