@@ -1,6 +1,7 @@
 """Annotations in the formats that other tools read: brat, CoNLL, JSON lines, CSV and spaCy's DocBin."""
 
 import csv
+import hashlib
 import io
 import json
 import re
@@ -17,6 +18,7 @@ from .words import words
 Format = Literal["brat", "jsonl", "conll", "docbin", "csv"]
 
 _LINE_END = re.compile(r"[^\S\n]*\n\s*")
+_LONGEST_NAME = 200  # bytes; file systems take 255, with an ending
 _NOT_A_NAME = re.compile(r"[^\w.\- ]+")
 
 
@@ -62,7 +64,7 @@ def _type_name(label: str) -> str:
 
 
 def conll(annotated: Annotated, spacy: str, bio: bool = True) -> str:
-    """-DOCSTART-, then a line a word with its tag, and an empty line where the text has one and at its end.
+    """The id in a comment, -DOCSTART-, a line a word with its tag; empty lines where the text has one and at its end.
 
     bio: tags are B, I and O with labels; else each word has its label, as parts of speech. InputError for spans that
     tags cannot hold: inside each other, or of several fragments.
@@ -78,7 +80,7 @@ def conll(annotated: Annotated, spacy: str, bio: bool = True) -> str:
             )
         for number, i in enumerate(inside):
             tags[i] = f"{'I' if number else 'B'}-{span.label}" if bio else span.label
-    lines = ["-DOCSTART-\tO\n\n"]
+    lines = [f"# newdoc id = {' '.join(annotated.id.split())}\n", "-DOCSTART-\tO\n\n"]
     last = 0
     for (start, end), tag in zip(places, tags, strict=True):
         if "\n\n" in annotated.text[last:start] and not tag.startswith("I-") and last:
@@ -197,7 +199,19 @@ def _blank(code: str, length: int) -> Any:
 
 
 def file_name(identity: str) -> str:
-    """A document's id as a path below a folder, without an ending: "ward 3/note 7.txt" is "ward 3/note 7"."""
+    """A document's id as a path below a folder, without an ending: "ward 3/note 7.txt" is "ward 3/note 7".
+
+    What file systems do not take becomes "_"; a name that is too long for them is cut, with a digest of the whole.
+    """
     parts = [_NOT_A_NAME.sub("_", part) for part in identity.split("/")]
     safe = [part for part in parts if part.strip(". ")] or ["document"]
-    return "/".join([*safe[:-1], re.sub(r"\.(txt|md)$", "", safe[-1], flags=re.IGNORECASE)])
+    safe[-1] = re.sub(r"\.(txt|md)$", "", safe[-1], flags=re.IGNORECASE) or "document"
+    return "/".join(map(_cut, safe))
+
+
+def _cut(name: str) -> str:
+    raw = name.encode()
+    if len(raw) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(raw, digest_size=4).hexdigest()
+    return f"{raw[: _LONGEST_NAME - 9].decode(errors='ignore')}-{digest}"

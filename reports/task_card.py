@@ -69,10 +69,9 @@ def _view(
     meaning = [(f.name, getattr(protocol, f.name)) for f in fields(protocol) if f.name in PARTS] if protocol else []
     return {
         "front_matter": front_matter({key: value for key, value in fields_of_hub.items() if value}),
-        "name": model.resolve().parent.name if model.name == "model" else model.name,
         "record": record,
         "task": task,
-        "labels": [label.replace("`", "'") for label in record["labels"]],
+        "labels": [" ".join(label.replace("`", "'").split()) for label in record["labels"]],
         "stock": record.get("stock_class", ""),
         "pipeline": _PIPELINES.get(task["kind"], "text-classification"),
         "longformer": "Longformer" in record.get("stock_class", ""),

@@ -37,6 +37,10 @@ def finetune(
             f"task {name}: kind normalization trains nothing, so there is no model to save; score it with "
             "adapt evaluate"
         )
+    if seed is not None and seed >= settings.seeds:
+        raise InputError(
+            f"--seed {seed}: {settings.seeds} seeds are run, from 0 on; set --seeds to {seed + 1} or more"
+        )
     place = folder / "model"
     evaluate((model,), lang, data, settings, allow, folder, Keep(lambda model, task: place, seed), show_text)
     record = read_record(place)

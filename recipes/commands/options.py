@@ -73,7 +73,7 @@ Corpus = Annotated[
         "'synthetic': generated cases.",
     ),
 ]
-TextField = Annotated[str | None, typer.Option("--text-field", help="Column of the text in --corpus files.")]
+TextField = Annotated[str | None, typer.Option("--text-field", help="Column of the text in tables and JSON lines.")]
 Base = Annotated[
     str | None,
     typer.Option(

@@ -17,7 +17,10 @@ def check_kept(keep: Keep, name: str, task: Task, missing: Sequence[int], seeds:
     """InputError where the model to be saved is of a seed that is not run, or was run without saving it."""
     folder, first = keep.folder(name, task.spec.name), len(missing) == seeds
     if keep.seed is not None and keep.seed >= seeds:
-        raise InputError(f"seed {keep.seed} is not run: of {seeds} seeds the last is {seeds - 1}; give --seeds more")
+        raise InputError(
+            f"seed {keep.seed} is not among the {seeds} that are run, which count from 0: set --seeds to "
+            f"{keep.seed + 1} or more"
+        )
     if not first and not folder.is_dir() and (keep.seed is None or keep.seed not in missing):
         raise InputError(
             f"{folder.parent} has scores of {name} on {task.spec.name} whose model was not saved: give another --out"

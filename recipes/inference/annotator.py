@@ -10,6 +10,7 @@ import torch
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
+from medlingua.languages.errors import InputError, kind_of
 from medlingua.languages.words import words
 from medlingua.recipes import machine
 from medlingua.recipes.evaluation.candidate import autocast_of
@@ -17,6 +18,7 @@ from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, f
 from medlingua.recipes.evaluation.saved_task import load_task_model
 from torch import Tensor
 
+OF_TWO = ("pairs", "answers", "similarity")  # kinds about a text and a question, or another text
 _AT_ONCE = 256  # texts that are put in order of their length
 _CHARACTERS = 2_000_000  # of these
 
@@ -88,9 +90,12 @@ class Annotator:
     def __call__(self, texts: Iterable[str | tuple[str, str] | Example]) -> Iterator[Annotation]:
         """An annotation a text, in order. A pair is (question, text): for tasks of pairs and of answers. A choice is
         an Example with its options. Texts are read as they come, some hundred at a time."""
-        for examples in batches(map(_example, texts)):
+        if isinstance(texts, str):
+            raise InputError("a list of texts is needed, and this is one text: give [text]")
+        kind = self.record.task.kind
+        for examples in batches(_example(text, kind) for text in texts):
             for example, prediction in zip(examples, self.predict(examples), strict=True):
-                yield annotation_of(example.document.text, prediction, self.record.task.kind)
+                yield annotation_of(example.document.text, prediction, kind)
 
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """The predictions for examples, whose gold is not read."""
@@ -161,10 +166,18 @@ def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
         yield batch
 
 
-def _example(text: str | tuple[str, str] | Example) -> Example:
+def _example(text: str | tuple[str, str] | Example, kind: str) -> Example:
+    """InputError for a text alone where the task is about two, and for a choice without options."""
     if isinstance(text, Example):
         return text
-    question, document = ("", text) if isinstance(text, str) else text
+    pair = not isinstance(text, str)
+    if kind == "choice" or (pair and (not isinstance(text, tuple) or [*map(type, text)] != [str, str])):
+        wanted = "an Example with its options" if kind == "choice" else "a text, or (question, text)"
+        raise InputError(f"{kind_of(text)} in the place of {wanted}")
+    if pair != (kind in OF_TWO):
+        wanted = "(question, text), or (first text, second text)" if kind in OF_TWO else "a text alone"
+        raise InputError(f"a task of kind {kind} is about {wanted}; this is {'a pair' if pair else 'a text alone'}")
+    question, document = text if isinstance(text, tuple) else ("", text)
     return Example("", Document("", document, ""), (), question=question)
 
 

@@ -14,14 +14,14 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.writers import Annotated, Format
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
+from medlingua.recipes.evaluation.cache import digest_of_model
 from medlingua.recipes.evaluation.saved_task import TaskRecord, read_record, width_of
-from medlingua.recipes.folder import alone, digest
-from medlingua.recipes.inference.annotator import Annotation, Annotator, annotation_of, batches
-from medlingua.recipes.inference.notes import Notes, Progress, progress_in, read_notes
+from medlingua.recipes.folder import alone
+from medlingua.recipes.inference.annotator import OF_TWO, Annotation, Annotator, annotation_of, batches
+from medlingua.recipes.inference.notes import Notes, Progress, make_folder, progress_in, read_notes
 from medlingua.reports.read import write_whole
 
 _QUESTION = "question"  # column of the question, or of the other text of a pair
-_OF_TWO = ("pairs", "answers", "similarity")  # kinds about a text and a question, or another text
 _WITHOUT_SPANS = ("classification", "multilabel", "relations", "pairs", "choice", "similarity")
 _ONE_FILE = ("jsonl", "csv", "conll")
 _SHOWN = 100  # notes of the page
@@ -45,19 +45,27 @@ def apply(
     """
     record = read_record(model)
     _check_format(form, record)
-    notes = read_notes(tuple(paths), text_field, width_of(model), lambda document: _check_question(document, record))
-    about = {"model": digest(model / "model.safetensors"), "format": form, "notes": notes.digest}
+    notes = read_notes(
+        tuple(paths),
+        text_field,
+        width_of(model),
+        lambda document: _check_question(document, record),
+        one_file_each=form == "brat",
+    )
+    annotate = Annotator(model, allow=allow)
+    about = {"model": digest_of_model(annotate.encoder, encoder_alone=True), "format": form, "notes": notes.digest}
     state = progress_in(folder, "apply.json", about)
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are annotated already")
         return folder
     machine.keep_pages()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state.save()
     with alone(folder):
-        _annotate(Annotator(model, allow=allow), notes, form, folder, state, show_text)
-    if not state.found:
-        say(f"{folder}: nothing was found in any of {notes.count:,} notes (task {record.task.name})")
+        _annotate(annotate, notes, form, folder, state, show_text)
+    what = "labels" if record.task.kind in _WITHOUT_SPANS else "entities"
+    found = f"{state.found:,} {what}" if state.found else "nothing was found"
+    say(f"{folder}: {found} in {notes.count:,} notes, {notes.characters:,} characters (task {record.task.name})")
     return folder
 
 
@@ -75,7 +83,7 @@ def _check_format(form: Format, record: TaskRecord) -> None:
 
 
 def _check_question(document: Document, record: TaskRecord) -> None:
-    if record.task.kind in _OF_TWO and not document.meta.get(_QUESTION):
+    if record.task.kind in OF_TWO and not document.meta.get(_QUESTION):
         raise InputError(
             f"{document.id}: no '{_QUESTION}'; {record.task.name} ({record.task.kind}) is about a text and a "
             f"question, or another text: give JSONL or CSV with a column '{_QUESTION}'"

@@ -27,7 +27,7 @@ from medlingua.recipes.evaluation.finetune import (
 from medlingua.recipes.evaluation.pooling import Pooling
 from medlingua.recipes.folder import alone
 from medlingua.recipes.inference.annotator import batches
-from medlingua.recipes.inference.notes import Progress, progress_in, read_notes
+from medlingua.recipes.inference.notes import Progress, make_folder, progress_in, read_notes
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import write_whole
 
@@ -55,7 +55,7 @@ def embed(
         say(f"{folder}: all {notes.count:,} notes are embedded already")
         return folder
     machine.keep_pages()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     state.save()
     with alone(folder):
         save_for_sentence_transformers(encoder, pooling, folder / "model")
@@ -70,6 +70,8 @@ def embed(
                 state.characters += sum(map(len, texts))
                 state.save()
                 bar.update(state.characters, f"{state.done:,} notes")
+    width = encoder.model.config.hidden_size
+    say(f"{folder}: {notes.count:,} vectors of width {width:,}, and model/ for sentence-transformers")
     return folder
 
 

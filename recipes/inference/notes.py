@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 from medlingua.languages import writers
 from medlingua.languages.documents import Document, read_documents
-from medlingua.languages.errors import InputError, shown
+from medlingua.languages.errors import InputError, reason, shown
 from medlingua.languages.folders import files_of
 from medlingua.recipes.console import progress
 from medlingua.reports.read import write_whole
@@ -41,18 +41,24 @@ class Notes:
 
 
 def read_notes(
-    paths: tuple[str, ...], text_field: str | None, width: int, check: Callable[[Document], None] | None = None
+    paths: tuple[str, ...],
+    text_field: str | None,
+    width: int,
+    check: Callable[[Document], None] | None = None,
+    one_file_each: bool = False,
 ) -> Notes:
     """Read all notes once, so that whatever cannot be read is known before anything is written.
 
     width: of the model's states, which a note's tokens have to fit in memory with. check: of each note. InputError
-    for what `read_documents` refuses, for a note that is too long, and for two that would have one name.
+    for what `read_documents` refuses, for a note that is too long, and for two of one id, or of one name where each
+    becomes a file (`one_file_each`).
     """
     most = int(psutil.virtual_memory().available / (_BYTES_A_CHARACTER * (1 + width / 32)))
     for path in paths:
         for file in files_of(path).files:
             if file.suffix.lower() in (".txt", ".md") and file.stat().st_size > _BYTES_OF_A_SIGN * most:
                 raise _too_long(str(file), file.stat().st_size, most)
+    ids: set[str] = set()
     names: dict[str, str] = {}
     characters = 0
     digest = hashlib.blake2b(digest_size=16)
@@ -62,17 +68,24 @@ def read_notes(
                 raise _too_long(document.id, len(document.text), most)
             if check is not None:
                 check(document)
-            name = writers.file_name(document.id).casefold()
-            if name in names:
+            if document.id in ids:
                 raise InputError(
-                    f"notes '{shown(names[name])}' and '{shown(document.id)}' would have one name in the output: "
-                    "give them other ids, or take one after the other"
+                    f"the id '{shown(document.id)}' occurs twice among the notes: give them other ids, or take the "
+                    "files one after the other"
                 )
-            names[name] = document.id
+            ids.add(document.id)
+            if one_file_each:
+                name = writers.file_name(document.id).casefold()
+                if name in names:
+                    raise InputError(
+                        f"notes '{shown(names[name])}' and '{shown(document.id)}' would be files of one name: give "
+                        "them other ids, or take a format with one file for all"
+                    )
+                names[name] = document.id
             characters += len(document.text)
             digest.update(f"{document.id}\0{len(document.text)}\0{document.text}".encode())
-            bar.update(len(names), f"{len(names):,} notes")
-    return Notes(paths, text_field, len(names), characters, digest.hexdigest())
+            bar.update(len(ids), f"{len(ids):,} notes")
+    return Notes(paths, text_field, len(ids), characters, digest.hexdigest())
 
 
 def _documents(paths: tuple[str, ...], text_field: str | None) -> Iterator[Document]:
@@ -102,6 +115,14 @@ class Progress:
     def save(self) -> None:
         record = {**self.about, "done": self.done, "characters": self.characters}
         write_whole(self.file, json.dumps({**record, "size": self.size, "found": self.found}, indent=2) + "\n")
+
+
+def make_folder(folder: Path) -> None:
+    """InputError where the folder cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({reason(error)}): give another --out") from error
 
 
 def progress_in(folder: Path, name: str, about: dict[str, str]) -> Progress:

@@ -3,7 +3,9 @@
 spaCy finds them by the entry points of the installed package.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from medlingua.languages.errors import InputError
@@ -23,12 +25,41 @@ class Component:
     the pipeline are widened to the word.
     """
 
-    def __init__(self, annotator: Annotator, spans_key: str) -> None:
-        self._annotator, self._spans_key = annotator, spans_key
+    def __init__(self, name: str, folder: Path, spans_key: str, kinds: tuple[str, ...], batch_tokens: int) -> None:
+        self._name, self._spans_key, self._kinds, self._batch_tokens = name, spans_key, kinds, batch_tokens
+        self._folder = folder
+        self._loaded: Annotator | None = None
+        if folder.exists():  # a pipeline that was moved brings its model with it: from_disk comes next
+            self._load(folder)
+
+    def _load(self, folder: Path) -> Annotator:
+        annotator = Annotator(folder, batch_tokens=self._batch_tokens)
+        kind = annotator.record.task.kind
+        if kind not in self._kinds:
+            fitting = {"ner": "medlingua_ner", **dict.fromkeys(_OF_TEXTS, "medlingua_textcat")}
+            raise InputError(
+                f"component {self._name}: {folder} is a model of kind {kind}, not {' or '.join(self._kinds)}: use "
+                f"{fitting.get(kind, 'medlingua.Annotator')}"
+            )
+        self._folder, self._loaded = folder, annotator
+        return annotator
+
+    @property
+    def _annotator(self) -> Annotator:
+        return self._loaded or self._load(self._folder)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        return self._annotator.labels
+        """None while the model is not loaded: spaCy asks before it reads a pipeline's folder."""
+        return self._loaded.labels if self._loaded else ()
+
+    def to_disk(self, path: Path, *, exclude: Iterable[str] = ()) -> None:
+        """The model's folder goes with the pipeline."""
+        shutil.copytree(self._folder, path, dirs_exist_ok=True)
+
+    def from_disk(self, path: Path, *, exclude: Iterable[str] = ()) -> "Component":
+        self._load(Path(path))
+        return self
 
     def __call__(self, doc: Doc) -> Doc:
         return next(self.pipe([doc]))
@@ -75,12 +106,4 @@ def create_textcat(nlp: Language, name: str, model: str, spans_key: str, batch_t
 def _component(name: str, model: Any, spans_key: str, batch_tokens: int, kinds: tuple[str, ...]) -> Component:
     if not model:
         raise InputError(f'component {name}: give config={{"model": "folder of adapt finetune"}}')
-    annotator = Annotator(model, batch_tokens=batch_tokens)
-    kind = annotator.record.task.kind
-    if kind not in kinds:
-        fitting = {"ner": "medlingua_ner", **dict.fromkeys(_OF_TEXTS, "medlingua_textcat")}
-        raise InputError(
-            f"component {name}: {model} is a model of kind {kind}, not {' or '.join(kinds)}: use "
-            f"{fitting.get(kind, 'medlingua.Annotator')}"
-        )
-    return Component(annotator, spans_key)
+    return Component(name, Path(model), spans_key, kinds, batch_tokens)

@@ -64,13 +64,14 @@ def test_conll_reads_back_what_was_written(tmp_path: Path) -> None:
     found = {(" ".join(s.surface(first.document.text).split()), s.label) for s in first.gold}  # type: ignore[union-attr]
     assert found == {("foie", "ANAT"), ("Toux sèche", "DISO")}
     assert second.document.text.split() == ["Rien", "."]
-    written = [line.split("\t")[0] for line in conll(note, "fr").splitlines()[1:] if line]
+    written = [line.split("\t")[0] for line in conll(note, "fr").splitlines()[2:] if line]
     assert written == [TEXT[a:b] for a, b in words(TEXT, "fr")]
+    assert both.count("# newdoc id = ") == 2
 
 
 def test_tags_of_words_are_written_as_they_are() -> None:
     note = Annotated("a", "Toux sèche", ((Span.of(0, 4, "NOM"), None), (Span.of(5, 10, "ADJ"), None)))
-    assert conll(note, "fr", bio=False).splitlines()[2:4] == ["Toux\tNOM", "sèche\tADJ"]
+    assert conll(note, "fr", bio=False).splitlines()[3:5] == ["Toux\tNOM", "sèche\tADJ"]
 
 
 def test_conll_refuses_what_tags_cannot_hold() -> None:

@@ -162,12 +162,17 @@ def same_names(notes: Path) -> None:
     (notes / "N00.md").write_text("On examine le rein", encoding="utf-8")
 
 
+def twice(notes: Path) -> None:
+    (notes / "rows.jsonl").write_text('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n', encoding="utf-8")
+
+
 BAD: dict[str, tuple[str, str, Callable[[Path], None] | None, str]] = {
     "no notes": ("tags", "jsonl", empty, "notes: no documents in it: it is empty"),
     "blank notes": ("tags", "jsonl", blank, "every file or text is empty"),
     "not UTF-8": ("tags", "jsonl", broken, "zz.txt"),
     "a used folder": ("tags", "jsonl", used, "is not empty and holds no apply.json.*give another --out"),
-    "one name": ("tags", "brat", same_names, "'N00.md' and 'n00.txt' would have one name"),
+    "one name": ("tags", "brat", same_names, "'N00.md' and 'n00.txt' would be files of one name"),
+    "one id": ("tags", "jsonl", twice, "the id 'x' occurs twice among the notes"),
     "labels in brat": ("labels", "brat", None, "--format brat holds spans, and t .multilabel. has none: take jsonl"),
     "spans in conll": ("spans", "conll", None, "cannot hold entities inside each other.*take brat"),
     "no question": ("answers", "jsonl", None, "no 'question'.*a column 'question'"),
@@ -231,7 +236,7 @@ def test_the_command_says_what_it_refuses_in_one_line_and_names_formats(
 def test_nothing_found_is_said(models: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
     (tmp_path / "a.txt").write_text(".", encoding="utf-8")
     apply(models["tags"], [str(tmp_path / "a.txt")], "jsonl", None, (), tmp_path / "out")
-    assert "nothing was found in any of 1 notes" in capfd.readouterr().err
+    assert "nothing was found in 1 notes" in capfd.readouterr().err
     assert json.loads((tmp_path / "out" / "annotations.jsonl").read_text(encoding="utf-8"))["predicted"] == []
 
 
@@ -263,11 +268,42 @@ def test_a_component_says_which_model_it_takes(models: dict[str, Path]) -> None:
         nlp.add_pipe("medlingua_ner")
 
 
-def test_a_pipeline_that_was_saved_finds_its_model_again(models: dict[str, Path], tmp_path: Path) -> None:
-    model = tmp_path / "kept"
-    shutil.copytree(models["tags"], model)
+def test_a_pipeline_that_was_saved_brings_its_model(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models["tags"], tmp_path / "kept")
+    monkeypatch.chdir(tmp_path)
     nlp = spacy.blank("fr")
-    nlp.add_pipe("medlingua_ner", config={"model": str(model)})
+    nlp.add_pipe("medlingua_ner", config={"model": "kept"})
+    expected = [e.text for e in nlp(NOTES[3]).ents]
     nlp.to_disk(tmp_path / "pipeline")
-    again = spacy.load(tmp_path / "pipeline")
-    assert [e.text for e in again(NOTES[3]).ents] == [e.text for e in nlp(NOTES[3]).ents]
+    shutil.rmtree(tmp_path / "kept")
+    (tmp_path / "pipeline").rename(tmp_path / "moved")
+    monkeypatch.chdir("/")
+    again = spacy.load(tmp_path / "moved")
+    assert [e.text for e in again(NOTES[3]).ents] == expected
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "head.safetensors", "tokenizer.json", "config.json"])
+def test_a_model_that_lacks_a_file_leaves_nothing_behind(
+    name: str, models: dict[str, Path], notes: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models["tags"], tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(InputError) as raised:
+        apply(tmp_path / "model", [str(notes)], "jsonl", None, (), tmp_path / "out")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_named(models: dict[str, Path], notes: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(InputError, match=r"cannot be made .*give another --out"):
+        apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "file" / "out")
+
+
+def test_an_id_that_no_file_system_takes_is_cut(models: dict[str, Path], tmp_path: Path) -> None:
+    rows = [{"id": "é" * 5_000 + end, "text": "On examine le foie"} for end in "ab"]
+    (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    apply(models["tags"], [str(tmp_path / "notes.jsonl")], "brat", None, (), tmp_path / "out")
+    assert len(list((tmp_path / "out").glob("*.ann"))) == 2

@@ -1,6 +1,7 @@
 """A fine-tuned model that is saved: it says what it said on test, however it is opened."""
 
 import json
+import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -88,6 +89,9 @@ def test_a_saved_model_predicts_what_it_predicted_on_test_and_its_scores_are_tho
     assert record.stock_class == stock
     by_seed = {row.seed: row.value for row in kept if row.metric == record.metric and row.model == "tiny"}
     assert record.test[record.metric] == by_seed[record.seed]
+    card = write_task_card(tmp_path / "kept", tmp_path / "kept" / "model").read_text(encoding="utf-8")
+    (example_code, *_) = re.findall(r"```python\n(import medlingua.*?)```", card, re.DOTALL)
+    exec(example_code.replace("path/to/this/folder", str(tmp_path / "kept" / "model")), {})
     annotate = Annotator(tmp_path / "kept" / "model")
     found = annotate.predict(task.test)
     expected = predicted(tmp_path / "kept", record.seed)
@@ -115,7 +119,9 @@ def test_the_best_seed_on_dev_is_saved_or_the_one_that_is_asked_for(base: Path, 
     last = trained(task, base, tmp_path / "last", settings, keep_in(tmp_path / "last", 2))
     assert read_record(tmp_path / "last" / "model").seed == 2
     assert best == last
-    with pytest.raises(InputError, match="seed 3 is not run: of 3 seeds the last is 2"):
+    with pytest.raises(
+        InputError, match="seed 3 is not among the 3 that are run, which count from 0: set --seeds to 4 or more"
+    ):
         trained(task, base, tmp_path / "none", settings, keep_in(tmp_path / "none", 3))
 
 
@@ -339,3 +345,26 @@ def test_an_encoder_is_unchanged_by_saving(base: Path, encoder: Encoder, tmp_pat
     fit(encoder, Ner(a_task("ner"), encoder, "fr"), Eval(epochs=1, min_steps=0), 0, nullcontext, lambda share: None)
     assert all(torch.equal(before[name], tensor) for name, tensor in encoder.model.state_dict().items())
     assert example("ner", 0).gold
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "message"),
+    [
+        ("ner", "Toux sèche", "a list of texts is needed.*give .text."),
+        ("ner", [None], "nothing in the place of a text"),
+        ("ner", [("Que voit-on ?", "Toux")], "kind ner is about a text alone; this is a pair"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(kind: str, given: Any, message: str, tagger: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        list(Annotator(tagger / "model")(given))
+
+
+def test_a_text_alone_is_refused_where_the_task_is_about_two(base: Path, tmp_path: Path) -> None:
+    task = a_task("similarity", scale=(0, 5))
+    trained(task, base, tmp_path, BRIEF.model_copy(update={"seeds": 1}), keep_in(tmp_path))
+    annotate = Annotator(tmp_path / "model")
+    with pytest.raises(InputError, match=r"kind similarity is about .question, text."):
+        list(annotate(["Toux"]))
+    (annotation,) = annotate([("Toux", "Fièvre")])
+    assert annotation.value is not None
