@@ -1,15 +1,20 @@
 """Tables of where models err: by label, by kind of error, by length and place, and what one finds and another not."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-
-import numpy as np
-from pandas import DataFrame
+from typing import TYPE_CHECKING
 
 from .quantities import count
 from .rows import Counts, ErrorRow
+from .tables import NOTHING, frame_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from pandas import DataFrame
 
 _GROUPS = {"length": "Document", "place": "Place in the document", "mention": "Mention"}
 _MOST_LABELS = 30
@@ -72,7 +77,7 @@ def _summed(of_rows: Iterable[Sequence[Counts]]) -> list[Counts]:
 
 
 def _table(counts: Sequence[Counts], title: str) -> DataFrame:
-    return DataFrame(
+    return frame_of(
         [
             {
                 title: one.name,
@@ -88,7 +93,7 @@ def _table(counts: Sequence[Counts], title: str) -> DataFrame:
 
 
 def _ratio(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "–"
+    return f"{part / whole:.3f}" if whole else NOTHING
 
 
 _MEANINGS = {
@@ -107,9 +112,9 @@ def _kinds(kinds: Mapping[str, int]) -> DataFrame | None:
     errors = sum(kinds.values()) - kinds["correct"]
     rows = []
     for kind, meaning in _MEANINGS.items():
-        share = "" if kind == "correct" else f"{kinds[kind] / errors:.1%}" if errors else "–"
+        share = "" if kind == "correct" else f"{kinds[kind] / errors:.1%}" if errors else NOTHING
         rows.append({"Kind": kind, "Meaning": meaning, "Number": count(kinds[kind]), "Of the errors": share})
-    return DataFrame(rows)
+    return frame_of(rows)
 
 
 def _confusion(rows: Sequence[ErrorRow]) -> DataFrame | None:
@@ -122,11 +127,13 @@ def _confusion(rows: Sequence[ErrorRow]) -> DataFrame | None:
     if not pairs:
         return None
     most = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))[:_MOST_LABELS]
-    return DataFrame([{"Gold": g, "Predicted": p, "Number": count(n)} for (g, p), n in most])
+    return frame_of([{"Gold": g, "Predicted": p, "Number": count(n)} for (g, p), n in most])
 
 
 def _pairs(by_model: Mapping[str, Sequence[ErrorRow]]) -> DataFrame | None:
     """What one of two models finds and the other does not, by their first common seed."""
+    import numpy as np
+
     rows = []
     for first, second in combinations(by_model, 2):
         of_first = {row.seed: row.found for row in by_model[first]}
@@ -149,12 +156,14 @@ def _pairs(by_model: Mapping[str, Sequence[ErrorRow]]) -> DataFrame | None:
                 "p": f"{sign_flip_p(differences):.3f}",
             }
         )
-    return DataFrame(rows) if rows else None
+    return frame_of(rows) if rows else None
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
     """Two-sided p of a paired permutation test over documents: the share of random signs of the (documents,)
     differences whose sum is as far from zero (Fisher 1935), with the observed signs among them."""
+    import numpy as np
+
     observed = abs(int(differences.sum()))
     changed = differences[differences != 0]
     if not len(changed):

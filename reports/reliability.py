@@ -1,14 +1,20 @@
 """How far probabilities can be trusted: predicted against observed, by ranges of probability."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pandas import DataFrame
 from pydantic import BaseModel, ConfigDict
 
 from .quantities import count
+from .tables import frame_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 class Bin(BaseModel):
@@ -44,7 +50,7 @@ def calibrations(folder: Path) -> list[Calibration]:
         record = json.loads(config.read_text(encoding="utf-8")).get("medlingua") if config.is_file() else None
         bins = [Bin.model_validate(row) for row in (record or {}).get("reliability", ())]
         if record and bins:
-            table = DataFrame(
+            table = frame_of(
                 [
                     {
                         "Probability, mean": f"{of.probability:.3f}",

@@ -38,7 +38,7 @@ from medlingua.recipes.evaluation.trials import trial_of
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.bootstrap import metric_of
-from medlingua.reports.read import read_scores
+from medlingua.reports.read import read_errors, read_scores
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 from transformers import LongformerModel
@@ -398,7 +398,7 @@ def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Enco
 def test_O16_a_killed_evaluation_leaves_every_metric_of_a_cell_or_none(
     encoder: Encoder, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    """Killed at every write to results.jsonl in turn, and started again: the same rows as never killed."""
+    """Killed at every new row of any file in turn, and started again: the same rows as never killed."""
     encoders.save(encoder, tmp_path / "model")
 
     def score(folder: Path) -> set[tuple[str, str, int | None, float]]:
@@ -411,9 +411,11 @@ def test_O16_a_killed_evaluation_leaves_every_metric_of_a_cell_or_none(
     expected = score(tmp_path / "whole")
     write = evaluate.append_row
 
-    def killed(*args: Any) -> None:
-        write(*args)
-        raise KeyboardInterrupt
+    def killed(path: Path, *rows: Any) -> None:
+        before = path.read_text(encoding="utf-8") if path.exists() else ""
+        write(path, *rows)
+        if any(row.model_dump_json() not in before for row in rows):
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluate, "append_row", killed)
     kills = 0
@@ -424,8 +426,10 @@ def test_O16_a_killed_evaluation_leaves_every_metric_of_a_cell_or_none(
             kills += 1
         else:
             break
-    assert kills == 3  # the baselines, and a seed each
+    assert kills == 6  # what the task holds, the baselines, and of a seed its errors and scores
     assert found == expected
+    errors = read_errors(tmp_path / "killed" / "errors.jsonl")
+    assert errors == read_errors(tmp_path / "whole" / "errors.jsonl")
 
 
 def test_V9_label_shares_are_what_a_model_that_reads_nothing_reaches(encoder: Encoder) -> None:

@@ -188,7 +188,7 @@ def test_the_hierarchy_is_scored_by_what_names_are_near(encoder: Encoder, monkey
 
     found = {}
     for name, vectors in (("tree", of_tree), ("noise", noise)):
-        monkeypatch.setattr("medlingua.recipes.evaluation.terms._vectors", vectors)
+        monkeypatch.setattr("medlingua.recipes.evaluation.terms.term_vectors", vectors)
         found[name], things = hierarchy_scores(encoder, learn, held, TREE, name)
         assert 0 < things <= len(held)
     assert found["tree"]["parent MRR"] == 1
