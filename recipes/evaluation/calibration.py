@@ -28,6 +28,9 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         scaled = of / math.exp(log_temperature)
         if targets.dtype == torch.int64:
             return float(nn.functional.cross_entropy(scaled, targets))
+        if targets.shape != scaled.shape:
+            largest = scaled.softmax(dim=-1).amax(dim=-1).clamp(max=1 - 1e-12)
+            return float(nn.functional.binary_cross_entropy(largest, targets.double()))
         return float(nn.functional.binary_cross_entropy_with_logits(scaled, targets.double()))
 
     return math.exp(minimize_scalar(likelihood, bounds=(-_WIDEST, _WIDEST), method="bounded").x)

@@ -207,8 +207,9 @@ class TaskModel(Protocol):
         """A prediction as it is scored and kept: spans or labels."""
 
     def evidence(self, states: Tensor, examples: Sequence[Any]) -> tuple[Tensor, Tensor] | None:
-        """What probabilities are calibrated by: (n, k) logits and the (n,) int64 outputs that are right; or logits of
-        any shape and fp32 targets of 0 and 1 of the same. None for kinds without probabilities of their own."""
+        """What probabilities are calibrated by: (n, k) logits and the (n,) int64 outputs that are right; or (n, k)
+        logits and (n,) fp32, 1 where the most probable output is right; or logits of any shape and fp32 targets of 0
+        and 1 of the same. None for kinds without probabilities of their own."""
 
     def confident(
         self, states: Tensor, examples: Sequence[Any], chosen: dict[str, float], temperature: float

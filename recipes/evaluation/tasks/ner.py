@@ -95,7 +95,20 @@ class Ner:
         return predictions
 
     def evidence(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, Tensor]:
-        return self.logits(states, examples), self.targets(examples).to(states.device)
+        """Of each predicted entity the logits of its least certain word, and whether it is right: most words are
+        outside of any entity, and how sure a model is of these says little about its entities."""
+        logits = self.logits(states, examples)
+        of_word = logits.softmax(dim=-1).amax(dim=-1).cpu().numpy()
+        least, right, first = [], [], 0
+        for spans, example in zip(self.predict(states, examples), examples, strict=True):
+            gold = {*decode_tags([self.tags[t] for t in example.tags], example.words)}
+            starts = np.array([example.words[word][0] for word in example.tagged], dtype=np.int64)
+            for span in spans:
+                inside = first + np.flatnonzero((starts >= span.start) & (starts < span.end))
+                least.append(int(inside[of_word[inside].argmin()]))
+                right.append(float(span in gold))
+            first += len(example.tagged)
+        return logits[least], torch.tensor(right, device=logits.device)
 
     def confident(
         self, states: Tensor, examples: Sequence[Tagged], chosen: dict[str, float], temperature: float

@@ -21,9 +21,10 @@ from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.calibration import fit_temperature, reliability
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import Prediction, _owners
+from medlingua.recipes.evaluation.finetune import Prediction, _owners, token_states
 from medlingua.recipes.evaluation.results import in_order, plain
 from medlingua.recipes.evaluation.saved_task import load_task_model, read_record
+from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -172,8 +173,6 @@ def test_plain_transformers_computes_the_same_from_a_text(kind: str, base: Path,
         inputs = {key: value[None] for key, value in inputs.items()}
     with torch.no_grad():
         result = model(**inputs)
-        from medlingua.recipes.evaluation.finetune import token_states
-
         states = token_states(encoder, [read.document])
         if kind == "answers":
             expected = ours.head(states[read.document.question_tokens :])[:, :2]
@@ -293,9 +292,28 @@ def test_the_temperature_undoes_what_made_a_model_too_sure() -> None:
     gold = torch.distributions.Categorical(logits=true).sample()
     for factor in (0.5, 1.0, 3.0):
         assert fit_temperature(true * factor, gold) == pytest.approx(factor, rel=0.08)
+    certain = true.softmax(dim=1).amax(dim=1)
+    right = torch.bernoulli(certain)  # whether the most probable output is the right one, and no more
+    assert fit_temperature(true * 3, right) == pytest.approx(3, rel=0.1)
     binary = torch.randn(4_000) * 2
     targets = torch.bernoulli(binary.sigmoid())
     assert fit_temperature(binary * 3, targets) == pytest.approx(3, rel=0.1)
+
+
+def test_a_tagger_is_calibrated_by_its_entities_not_by_the_words_outside(base: Path, encoder: Encoder) -> None:
+    model = Ner(a_task("ner"), encoder, "fr")
+    examples = model.read("dev")
+    states = token_states(encoder, [e.document for e in examples]).detach()
+    torch.manual_seed(0)
+    torch.nn.init.normal_(model.head.weight, std=0.5)
+    with torch.no_grad():
+        logits, right = model.evidence(states, examples)
+        predicted = model.predict(states, examples)
+        of_entities = [share for p in model.confident(states, examples, {}, 1.0) for _, share in p.items]
+    gold = [{*e.gold} for e in model.task.dev]  # type: ignore[misc]
+    assert right.tolist() == [float(s in g) for spans, g in zip(predicted, gold, strict=True) for s in spans]
+    assert len(right) > 10
+    np.testing.assert_allclose(logits.softmax(dim=-1).amax(dim=-1), of_entities, atol=1e-6)
 
 
 def test_no_logits_leave_probabilities_as_they_are() -> None:
@@ -339,7 +357,6 @@ def test_V5_the_owner_of_a_token_is_the_window_with_most_context(tokens: int, ro
 
 def test_an_encoder_is_unchanged_by_saving(base: Path, encoder: Encoder, tmp_path: Path) -> None:
     from medlingua.recipes.evaluation.finetune import fit
-    from medlingua.recipes.evaluation.tasks.ner import Ner
 
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
     fit(encoder, Ner(a_task("ner"), encoder, "fr"), Eval(epochs=1, min_steps=0), 0, nullcontext, lambda share: None)
