@@ -307,3 +307,14 @@ def test_an_id_that_no_file_system_takes_is_cut(models: dict[str, Path], tmp_pat
     (tmp_path / "notes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     apply(models["tags"], [str(tmp_path / "notes.jsonl")], "brat", None, (), tmp_path / "out")
     assert len(list((tmp_path / "out").glob("*.ann"))) == 2
+
+
+def test_the_page_of_first_notes_is_written_where_words_may_be_shown(models: dict[str, Path], tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("<script>x</script> On examine le foie", encoding="utf-8")
+    apply(models["tags"], [str(tmp_path / "a.txt")], "jsonl", None, (), tmp_path / "plain")
+    assert not (tmp_path / "plain" / "annotations.html").exists()
+    apply(models["tags"], [str(tmp_path / "a.txt")], "jsonl", None, (), tmp_path / "shown", show_text=True)
+    page = (tmp_path / "shown" / "annotations.html").read_text(encoding="utf-8")
+    assert "<script>" not in page
+    found = json.loads((tmp_path / "shown" / "annotations.jsonl").read_text(encoding="utf-8"))["predicted"]
+    assert page.count("<mark") == len(found) > 0
