@@ -1,14 +1,14 @@
 """Probabilities that mean what they say: one temperature on all logits, fitted on dev (Guo et al. 2017)."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
-from medlingua.recipes.evaluation.finetune import Prediction, States, TaskModel, states_by_batch
+from medlingua.recipes.evaluation.candidate import Candidate
+from medlingua.recipes.evaluation.finetune import Prediction, TaskModel, groups, in_batches
 from medlingua.recipes.settings import Eval
 from medlingua.reports.reliability import Bin
 from scipy.optimize import minimize_scalar
@@ -36,15 +36,14 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
     return math.exp(minimize_scalar(likelihood, bounds=(-_WIDEST, _WIDEST), method="bounded").x)
 
 
-def temperature_of(
-    encoder: Encoder, states_of: States, model: TaskModel, settings: Eval, autocast: Callable[[], Any]
-) -> float:
+@torch.no_grad()
+def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> float:
     """The temperature by dev; 1 for kinds without probabilities of their own."""
-    examples = model.read("dev")
-    found = []
-    for places, states in states_by_batch(encoder, states_of, examples, settings, autocast):
-        with torch.no_grad(), autocast():
-            found.append(model.evidence(states, [examples[place] for place in places]))
+    candidate.encoder.model.eval()
+    examples, found = model.read("dev"), []
+    with candidate.autocast():
+        for group in groups(examples, np.arange(len(examples)), settings):
+            found.append(model.evidence(candidate.states_of([e.document for e in group]), group))
     pairs = [pair for pair in found if pair is not None]
     if not pairs:
         return 1.0
@@ -53,24 +52,16 @@ def temperature_of(
 
 
 def predictions_of(
-    encoder: Encoder,
-    states_of: States,
-    model: TaskModel,
-    part: str,
-    chosen: dict[str, float],
-    temperature: float,
-    settings: Eval,
-    autocast: Callable[[], Any],
+    candidate: Candidate, model: TaskModel, part: str, chosen: dict[str, float], temperature: float, settings: Eval
 ) -> list[Prediction]:
     """What the model predicts for each example of a part, with probabilities."""
-    examples = model.read(part)
-    predictions: list[Any] = [None] * len(examples)
-    for places, states in states_by_batch(encoder, states_of, examples, settings, autocast):
-        with torch.no_grad(), autocast():
-            predicted = model.confident(states, [examples[place] for place in places], chosen, temperature)
-        for place, prediction in zip(places, predicted, strict=True):
-            predictions[place] = prediction
-    return predictions
+    candidate.encoder.model.eval()
+
+    def predict(group: list[Any]) -> list[Prediction]:
+        return model.confident(candidate.states_of([e.document for e in group]), group, chosen, temperature)
+
+    with candidate.autocast():
+        return in_batches(model.read(part), settings, predict)
 
 
 def reliability(predictions: Sequence[Prediction], examples: Sequence[Example]) -> tuple[Bin, ...]:

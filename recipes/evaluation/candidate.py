@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.cached_states import CachedStates
-from medlingua.recipes.evaluation.finetune import TaskModel
+from medlingua.recipes.evaluation.finetune import States, TaskModel, token_states
 from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_model
 from medlingua.recipes.evaluation.questions import cut_questions
 from medlingua.recipes.evaluation.warm_start import overlap_lines, without_tested
@@ -76,6 +77,11 @@ class Candidate:
     states: CachedStates | None
     autocast: Callable[[], Any]
     tuned: dict[int, Eval] = field(default_factory=dict)
+
+    @property
+    def states_of(self) -> States:
+        """Hidden states of documents: kept ones of a frozen body, else computed."""
+        return self.states or partial(token_states, self.encoder)
 
     @property
     def folds(self) -> Sequence[TaskModel]:

@@ -6,7 +6,7 @@ and nothing is counted twice (TRAPS V1, V5).
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -346,28 +346,24 @@ def _predict(
     encoder: Encoder, states_of: States, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
 ) -> list[Any]:
     """What the model says of each example of a part, in its order."""
-    examples = model.read(part)
-    predictions: list[Any] = [None] * len(examples)
-    for places, states in states_by_batch(encoder, states_of, examples, settings, autocast):
-        with torch.no_grad(), autocast():
-            predicted = model.predict(states, [examples[place] for place in places])
-        for place, prediction in zip(places, predicted, strict=True):
-            predictions[place] = prediction
-    return predictions
-
-
-def states_by_batch(
-    encoder: Encoder, states_of: States, examples: Sequence[Any], settings: Eval, autocast: Callable[[], Any]
-) -> Iterator[tuple[list[int], Tensor]]:
-    """The places of the examples of a batch and the states of their tokens, batch by batch, the short ones first."""
     encoder.model.eval()
+    with autocast():
+        return in_batches(
+            model.read(part), settings, lambda group: model.predict(states_of([e.document for e in group]), group)
+        )
+
+
+@torch.no_grad()
+def in_batches(examples: Sequence[Any], settings: Eval, compute: Callable[[list[Any]], Iterable[Any]]) -> list[Any]:
+    """What `compute` gives for each example, in their order; it gets them batch by batch, the short ones first."""
     order = np.argsort([e.document.size for e in examples], kind="stable")
+    results: list[Any] = [None] * len(examples)
     first = 0
     for group in groups(examples, order, settings):
-        with torch.no_grad(), autocast():
-            states = states_of([e.document for e in group])
-        yield order[first : first + len(group)].tolist(), states
+        for place, result in zip(order[first : first + len(group)], compute(group), strict=True):
+            results[place] = result
         first += len(group)
+    return results
 
 
 def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:

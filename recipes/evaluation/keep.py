@@ -1,13 +1,12 @@
 """Which fine-tuned models are saved: one a task, the best by dev or that of a given seed."""
 
 from collections.abc import Sequence
-from functools import partial
 
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.calibration import predictions_of, reliability, temperature_of
 from medlingua.recipes.evaluation.candidate import Candidate, Keep
-from medlingua.recipes.evaluation.finetune import Fitted, token_states
+from medlingua.recipes.evaluation.finetune import Fitted
 from medlingua.recipes.evaluation.saved_task import TaskRecord, read_record, save_task_model, spec_of
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
 from medlingua.reports.quantities import short_path
@@ -37,9 +36,8 @@ def keep_best(keep: Keep, candidate: Candidate, number: int, fitted: Fitted, see
     if folder.is_dir() and read_record(folder).dev[model.main_metric] >= fitted.dev[model.main_metric]:
         return
     encoder, task = candidate.encoder, model.task
-    states, autocast = candidate.states or partial(token_states, encoder), candidate.autocast
-    temperature = temperature_of(encoder, states, model, settings, autocast)
-    tested = predictions_of(encoder, states, model, "test", fitted.chosen, temperature, settings, autocast)
+    temperature = temperature_of(candidate, model, settings)
+    tested = predictions_of(candidate, model, "test", fitted.chosen, temperature, settings)
     record = TaskRecord(
         task=spec_of(task),
         language=task.language,

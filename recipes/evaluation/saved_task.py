@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.adapters.task_heads import Output, save_with_head, save_without_head, stock_class
@@ -156,5 +155,5 @@ def load_task_model(folder: Path, allow: tuple[Permission, ...] = ()) -> tuple[E
         raise InputError(
             f"{folder / _HEAD}: not the head of this model ({reason(error)}); copy the whole folder again"
         ) from error
-    torch.nn.Module.eval(model.head)
+    model.head.eval()
     return encoder, model, record

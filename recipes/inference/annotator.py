@@ -1,5 +1,6 @@
 """A fine-tuned model on new text: notes of any length, read in packed batches."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,8 +14,15 @@ from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError, kind_of
 from medlingua.languages.words import words
 from medlingua.recipes import machine
+from medlingua.recipes.evaluation.cache import digest_of_model
 from medlingua.recipes.evaluation.candidate import autocast_of
-from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, fitting_question, groups, token_states
+from medlingua.recipes.evaluation.finetune import (
+    EncodedDocument,
+    Prediction,
+    fitting_question,
+    in_batches,
+    token_states,
+)
 from medlingua.recipes.evaluation.saved_task import load_task_model
 from torch import Tensor
 
@@ -83,6 +91,15 @@ class Annotator:
         return self._encoder
 
     @property
+    def digest(self) -> str:
+        """Changes with the encoder, the head and the record of the task."""
+        digest = hashlib.blake2b(digest_of_model(self._encoder, encoder_alone=True).encode(), digest_size=16)
+        for name, tensor in sorted(self._model.head.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+        digest.update(self.record.model_dump_json().encode())
+        return digest.hexdigest()
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """What it can predict."""
         return self.record.labels
@@ -100,20 +117,16 @@ class Annotator:
     def predict(self, examples: Sequence[Example]) -> list[Prediction]:
         """The predictions for examples, whose gold is not read."""
         encoded = [self._model.encode(self._readable(example)) for example in examples]
-        predictions: list[Any] = [None] * len(encoded)
-        order = np.argsort([e.document.size for e in encoded], kind="stable")
         settings = self.record.settings.model_copy(
             update={"batch_tokens": self._batch_tokens, "batch_documents": _AT_ONCE}
         )
-        first = 0
-        with torch.no_grad(), self._autocast():
-            for group in groups(encoded, order, settings):
-                states = self._states([e.document for e in group])
-                predicted = self._model.confident(states, group, self.record.chosen, self.record.temperature)
-                for place, prediction in zip(order[first : first + len(group)], predicted, strict=True):
-                    predictions[place] = prediction
-                first += len(group)
-        return predictions
+
+        def predict(group: list[Any]) -> list[Prediction]:
+            states = self._states([e.document for e in group])
+            return self._model.confident(states, group, self.record.chosen, self.record.temperature)
+
+        with self._autocast():
+            return in_batches(encoded, settings, predict)
 
     def _readable(self, example: Example) -> Example:
         """Without gold; with a question that the model can hold where the task's were cut."""

@@ -12,13 +12,10 @@ from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.writers import Annotated, Format
-from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.evaluation.cache import digest_of_model
 from medlingua.recipes.evaluation.saved_task import TaskRecord, read_record, width_of
-from medlingua.recipes.folder import alone
 from medlingua.recipes.inference.annotator import OF_TWO, Annotation, Annotator, annotation_of, batches
-from medlingua.recipes.inference.notes import Notes, Progress, make_folder, progress_in, read_notes
+from medlingua.recipes.inference.notes import Notes, Progress, at_work, progress_in, read_notes
 from medlingua.reports.read import write_whole
 
 _QUESTION = "question"  # column of the question, or of the other text of a pair
@@ -53,15 +50,12 @@ def apply(
         one_file_each=form == "brat",
     )
     annotate = Annotator(model, allow=allow)
-    about = {"model": digest_of_model(annotate.encoder, encoder_alone=True), "format": form, "notes": notes.digest}
+    about = {"model": annotate.digest, "format": form, "notes": notes.digest}
     state = progress_in(folder, "apply.json", about)
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are annotated already")
         return folder
-    machine.keep_pages()
-    make_folder(folder)
-    state.save()
-    with alone(folder):
+    with at_work(state):
         _annotate(annotate, notes, form, folder, state, show_text)
     what = "labels" if record.task.kind in _WITHOUT_SPANS else "entities"
     found = f"{state.found:,} {what}" if state.found else "nothing was found"

@@ -1,13 +1,12 @@
 """`adapt embed`: texts of any length as vectors, and the encoder as a folder that sentence-transformers opens."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.adapters.task_heads import save_without_head
@@ -20,14 +19,13 @@ from medlingua.recipes.evaluation.finetune import (
     EncodedDocument,
     encode_document,
     first_tokens,
-    groups,
+    in_batches,
     mean_of,
     token_states,
 )
 from medlingua.recipes.evaluation.pooling import Pooling
-from medlingua.recipes.folder import alone
 from medlingua.recipes.inference.annotator import batches
-from medlingua.recipes.inference.notes import Progress, make_folder, progress_in, read_notes
+from medlingua.recipes.inference.notes import Progress, at_work, progress_in, read_notes
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import write_whole
 
@@ -54,17 +52,14 @@ def embed(
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are embedded already")
         return folder
-    machine.keep_pages()
-    make_folder(folder)
-    state.save()
-    with alone(folder):
+    with at_work(state):
         save_for_sentence_transformers(encoder, pooling, folder / "model")
         encoder.model.to(machine.device())
         waiting = (Example(d.id, d, ()) for number, d in enumerate(notes) if number >= state.done)
         with progress(f"embedding {notes.count:,} notes", notes.characters, before=state.characters) as bar:
             for examples in batches(waiting):
                 texts = [example.document.text for example in examples]
-                vectors = np.stack(list(vectors_of(encoder, texts, pooling)))
+                vectors = np.stack(vectors_of(encoder, texts, pooling))
                 _write_part(folder / "parts", [example.id for example in examples], vectors, state)
                 state.done += len(examples)
                 state.characters += sum(map(len, texts))
@@ -75,7 +70,7 @@ def embed(
     return folder
 
 
-def vectors_of(encoder: Encoder, texts: Iterable[str], pooling: Pooling) -> Iterator[np.ndarray]:
+def vectors_of(encoder: Encoder, texts: Iterable[str], pooling: Pooling) -> list[np.ndarray]:
     """(width,) float32 a text, in order: the mean of all its tokens, or its first token.
 
     A text longer than the model is read in windows: "mean" has each of its tokens once, and "first" is the mean of
@@ -86,19 +81,16 @@ def vectors_of(encoder: Encoder, texts: Iterable[str], pooling: Pooling) -> Iter
     encoder.model.eval()
     pool = first_tokens if pooling == "first" else _framed
     documents = [_Read(pool(encode_document(encoder, text))) for text in texts]
-    vectors: list[np.ndarray | None] = [None] * len(documents)
-    order = np.argsort([d.document.size for d in documents], kind="stable")
-    done = 0
-    with torch.no_grad():
-        for group in groups(documents, order, settings):
-            owner = np.repeat(np.arange(len(group)), [d.document.tokens for d in group])
-            with autocast():
-                states = token_states(encoder, [d.document for d in group])
-            means = mean_of(states, owner, len(group)).cpu().numpy()
-            for place, vector in zip(order[done : done + len(group)], means, strict=True):
-                vectors[place] = vector
-            done += len(group)
-    yield from (vector for vector in vectors if vector is not None)
+
+    def embed_group(group: list[_Read]) -> np.ndarray:
+        owner = np.repeat(np.arange(len(group)), [d.document.tokens for d in group])
+        means: np.ndarray = (
+            mean_of(token_states(encoder, [d.document for d in group]), owner, len(group)).cpu().numpy()
+        )
+        return means
+
+    with autocast():
+        return in_batches(documents, settings, embed_group)
 
 
 class _Read:

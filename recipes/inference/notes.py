@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from medlingua.languages import writers
 from medlingua.languages.documents import Document, read_documents
 from medlingua.languages.errors import InputError, reason, shown
 from medlingua.languages.folders import files_of
+from medlingua.recipes import machine
 from medlingua.recipes.console import progress
+from medlingua.recipes.folder import alone
 from medlingua.reports.read import write_whole
 
 # Of memory for the words and tokens of a character, and as much again for each 32 of the width: their states.
@@ -117,12 +120,18 @@ class Progress:
         write_whole(self.file, json.dumps({**record, "size": self.size, "found": self.found}, indent=2) + "\n")
 
 
-def make_folder(folder: Path) -> None:
-    """InputError where the folder cannot be made."""
+@contextmanager
+def at_work(state: Progress) -> Iterator[None]:
+    """The folder of the work, made, and with no other process in it. InputError where it cannot be made."""
+    folder = state.file.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder} cannot be made ({reason(error)}): give another --out") from error
+    machine.keep_pages()
+    state.save()
+    with alone(folder):
+        yield
 
 
 def progress_in(folder: Path, name: str, about: dict[str, str]) -> Progress:
