@@ -17,8 +17,13 @@ from medlingua.recipes.console import say
 from medlingua.reports.licences import forbids_derivatives, is_stated
 from medlingua.reports.quantities import short_path
 
-_KEPT = ("*.safetensors", "*.json", "*.txt", "*.model", "README.md", "1_Pooling/config.json")
-_NOT_GIVEN = ("apply.json", "embed.json")
+# What a model is made of, and nothing else that may lie in its folder.
+_KEPT = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "lineage.json", "README.md",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "vocab.txt", "merges.txt", "sentencepiece.bpe.model", "spiece.model", "modules.json",
+    "sentence_bert_config.json", "config_sentence_transformers.json", "1_Pooling/config.json",
+)  # fmt: skip
 
 
 def push(folder: Path, repository: str, allow: Sequence[str], public: bool, dry_run: bool) -> str:
@@ -95,7 +100,7 @@ def _files(model: Path) -> list[Path]:
     if not (model / "README.md").is_file():
         raise InputError(f"{model}: no README.md, the model's card; adapt report RUN writes it")
     found = {file for pattern in _KEPT for file in model.glob(pattern)}
-    return sorted(file for file in found if file.is_file() and file.name not in _NOT_GIVEN)
+    return sorted(file for file in found if file.is_file())
 
 
 def _obstacles(model: Path) -> Iterator[tuple[str, str]]:
@@ -110,7 +115,12 @@ def _obstacles(model: Path) -> Iterator[tuple[str, str]]:
             continue
         pack = _pack(step.language)
         for name, licence in zip(step.corpora, step.licences, strict=True):
-            access = next((c.access for c in pack.corpora if c.name == name), "open") if pack else "open"
+            if pack is None:
+                yield name, f"its pack ({short_path(step.language)}) is not here, so how it is given is not known"
+                continue
+            access = next(
+                (c.access for c in pack.corpora if c.name == name), "open"
+            )  # one's own texts are in no pack
             yield from _obstacle(name, licence, access)
     config: Mapping[str, Any] = json.loads((model / "config.json").read_text(encoding="utf-8"))
     if record := config.get("medlingua"):

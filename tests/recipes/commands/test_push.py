@@ -118,7 +118,8 @@ def command(hub: Hub, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_model_tokenizer_and_card_arrive_whole(hub: Hub, base: Path, tmp_path: Path) -> None:
     folder = model(tmp_path / "run" / "model", base, "apache-2.0", STEP)
-    (folder / "notes.csv").write_text("a patient's words", encoding="utf-8")
+    for name in ("notes.csv", "notes.txt", "notes.json"):
+        (folder / name).write_text("a patient's words", encoding="utf-8")
     done = command(hub, str(tmp_path / "run"), "lab/tagger")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == f"{hub.address}/lab/tagger"
@@ -174,6 +175,11 @@ FORBIDDEN = {
         ("mit", step(corpora=("notes",), licences=("not stated",))),
         "notes: its licence is not stated",
         "notes",
+    ),
+    "a pack that is elsewhere": (
+        ("mit", step(language="/packs/it/pack.toml", corpora=("lettere",), licences=("CC BY 4.0",))),
+        "lettere: its pack .pack.toml. is not here",
+        "lettere",
     ),
     "under an agreement": (
         ("mit", step(language="de", corpora=("bronco150",), licences=("not stated",))),

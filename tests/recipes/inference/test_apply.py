@@ -17,6 +17,7 @@ from medlingua.languages.readers.brat import read_brat
 from medlingua.recipes.inference import annotator
 from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.inference.apply import apply
+from safetensors.torch import load_file, save_file
 
 from ..conftest import call
 from ..evaluation.test_every_kind import ORGANS, a_task
@@ -204,6 +205,17 @@ def test_a_note_longer_than_memory_is_refused(
     with pytest.raises(InputError, match=r"n\d\d.*does not fit in memory .at most \d+ now.; divide it"):
         apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_another_head_on_the_same_encoder_is_another_model(
+    models: dict[str, Path], notes: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models["tags"], tmp_path / "other")
+    head = load_file(tmp_path / "other" / "head.safetensors")
+    save_file({name: tensor + 1 for name, tensor in head.items()}, tmp_path / "other" / "head.safetensors")
+    apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
+    with pytest.raises(InputError, match="by another model"):
+        apply(tmp_path / "other", [str(notes)], "jsonl", None, (), tmp_path / "out")
 
 
 @pytest.mark.parametrize("change", ["model", "format", "notes"])
