@@ -164,11 +164,13 @@ def _attention(
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
     query_positions: Tensor | None = None,
+    causal: bool = False,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' signature: query (B, H, L, D), key and value (B, G, L, D) -> (B, L, H, D).
 
     query_positions: (M,) int64, the rows of the batch's tokens that will be used; the others may be anything.
+    causal: no token sees a later one; of packed rows alone, not with a padding mask.
     dropout: of attention weights. Our kernels have none, so that it goes through scaled_dot_product_attention
     with a whole mask: exact, at a memory that grows with the square of the tokens.
     """
@@ -177,7 +179,7 @@ def _attention(
     reach = None if sliding_window is None else sliding_window - 1
     if dropout and attention_mask is None:
         borders = torch.tensor([0, length], device=query.device) if cu_seq_lens_q is None else cu_seq_lens_q
-        attention_mask = sees(length, Pattern(borders, length, 1.0, reach))[None, None]
+        attention_mask = sees(length, Pattern(borders, length, 1.0, reach, causal))[None, None]
     if attention_mask is not None:
         grouped = query.shape[1] != key.shape[1]
         out = scaled_dot_product_attention(
@@ -190,7 +192,7 @@ def _attention(
     # Rotations in fp32 leave fp32 queries and keys under autocast, with bf16 values.
     q, k, v = (x.to(value.dtype).transpose(1, 2).flatten(0, 1) for x in (query, key, value))
     if query_positions is None or reach is not None:
-        out = attend(q, k, v, cu_seq_lens_q, max_seqlen=max_length_q, reach=reach, scale=scaling)
+        out = attend(q, k, v, cu_seq_lens_q, max_seqlen=max_length_q, reach=reach, scale=scaling, causal=causal)
     else:
         selected = attend(
             q[query_positions], k, v, cu_seq_lens_q,

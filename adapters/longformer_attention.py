@@ -26,13 +26,15 @@ class PackedMask:
     """Takes the place of the attention mask where packed documents go through the layers.
 
     cu_seqlens: (documents + 1,) int32. max_seqlen: no document is longer. global_tokens: (n,) int64, ascending; empty
-    for none. selected: (M,) int64, ascending, the tokens whose states are computed; None for all.
+    for none. selected: (M,) int64, ascending, the tokens whose states are computed; None for all. causal: no token
+    sees a later one.
     """
 
     cu_seqlens: Tensor
     max_seqlen: int
     global_tokens: Tensor
     selected: Tensor | None = None
+    causal: bool = False
 
 
 def accelerate_longformer(model: nn.Module) -> None:
@@ -130,7 +132,8 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         global_queries = row.global_tokens if len(row.global_tokens) else None
         out = attend(
             query, key, value, row.cu_seqlens, max_seqlen=row.max_seqlen, query_positions=selected,
-            global_tokens=global_queries, reach=self.one_sided_attn_window_size, global_queries=False,
+            global_tokens=global_queries, reach=self.one_sided_attn_window_size, causal=row.causal,
+            global_queries=False,
         ).flatten(1)  # fmt: skip
         if global_queries is None:
             return out

@@ -98,20 +98,25 @@ def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Seque
     )
 
 
-def hidden_states(encoder: Encoder, packed: Packed, selected: Tensor | None = None) -> Tensor:
+def hidden_states(
+    encoder: Encoder, packed: Packed, selected: Tensor | None = None, *, causal: bool = False
+) -> Tensor:
     """Last hidden states of a packed row, (T, width): each document as if it were alone.
 
     selected: (M,) int64 indices of tokens, ascending; then only their states are returned, (M, width). Where the
-    family allows it, the last layer computes no other query and nothing that follows from one.
+    family allows it, the last layer computes no other query and nothing that follows from one. causal: no token sees
+    a later one, as in a decoder; all layers compute all tokens then, and global tokens are refused.
     """
+    if causal and selected is not None:
+        return hidden_states(encoder, packed, causal=True)[selected]
     body, architecture = encoder.model.base_model, encoder.architecture
     if architecture.family == "longformer":
-        row = PackedMask(packed.cu_seqlens, packed.max_seqlen, packed.global_tokens)
+        row = PackedMask(packed.cu_seqlens, packed.max_seqlen, packed.global_tokens, causal=causal)
         return packed_states(body, packed.ids, packed.positions, row, selected)
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
     with _last_layer_narrowed(selected, body, architecture) as narrowed:
-        states = body(**_inputs(encoder, packed)).last_hidden_state[0]
+        states = body(**_inputs(encoder, packed), **({"causal": True} if causal else {})).last_hidden_state[0]
     return states if selected is None or narrowed else states[selected]  # type: ignore[no-any-return]
 
 

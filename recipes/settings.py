@@ -15,6 +15,7 @@ from medlingua.languages.permissions import Permission
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRATEGIES = ("convert", "continue", "scratch")
+LANGUAGE_MODELS = ("mlm", "clm")  # kinds of phases that train the language model's head on the text's own tokens
 # Settings that a run decides for itself where they are not given: see training/defaults. What stands in their place
 # until then is the default of the class.
 DECIDED = (
@@ -145,9 +146,10 @@ class Adapt(Settings):
 class Objective(Settings):
     """What the model learns to predict."""
 
-    kind: Literal["mlm", "distil", "rtd", "terms"] = "mlm"
-    """mlm: masked words. distil: hidden states of the model before a conversion to rotary positions. rtd: replaced
-    tokens (ELECTRA). terms: names of one thing brought together, from the term lists under data.root."""
+    kind: Literal["mlm", "clm", "distil", "rtd", "terms"] = "mlm"
+    """mlm: masked words. clm: the next token, with causal attention, for a phase before mlm. distil: hidden states of
+    the model before a conversion to rotary positions. rtd: replaced tokens (ELECTRA). terms: names of one thing
+    brought together, from the term lists under data.root."""
     unit: Literal["piece", "word", "span"] = "piece"
     """What is masked as a whole."""
     hierarchy_steps: int = Field(default=0, ge=0, le=3)
@@ -259,7 +261,7 @@ class Phase(Settings):
 
     name: str = "train"
     tokens: int = Field(ge=0)
-    kind: Literal["mlm", "distil", "rtd", "terms"] = "mlm"
+    kind: Literal["mlm", "clm", "distil", "rtd", "terms"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     parameters: Literal["all", "head", "rows"] = "all"

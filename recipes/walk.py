@@ -103,6 +103,11 @@ def _check_phases(run: Run) -> None:
             "objective.kind distil learns the hidden states of the model before new rotations: "
             "--strategy convert with adapt.target = 'rope' alone"
         )
+    if run.tokens and run.phases[-1].kind == "clm":
+        say(
+            "the last phase is causal: its model has yet to learn to use what follows a word, which bits per byte "
+            "measure. Let a phase of kind mlm follow, here or in another run"
+        )
     new_alone = [phase.parameters == "rows" for phase in run.phases]
     if new_alone != sorted(new_alone, reverse=True):
         raise InputError("phases: those with parameters = 'rows' come first; after others the old rows still move")

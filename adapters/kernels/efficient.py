@@ -23,8 +23,8 @@ class Efficient(SummedKernel):
     summary: ClassVar[str] = "torch's memory-efficient attention, windows by blocks of tokens"
 
     def refusal(self, request: Request) -> str | None:
-        if request.causal:
-            return "causal attention is left to the other kernels"
+        if request.causal and request.device.type == "cuda":
+            return "causal attention on CUDA is left to the other kernels"
         if request.selected and (request.window or request.device.type != "cuda"):
             return "computes blocks of neighbouring queries: no selected queries with a window, nor without CUDA"
         return no_merge(request)
@@ -91,7 +91,9 @@ class Blocks:
         document = document_of(torch.arange(self.tokens, device=device), pattern.cu_seqlens)
         of_queries = pad(document, (0, self.behind), value=-1).view(self.count, self.size, 1)
         of_keys = self._windows(pad(document, (reach, reach + self.behind), value=-2))[:, None, :]
-        seen = (of_queries == of_keys) & ((queries - keys).abs() <= reach) | (queries == keys)
+        ahead = keys - queries
+        near = (ahead >= -reach) & (ahead <= (0 if pattern.causal else reach))
+        seen = (of_queries == of_keys) & near | (ahead == 0)
         width = seen.shape[2] + -seen.shape[2] % _ALIGNED
         bias = query.new_full((self.count, 1, self.size, width), float("-inf"))
         self.bias = bias[..., : seen.shape[2]].masked_fill_(seen[:, None], 0.0)

@@ -9,6 +9,7 @@ from typing import Literal
 
 import torch
 from medlingua.adapters import encoder as encoders
+from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.embeddings import set_bias_to_frequencies
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer import global_ids
@@ -78,8 +79,8 @@ def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
             if row is not None:
                 _save(start, folder / "vocabulary")
             start = converted
-        _check_objective(run, start)
         _set_global_tokens(run, start)
+        _check_objective(run, start)
     if row is not None:
         write(folder / "vocabulary.json", row)
     if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
@@ -103,8 +104,26 @@ def _settings_named() -> Iterator[None]:
 
 def _check_objective(run: Run, start: Encoder) -> None:
     family = start.architecture.family
+    if any(phase.kind == "clm" for phase in run.phases):
+        _check_causal(start)
     if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
         raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
+
+
+def _check_causal(start: Encoder) -> None:
+    """InputError for a model whose attention cannot be causal."""
+    architecture = start.architecture
+    if not (architecture.interface or architecture.family == "longformer"):
+        causal = sorted(a.family for a in ARCHITECTURES.values() if a.interface)
+        raise InputError(
+            f"objective.kind clm: the attention of a {architecture.family} model cannot be causal. Take a model of "
+            f"one of these families: {', '.join(causal)}"
+        )
+    if start.global_ids:
+        raise InputError(
+            "objective.kind clm: a token with global attention sees the whole document, later tokens too. Set "
+            "train.global_tokens = 'none', and give them in the run after"
+        )
 
 
 def _set_global_tokens(run: Run, start: Encoder) -> None:

@@ -13,7 +13,7 @@ from medlingua.adapters.packed import Packed, pack
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Phase
 from medlingua.recipes.text.shards import Shard, mixture_of
-from medlingua.recipes.training.objectives import Masker
+from medlingua.recipes.training.objectives import Masker, NextToken
 
 _STRETCH = 4  # contexts that a long document is read in one go, at least
 
@@ -28,7 +28,7 @@ class Place:
 
 
 class Chunk(NamedTuple):
-    """A piece of a document as the model reads it. ids with specials; targets and their true ids."""
+    """A piece of a document as the model reads it: ids with specials; where it predicts, and what is true there."""
 
     ids: np.ndarray
     positions: np.ndarray
@@ -132,11 +132,19 @@ class Stream:
     """Chunks of one phase, from any place on, without end."""
 
     def __init__(
-        self, shards: tuple[Shard, ...], phase: Phase, number: int, seed: int, frame: Frame, masker: Masker
+        self,
+        shards: tuple[Shard, ...],
+        phase: Phase,
+        number: int,
+        seed: int,
+        frame: Frame,
+        targets: Masker | NextToken,
     ) -> None:
         self._shares = shares_of(shards, phase)
         self._seed, self._number = seed, number
-        self._frame, self._masker = frame, masker
+        self._frame, self._targets = frame, targets
+        # Each of them is predicted at its own place, or at the one before it.
+        self._offset = 0 if isinstance(targets, NextToken) else 1
         self._order: tuple[int, np.ndarray] | None = None
 
     def order(self, passed: int) -> np.ndarray:
@@ -175,7 +183,7 @@ class Stream:
         # `at` too: a document that a pass repeats gets other masks each time, and so does each stretch of one.
         place, key = (0, self._number, passed, at), (self._seed, int(shard.keys[document]))
         rng = np.random.Generator(np.random.Philox(counter=place, key=key))
-        shown, masked = self._masker(ids, starts, rng)
+        shown, predicted = self._targets(ids, starts, rng)
         ends = cut_points(ids, self._frame)
         last = at == len(order) - 1
         for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
@@ -185,10 +193,10 @@ class Stream:
                 after = Place(passed + 1)
             if number < skip:
                 continue
-            inside = masked if len(ends) == 1 else masked[(masked >= start) & (masked < end)]
+            inside = predicted if len(ends) == 1 else predicted[(predicted >= start) & (predicted < end)]
             framed = np.empty(end - start + 2, dtype=np.int64)
             framed[0], framed[1:-1], framed[-1] = self._frame.first, shown[start:end], self._frame.last
-            yield Chunk(framed, inside - start + 1, ids[inside], after)
+            yield Chunk(framed, inside - start + self._offset, ids[inside], after)
 
 
 class Batch(NamedTuple):

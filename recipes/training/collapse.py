@@ -11,7 +11,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import hidden_states, pack
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import say
-from medlingua.recipes.settings import Phase
+from medlingua.recipes.settings import LANGUAGE_MODELS, Phase
 from medlingua.recipes.training.checkpoint import Checkpoint
 
 _WINDOWS = 20  # of a phase; two in a row are a tenth of it
@@ -49,7 +49,7 @@ class CollapseProbe:
         steps = phase.tokens / (after.tokens - before.tokens)
         # A run that went on with a warning may be taken up by one that is to stop.
         due = windows == 2 or (windows > 2 and self.action == "stop")
-        if phase.kind == "mlm" and phase.parameters == "all" and due and steps >= _LEAST_STEPS:
+        if phase.kind in LANGUAGE_MODELS and phase.parameters == "all" and due and steps >= _LEAST_STEPS:
             self._report(
                 f"the loss has stayed at {total / tokens:.2f} for a tenth of phase '{phase.name}': what the "
                 "frequencies of pieces alone give, so the model uses no context"

@@ -12,7 +12,7 @@ from medlingua.adapters.gradual import Gradual
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import say
 from medlingua.recipes.machine import Precision
-from medlingua.recipes.settings import Run, Train
+from medlingua.recipes.settings import LANGUAGE_MODELS, Run, Train
 from medlingua.recipes.text.shards import Shard
 from medlingua.recipes.training import sharded
 from medlingua.recipes.training.checkpoint import Checkpoint
@@ -149,10 +149,10 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
         checkpoint_layers(trained)
     working = None
     # The other objectives have parts of their own, and positions that change gradually belong to one model.
-    if not splits and gradual is None and all(phase.kind == "mlm" for phase in run.phases):
+    if not splits and gradual is None and all(phase.kind in LANGUAGE_MODELS for phase in run.phases):
         working = _working(trained, run.train, training.precision)
     elif run.train.compile == "on":
-        say("train.compile: layers are compiled for masked-LM training alone; this run goes without")
+        say("train.compile: layers are compiled for masked words and the next token alone; this run goes without")
     return Learner(
         encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, gradual,
         trackers, working,

@@ -14,13 +14,13 @@ from medlingua.adapters.packed import Packed
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import Bar, progress, say
 from medlingua.recipes.machine import collector_at_rest
-from medlingua.recipes.settings import Phase
+from medlingua.recipes.settings import LANGUAGE_MODELS, Phase
 from medlingua.recipes.training import checkpoint, effects, sharded
 from medlingua.recipes.training.batches import Batch, Fill, Place, Stream, batches, frame_of, halved
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.effects import Step
 from medlingua.recipes.training.learner import GradientMasks, Learner, Training, build_learner
-from medlingua.recipes.training.objectives import Distilled, MaskedLM, masker
+from medlingua.recipes.training.objectives import Distilled, LanguageModelLoss, Masker, NextToken, masker, special_ids
 from medlingua.recipes.training.optimizers import schedule
 from medlingua.recipes.training.prefetch import prefetched
 from medlingua.recipes.training.replaced_tokens import ReplacedTokens
@@ -112,7 +112,7 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
         learner.working.prepare(run.train.dropout)
     # An untied head is decayed; embeddings that a phase does not train must not shrink.
     learner.optimizer.param_groups[0]["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
-    objective: torch.nn.Module = MaskedLM(learner.passing)
+    objective: torch.nn.Module = LanguageModelLoss(learner.passing, causal=phase.kind == "clm")
     if learner.electra is not None and phase.kind == "rtd":
         objective = ReplacedTokens(encoder, learner.electra)
     if phase.kind == "distil":
@@ -125,10 +125,10 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
         objective = Terms(encoder, training.relations, run.objective.hierarchy_steps)
         stream = TermStream(training.concepts, encoder.tokenizer, context, number, run.train.seed, training.relations)
     else:
-        stream = Stream(
-            training.shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context),
-            masker(encoder.tokenizer, phase.unit, phase.mask_rate),
-        )  # fmt: skip
+        targets: Masker | NextToken = masker(encoder.tokenizer, phase.unit, phase.mask_rate)
+        if phase.kind == "clm":
+            targets = NextToken(special_ids(encoder.tokenizer))
+        stream = Stream(training.shards, phase, number, run.train.seed, frame_of(encoder.tokenizer, context), targets)
     if learner.split is not None:
         objective = sharded.SplitObjective(learner.split, objective)
     return _Work(objective, stream, masks)
@@ -298,7 +298,7 @@ def _remaining(
         return
     micro = settings.micro_tokens
     # The loss of the other kinds is one of a whole micro-batch, so they are not cut for more processes.
-    if phase.kind == "mlm" and processes.size > 1:
+    if phase.kind in LANGUAGE_MODELS and processes.size > 1:
         micro = min(micro, math.ceil(settings.batch_tokens / processes.size))
     encoder, fill = learner.encoder, None
     if learner.working is not None and learner.working.compiled:

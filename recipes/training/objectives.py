@@ -1,4 +1,4 @@
-"""The objectives: masked-LM, with a loss that never holds all logits, and the hidden states of a teacher."""
+"""The objectives: masked words, or the next token, whose loss never holds all logits; hidden states of a teacher."""
 
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -70,21 +70,44 @@ def _spans(words: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def masker(tokenizer: Any, unit: Literal["piece", "word", "span"], rate: float) -> Masker:
-    special = np.zeros(len(tokenizer), dtype=np.bool_)
-    special[tokenizer.all_special_ids] = True
+    special = special_ids(tokenizer)
     return Masker(unit, rate, tokenizer.mask_token_id, special, np.flatnonzero(~special))
 
 
-class MaskedLM(nn.Module):
-    """Forward of a packed batch: the summed loss, in nats, over its targets."""
+def special_ids(tokenizer: Any) -> np.ndarray:
+    """Which ids are special, (vocabulary,) bool."""
+    special = np.zeros(len(tokenizer), dtype=np.bool_)
+    special[tokenizer.all_special_ids] = True
+    return special
 
-    def __init__(self, encoder: Encoder) -> None:
+
+@dataclass(frozen=True, slots=True)
+class NextToken:
+    """Predicts each token of one document from those before it: nothing is hidden, the attention is causal.
+
+    Special tokens inside a document, such as those of an unknown word, are read but not predicted.
+    """
+
+    special: np.ndarray  # (vocabulary,) bool
+
+    def __call__(
+        self, ids: np.ndarray, word_starts: np.ndarray | None, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """ids (n,) int64 -> (the same, sorted places to predict, (m,))."""
+        return ids, np.flatnonzero(~self.special[ids])
+
+
+class LanguageModelLoss(nn.Module):
+    """Forward of a packed batch: the summed loss, in nats, over its targets. causal: no token sees a later one."""
+
+    def __init__(self, encoder: Encoder, *, causal: bool = False) -> None:
         super().__init__()
         self.model = encoder.model
         self._encoder = encoder
+        self._causal = causal
 
     def forward(self, packed: Packed) -> Tensor:
-        states = hidden_states(self._encoder, packed, packed.label_positions)
+        states = hidden_states(self._encoder, packed, packed.label_positions, causal=self._causal)
         transform, decoder = self._encoder.architecture.head(self.model)
         return summed_loss(transform(states), decoder, packed.labels)
 

@@ -21,7 +21,7 @@ from medlingua.recipes.training.checkpoint import COPIES
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import size_of, training_bytes
-from medlingua.recipes.training.objectives import MaskedLM
+from medlingua.recipes.training.objectives import LanguageModelLoss
 from medlingua.reports.quantities import THIN, duration, memory, short, times
 from medlingua.reports.rows import DefaultRow, PlanRow
 
@@ -37,7 +37,7 @@ class Decided:
 
 def decide(run: Run, encoder: Encoder, shards: tuple[Shard, ...]) -> Decided:
     """The settings of training that nobody gave, decided from the model, the corpora and this machine."""
-    size = size_of(encoder, run.train.context, run.objective.mask_rate)
+    size = size_of(encoder, run.train.context, _predicted(run))
     tokens = [pass_tokens(shards, phase) for phase in run.phases]
     device = encoder.device.type
     decided, rows = defaults.decide(run, defaults.Facts(size, tokens, memory_bytes(), device))
@@ -49,7 +49,7 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
     run = decided.run
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     attention = choose(Request(encoder.device, dtype))
-    size = size_of(encoder, run.train.context, run.objective.mask_rate)
+    size = size_of(encoder, run.train.context, _predicted(run))
     seconds = run.tokens * seconds_per_token(run, encoder, precision, minimum) if run.tokens else 0.0
     weights = 4 * size.parameters
     return PlanRow(
@@ -79,7 +79,7 @@ def seconds_per_token(run: Run, encoder: Encoder, precision: Precision, minimum:
     learner.encoder.model.train()
     if learner.working is not None:
         learner.working.prepare(run.train.dropout)
-    objective = MaskedLM(learner.passing)
+    objective = LanguageModelLoss(learner.passing)
     batch = _noise(run, encoder)
     step(learner, objective, batch, 0.0)
     done, began = 0, time.perf_counter()
@@ -136,11 +136,17 @@ def whole_steps(run: Run) -> tuple[str, ...]:
     )
 
 
+def _predicted(run: Run) -> float:
+    """The largest share of the tokens that a phase predicts."""
+    shares = (1.0 if phase.kind == "clm" else phase.mask_rate for phase in run.phases)
+    return max(shares, default=run.objective.mask_rate)
+
+
 def _noise(run: Run, encoder: Encoder) -> Batch:
     rng = np.random.default_rng(0)
     length = min(run.train.context or encoder.length, encoder.length, run.train.micro_tokens)
     count = max(1, run.train.micro_tokens // length)
     row = pack([rng.integers(0, len(encoder.tokenizer), length) for _ in range(count)], encoder.first_position)
     tokens = count * length
-    where = np.sort(rng.permutation(tokens)[: max(1, round(run.objective.mask_rate * tokens))])
+    where = np.sort(rng.permutation(tokens)[: max(1, round(_predicted(run) * tokens))])
     return Batch((row.with_labels(row.ids.numpy()[where], where),), tokens, len(where), Place())

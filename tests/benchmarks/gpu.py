@@ -37,7 +37,7 @@ from medlingua.recipes.training.batches import Batch, Chunk, Fill, Place, batche
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import Size, training_bytes
-from medlingua.recipes.training.objectives import MaskedLM, Masker
+from medlingua.recipes.training.objectives import LanguageModelLoss, Masker
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.prefetch import prefetched
 
@@ -291,7 +291,7 @@ def train_ours(
     learner = plain_learner(encoder, Train(compile=compile), Precision("bf16" if ON_GPU else "fp32", ""))
     if learner.working is not None:
         learner.working.prepare(0.0)
-    objective = MaskedLM(learner.passing)
+    objective = LanguageModelLoss(learner.passing)
     sizes = lengths(length, 200)
     fill = Fill(0, min(length, 128)) if learner.working is not None and learner.working.compiled else None
     endless = batches(

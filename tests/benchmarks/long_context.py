@@ -72,7 +72,7 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     from medlingua.recipes.settings import Train
     from medlingua.recipes.training.learner import plain_learner
     from medlingua.recipes.training.loop import step
-    from medlingua.recipes.training.objectives import MaskedLM, masker
+    from medlingua.recipes.training.objectives import LanguageModelLoss, masker
     from medlingua.recipes.training.optimizers import build_optimizer
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -87,7 +87,7 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
         keep_pages()
         encoder = Encoder(built, tokenizer, architecture, None)
         learner = plain_learner(encoder, Train(), Precision("bf16" if precision == "bf16" else "fp32", ""))
-        objective = MaskedLM(encoder)
+        objective = LanguageModelLoss(encoder)
     times, tokens = [], []
     for number in range(steps + 1):
         group = documents[number * DOCUMENTS : (number + 1) * DOCUMENTS]

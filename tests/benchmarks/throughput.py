@@ -39,7 +39,7 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
     from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
     from medlingua.recipes.training.learner import plain_learner
     from medlingua.recipes.training.loop import step
-    from medlingua.recipes.training.objectives import MaskedLM, masker
+    from medlingua.recipes.training.objectives import LanguageModelLoss, masker
 
     keep_pages()
     encoder = load(model_folder)
@@ -55,7 +55,7 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
         masker(encoder.tokenizer, "piece", MASK_RATE),
     )  # fmt: skip
     learner = plain_learner(encoder, Train(), Precision("bf16" if precision == "bf16" else "fp32", ""))
-    objective = MaskedLM(encoder)
+    objective = LanguageModelLoss(encoder)
     tokens, began = 0, 0.0
     faults = 0
     for number, batch in enumerate(batches(stream, Place(), 8_192, 8_192, encoder.first_position)):

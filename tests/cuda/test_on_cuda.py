@@ -12,7 +12,7 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.learner import plain_learner
-from medlingua.recipes.training.objectives import MaskedLM
+from medlingua.recipes.training.objectives import LanguageModelLoss
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 from tests.adapters.kernel_cases import cases, errors
@@ -57,7 +57,7 @@ def test_the_device_is_waited_for_once_a_step(family: str, compile: str, build: 
     learner = plain_learner(encoder, Train(compile=compile), Precision("bf16", ""))
     assert learner.working is not None
     learner.working.prepare(0.0)
-    objective, batch = MaskedLM(learner.passing), cut_into(encoder, 2)
+    objective, batch = LanguageModelLoss(learner.passing), cut_into(encoder, 2)
     batch = batch._replace(micro=tuple(packed.pinned() for packed in batch.micro))
     for _ in range(2):
         loop.step(learner, objective, batch, 1e-3)

@@ -21,7 +21,7 @@ from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Fill, Place, batches, halved
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.learner import Learner, Training
-from medlingua.recipes.training.objectives import MaskedLM
+from medlingua.recipes.training.objectives import LanguageModelLoss
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.working_copy import checkpoint_layers, compile_layers, working_copy
 
@@ -51,7 +51,7 @@ def learner_of(encoder: Encoder, dtype: torch.dtype | None = None, backend: str 
 
 
 def steps(learner: Learner, batch: Batch, lr: float = 1e-3, count: int = 3) -> list[float]:
-    objective = MaskedLM(learner.passing)
+    objective = LanguageModelLoss(learner.passing)
     return [loop.step(learner, objective, batch, lr)[0] for _ in range(count)]
 
 
@@ -157,7 +157,7 @@ def test_a_gpu_is_waited_for_once_a_step(build: Any, monkeypatch: pytest.MonkeyP
         for family in ("bert", "modernbert"):
             encoder = load(str(build(family)))
             learner, batch = learner_of(encoder, torch.float32), cut_into(encoder, 2)
-            objective = MaskedLM(learner.passing)
+            objective = LanguageModelLoss(learner.passing)
             loop.step(learner, objective, batch, 1e-3)
             with _Reads(monkeypatch) as reads:
                 loop.step(learner, objective, batch, 1e-3)
@@ -196,16 +196,16 @@ def test_a_pass_that_is_too_large_is_halved_and_the_step_done_again(
     ids = [d % (len(encoder.tokenizer) - 5) + 5 for d in documents_of([40] * 30)]
     notes = replace(shard(ids), name="notes")
     run = make_run("train.tokens=1_200", "train.batch_tokens=600", "train.micro_tokens=600")
-    forward = MaskedLM.forward
+    forward = LanguageModelLoss.forward
     results = []
     for limit in (10**9, 200):
 
-        def limited(self: MaskedLM, packed: Any, limit: int = limit) -> torch.Tensor:
+        def limited(self: LanguageModelLoss, packed: Any, limit: int = limit) -> torch.Tensor:
             if len(packed.ids) > limit:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return forward(self, packed)
 
-        monkeypatch.setattr(MaskedLM, "forward", limited)
+        monkeypatch.setattr(LanguageModelLoss, "forward", limited)
         mine = replace(encoder, model=copy.deepcopy(encoder.model))
         training = Training(run, tmp_path / str(limit), (notes,), Precision("fp32", ""), lambda *_: None)
         state = loop.train(mine, training)
