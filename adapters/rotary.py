@@ -99,6 +99,30 @@ def rescale(source: Encoder, length: int, theta: float | None, scaling: Scaling)
     return Encoder(model.eval(), tokenizer, source.architecture, source.lineage)
 
 
+@torch.no_grad()
+def set_theta(encoder: Encoder, theta: float) -> None:
+    """Give the layers that see whole documents another base of their rotation, in place, and in the config.
+
+    Training does it between stages of growing context. InputError for a model without rotations, or with scaled ones.
+    """
+    if encoder.architecture.positions != "rotary":
+        raise InputError(f"theta: a {encoder.architecture.family} model has no rotation")
+    config = encoder.model.config
+    parameters = config.rope_parameters
+    by_layer = "full_attention" in parameters
+    rope = parameters["full_attention"] if by_layer else parameters
+    if rope["rope_type"] != "default":
+        raise InputError(
+            f"theta: the positions of this model are scaled ({rope['rope_type']}), not rotations of one theta"
+        )
+    rope = {**rope, "rope_theta": theta}
+    config.rope_parameters = {**parameters, "full_attention": rope} if by_layer else rope
+    for name, buffer in encoder.model.named_buffers():
+        if name.endswith("inv_freq") and "sliding" not in name:
+            places = torch.arange(len(buffer), dtype=torch.float32, device=buffer.device) / len(buffer)
+            buffer.copy_(1.0 / theta**places)
+
+
 def global_theta(encoder: Encoder) -> float:
     """Base of the rotation of the layers that see whole documents; InputError where one is not finite (C19)."""
     try:

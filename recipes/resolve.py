@@ -223,13 +223,17 @@ def _with_phases(merged: dict[str, Any], undecided: set[str]) -> dict[str, Any]:
         "kind": defaults.objective.kind,
         "unit": defaults.objective.unit,
         "mask_rate": defaults.objective.mask_rate,
+        "mask_rate_end": defaults.objective.mask_rate_end,
+        "mask_rate_steps": defaults.objective.mask_rate_steps,
         "parameters": defaults.train.parameters,
         "mixture": [m.model_dump() for m in defaults.data.mixture],
+        "sampling_exponent": defaults.data.sampling_exponent,
         "context": defaults.train.context,
         "schedule": defaults.train.schedule,
         "lr": defaults.train.lr,
         "warmup": defaults.train.warmup,
         "decay": defaults.train.decay,
+        "min_lr_rate": defaults.train.min_lr_rate,
     }
     listed = merged.get("phases") or _default_phases(defaults)
     budget_given = "train.tokens" not in undecided

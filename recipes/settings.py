@@ -80,6 +80,8 @@ class Data(Settings):
     """Names of the pack's corpora; empty: all under the data root that are free to use."""
     mixture: tuple[Mixture, ...] = ()
     """Corpora with weights, repeats and filters; empty: each document once a pass."""
+    sampling_exponent: float | None = Field(default=None, ge=0, le=1)
+    """Corpora weigh as their tokens to this power: 1 as they are, 0 all alike (mmBERT: 0.7, then 0.5, then 0.3)."""
     held_out: float = Field(default=0.05, ge=0, lt=1)
     """Share of the documents held out of training, to measure bits per byte on."""
     held_out_documents: int = Field(default=150, ge=1)
@@ -158,6 +160,10 @@ class Objective(Settings):
     """What a word is where compounds are written as one (German)."""
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     """Share of the tokens that are masked."""
+    mask_rate_end: float | None = Field(default=None, gt=0, lt=1)
+    """The share at the end of a phase, from mask_rate at its beginning; unset: the same."""
+    mask_rate_steps: int | None = Field(default=None, ge=2)
+    """Equal parts of a phase, each with one share, from mask_rate to mask_rate_end; unset: it changes evenly."""
 
 
 class Train(Settings):
@@ -173,20 +179,34 @@ class Train(Settings):
     """Peak learning rate; unset: by the strategy and the model's width."""
     batch_tokens: int = Field(default=4_096, gt=0)
     """Tokens of one optimizer step, over all processes; unset: what leaves 300 steps, up to the published sizes."""
+    batch_start: int | None = Field(default=None, gt=0)
+    """Tokens of a phase's first steps, which grow to batch_tokens; unset: no growth."""
+    batch_warmup: float = Field(default=0.1, ge=0, le=1)
+    """Share of a phase's tokens over which steps grow, with batch_start alone."""
     micro_tokens: int = Field(default=8_192, gt=0)
     """Tokens of one forward pass; unset: what memory allows."""
     context: int | None = Field(default=None, gt=8)
     """Tokens that documents are cut to; unset: what the model reads."""
-    schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
-    """Of the learning rate; wsd: warm-up, stable, 1 - sqrt decay."""
+    schedule: Literal["wsd", "constant", "linear", "cosine", "decay"] = "wsd"
+    """Of the learning rate, after its warm-up; wsd: stable, then 1 - sqrt decay; decay: that decay from the start."""
     warmup: float = Field(default=0.05, ge=0, le=1)
     """Share of a phase's tokens; unset: 0.05, at least 20 steps."""
     decay: float = Field(default=0.2, ge=0, le=1)
     """Share of a phase's tokens, schedule wsd only."""
+    min_lr_rate: float = Field(default=0.0, ge=0, le=1)
+    """What a falling learning rate ends at, as a share of lr."""
+    optimizer: Literal["adamw", "stableadamw", "muon"] = "adamw"
+    """stableadamw: torch-optimi's, made for clip = 0. muon: Muon for the layers' matrices, AdamW for the rest."""
+    optimizer_from: str | None = None
+    """Folder of a run whose optimizer's state this one begins with; --base is that run's model."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """Of the optimizer's two running means."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Of matrices; norms, biases and embeddings have none."""
-    clip: float = Field(default=1.0, gt=0)
-    """Largest norm of the gradient."""
+    clip: float = Field(default=1.0, ge=0)
+    """Largest norm of the gradient; 0: any."""
+    average: int = Field(default=1, ge=1)
+    """Newest checkpoints of the last phase whose weights the saved model is the mean of; 1: the last alone."""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """Of hidden states; attention weights have none."""
     global_tokens: Literal["none", "first"] | tuple[str, ...] | None = None
@@ -264,13 +284,18 @@ class Phase(Settings):
     kind: Literal["mlm", "clm", "distil", "rtd", "terms"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
+    mask_rate_end: float | None = Field(default=None, gt=0, lt=1)
+    mask_rate_steps: int | None = Field(default=None, ge=2)
     parameters: Literal["all", "head", "rows"] = "all"
     mixture: tuple[Mixture, ...] = ()
+    sampling_exponent: float | None = Field(default=None, ge=0, le=1)
     context: int | None = Field(default=None, gt=8)
-    schedule: Literal["wsd", "constant", "linear", "decay"] = "wsd"
+    theta: float | None = Field(default=None, gt=0)
+    schedule: Literal["wsd", "constant", "linear", "cosine", "decay"] = "wsd"
     lr: float = Field(default=5e-4, gt=0)
     warmup: float = Field(default=0.05, ge=0, le=1)
     decay: float = Field(default=0.2, ge=0, le=1)
+    min_lr_rate: float = Field(default=0.0, ge=0, le=1)
     decided: tuple[Literal["tokens", "lr", "warmup"], ...] = ()
 
 

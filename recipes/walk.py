@@ -42,8 +42,10 @@ from medlingua.recipes.training import collapse
 from medlingua.recipes.training.checkpoint import Checkpoint, prune
 from medlingua.recipes.training.learner import Training, check_trackers
 from medlingua.recipes.training.loop import train
+from medlingua.recipes.training.optimizers import check_optimizer
 from medlingua.recipes.training.plan import in_words, whole_steps
 from medlingua.recipes.training.processes import SINGLE, Processes
+from medlingua.recipes.training.schedules import check_schedules
 from medlingua.recipes.training.term_lists import term_lists
 from medlingua.reports.card import write_card
 from medlingua.reports.findings import frequencies_sentence
@@ -98,6 +100,8 @@ def plan(run: Run) -> tuple[str, ...]:
 
 
 def _check_phases(run: Run) -> None:
+    check_schedules(run)
+    check_optimizer(run.train)
     if any(phase.kind == "distil" for phase in run.phases) and not run.new_rotations:
         raise InputError(
             "objective.kind distil learns the hidden states of the model before new rotations: "

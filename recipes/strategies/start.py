@@ -106,6 +106,13 @@ def _check_objective(run: Run, start: Encoder) -> None:
     family = start.architecture.family
     if any(phase.kind == "clm" for phase in run.phases):
         _check_causal(start)
+    if any(phase.theta is not None for phase in run.phases):
+        if start.architecture.positions != "rotary":
+            raise InputError(f"phases: theta is about rotary positions, and a {family} model has none: leave it out")
+        if run.new_rotations and run.adapt.start == "gradual":
+            raise InputError(
+                "phases: theta cannot be set while a conversion changes positions gradually: adapt.start = 'once'"
+            )
     if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
         raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
 

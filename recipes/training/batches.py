@@ -5,7 +5,7 @@ document), so a resumed run sees what the uninterrupted one would have seen (TRA
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Phase
 from medlingua.recipes.text.shards import Shard, mixture_of
 from medlingua.recipes.training.objectives import Masker, NextToken
+from medlingua.recipes.training.schedules import BatchWarmup, mask_rate
 
 _STRETCH = 4  # contexts that a long document is read in one go, at least
 
@@ -110,6 +111,10 @@ def shares_of(shards: tuple[Shard, ...], phase: Phase) -> list[Share]:
     if not sum(tokens):
         raise InputError("the corpora of this phase have no token to train on")
     weights = [m.weight for m in mixture]
+    if phase.sampling_exponent is not None:
+        if any(weights):
+            raise InputError("mixture: weights, or data.sampling_exponent that computes them: give one of the two")
+        weights = [float(n) ** phase.sampling_exponent if n else 0.0 for n in tokens]
     if not any(weights):
         if sum(m.repeat * len(share.documents) for m, share in zip(mixture, once, strict=True)) < 1:
             raise InputError("mixture: the repeat factors leave less than one document a pass")
@@ -141,6 +146,7 @@ class Stream:
         targets: Masker | NextToken,
     ) -> None:
         self._shares = shares_of(shards, phase)
+        self._phase = phase
         self._seed, self._number = seed, number
         self._frame, self._targets = frame, targets
         # Each of them is predicted at its own place, or at the one before it.
@@ -164,14 +170,25 @@ class Stream:
             self._order = (passed, listed[rng.permutation(len(listed))])
         return self._order[1]
 
-    def chunks(self, place: Place) -> Iterator[Chunk]:
+    def chunks(self, place: Place, read: int = 0) -> Iterator[Chunk]:
+        """From a place on, before which so many tokens of the phase were read."""
         while True:
             order = self.order(place.passed)
             for at in range(place.document, len(order)):
-                yield from self._chunks_of(place.passed, at, order, place.chunk if at == place.document else 0)
+                for chunk in self._chunks_of(
+                    place.passed, at, order, place.chunk if at == place.document else 0, read
+                ):
+                    read += len(chunk.ids)
+                    yield chunk
             place = Place(place.passed + 1)
 
-    def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int) -> Iterator[Chunk]:
+    def _targets_after(self, read: int) -> Masker | NextToken:
+        """What is predicted of a document before which so many tokens were read."""
+        if isinstance(self._targets, NextToken) or self._phase.mask_rate_end is None:
+            return self._targets
+        return replace(self._targets, rate=mask_rate(self._phase, read))
+
+    def _chunks_of(self, passed: int, at: int, order: np.ndarray, skip: int, read: int) -> Iterator[Chunk]:
         part, document, number = order[at].tolist()
         shard = self._shares[part].shard
         begin, finish = shard.starts[document], shard.starts[document + 1]
@@ -183,8 +200,10 @@ class Stream:
         # `at` too: a document that a pass repeats gets other masks each time, and so does each stretch of one.
         place, key = (0, self._number, passed, at), (self._seed, int(shard.keys[document]))
         rng = np.random.Generator(np.random.Philox(counter=place, key=key))
-        shown, predicted = self._targets(ids, starts, rng)
         ends = cut_points(ids, self._frame)
+        if skip:  # read in part: its masks were drawn before that part
+            read -= ends[skip - 1] + 2 * skip
+        shown, predicted = self._targets_after(read)(ids, starts, rng)
         last = at == len(order) - 1
         for number, (start, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
             final = number == len(ends) - 1
@@ -242,7 +261,7 @@ class Fill(NamedTuple):
 class Chunks(Protocol):
     """Whatever gives chunks from any place on, without end."""
 
-    def chunks(self, place: Place) -> Iterator[Chunk]: ...
+    def chunks(self, place: Place, read: int = 0) -> Iterator[Chunk]: ...
 
 
 def batches(
@@ -255,17 +274,22 @@ def batches(
     rank: int = 0,
     size: int = 1,
     fill: Fill | None = None,
+    read: int = 0,
+    warmup: BatchWarmup | None = None,
 ) -> Iterator[Batch]:
     """Chunks packed into steps of at most batch_tokens; no chunk is cut or left out.
 
     global_ids: pieces with Longformer's global attention. rank, size: of `size` processes that go through the same
-    stream, the forward passes of this one. fill: rows are filled up to micro_tokens.
+    stream, the forward passes of this one. fill: rows are filled up to micro_tokens. read: tokens of the phase before
+    the place. warmup: steps begin smaller.
     """
     waiting: list[Chunk] = []
     tokens = 0
-    for chunk in stream.chunks(place):
-        if waiting and tokens + len(chunk.ids) > batch_tokens:
+    for chunk in stream.chunks(place, read):
+        most = batch_tokens if warmup is None else warmup.tokens(read)
+        if waiting and tokens + len(chunk.ids) > most:
             yield _batch(waiting, micro_tokens, first_position, global_ids, rank, size, fill)
+            read += tokens
             waiting, tokens = [], 0
         waiting.append(chunk)
         tokens += len(chunk.ids)

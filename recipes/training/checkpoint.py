@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+_GROUP = "group."  # before the number of a group of parameters, in names of the optimizer's state
 COPIES = 2  # the newest, and the one before should the newest be damaged
 
 
@@ -59,7 +60,7 @@ def save(
     save_file(moments, partial / "optimizer.safetensors")
     files = ("weights.safetensors", "optimizer.safetensors")
     digests = {name: digest(partial / name) for name in files} | {"state": _digest_of(asdict(state))}
-    about = {"state": asdict(state), "digests": digests}
+    about = {"state": asdict(state), "optimizer": type(optimizer).__name__, "digests": digests}
     (partial / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     for name in files:  # safetensors keeps its files to their owner, whatever the umask
         shutil.copymode(partial / "state.json", partial / name)
@@ -86,9 +87,14 @@ def _tensors(
     moments = {}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():
+            if value is None:
+                continue
             full = full_tensor(value)
             if is_main:
                 moments[f"{name}/{key}"] = full.contiguous()
+    for number, group in enumerate(optimizer.param_groups):  # StableAdamW counts its steps by group
+        if isinstance(group.get("step"), Tensor) and is_main:
+            moments[f"{_GROUP}{number}/step"] = group["step"].clone()
     return weights, moments
 
 
@@ -111,6 +117,29 @@ def restore(
     return None, []
 
 
+@torch.no_grad()
+def set_to_average(folder: Path, count: int, phase: int, model: torch.nn.Module, prefix: str = "") -> int:
+    """Set the weights to the mean of the newest `count` checkpoints of a phase; how many there were.
+
+    prefix: of the model's weights among those of a checkpoint.
+
+    Weights along the end of a run, averaged, lie nearer to the minimum (Izmailov et al., arXiv 1803.05407).
+    """
+    paths = [path for path in _finished(folder) if _phase_of(path) == phase][-count:]
+    sums: dict[str, Tensor] = {}
+    for path in paths:
+        for name, weight in load_file(path / "weights.safetensors").items():
+            sums[name] = sums[name] + weight.double() if name in sums else weight.double()
+    for name, parameter in model.named_parameters():
+        parameter.copy_(sums[prefix + name] / len(paths))
+    return len(paths)
+
+
+def _phase_of(path: Path) -> int:
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))["state"]
+    return -1 if state["step"] == 0 else int(state["phase"])
+
+
 def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     about: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     for name, known in about["digests"].items():
@@ -121,19 +150,59 @@ def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) 
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(like(weights[name].to(parameter.device), parameter))
-            state_of = {
-                key: moments[f"{name}/{key}"]
-                for key in ("step", "exp_avg", "exp_avg_sq")
-                if f"{name}/{key}" in moments
-            }
-            if state_of:
-                on_device = {
-                    k: v if k == "step" else like(v.to(parameter.device), parameter) for k, v in state_of.items()
-                }
-                if parameter.device.type != "cpu":
-                    on_device["step"] = on_device["step"].to(parameter.device)  # fused AdamW counts there
-                optimizer.state[parameter] = on_device
+    _set_moments(moments, model, optimizer)
     return Checkpoint(**{**state, "place": Place(**state["place"])})
+
+
+def _set_moments(moments: dict[str, Tensor], model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """The optimizer's state as it was saved: of each parameter, and of its groups."""
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for name, value in moments.items():
+        owner, _, key = name.rpartition("/")
+        by_parameter.setdefault(owner, {})[key] = value
+    for name, parameter in model.named_parameters():
+        if state := by_parameter.get(name):
+            # Fused AdamW counts steps on the device; all but the counts have the parameter's shape, or one entry.
+            optimizer.state[parameter] = {
+                key: like(value.to(parameter.device), parameter)
+                if value.shape == parameter.shape
+                else value.to(parameter.device)
+                for key, value in state.items()
+            }
+    for number, group in enumerate(optimizer.param_groups):
+        if step := by_parameter.get(f"{_GROUP}{number}"):
+            group |= {"step": step["step"], "setup": True}
+            for parameter in group["params"]:
+                if parameter in optimizer.state:  # what it lacks there, it begins anew
+                    optimizer.state[parameter].setdefault("kahan_comp", None)
+
+
+def carry_over(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Begin with the optimizer's state of another run's last checkpoint. InputError where it is of another model."""
+    found = _finished(folder / "checkpoints")
+    if not found:
+        raise InputError(
+            f"train.optimizer_from: {folder} has no checkpoint; a run keeps its last one (train.keep_checkpoints)"
+        )
+    about = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
+    if about["optimizer"] != type(optimizer).__name__:
+        raise InputError(
+            f"train.optimizer_from: {folder} was trained with {about['optimizer']}, this run trains with "
+            f"{type(optimizer).__name__}: set train.optimizer as there"
+        )
+    moments = load_file(found[-1] / "optimizer.safetensors")
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    for name, value in moments.items():
+        owner = name.rpartition("/")[0]
+        if owner.startswith(_GROUP):
+            continue
+        if owner not in shapes or (value.numel() > 1 and value.shape != shapes[owner]):
+            shape = tuple(shapes[owner]) if owner in shapes else "absent here"
+            raise InputError(
+                f"train.optimizer_from: {folder} has the state of another model: {owner} is {tuple(value.shape)} "
+                f"there and {shape}. Start from that run's model (--base {folder / 'model'}) with its vocabulary"
+            )
+    _set_moments(moments, model, optimizer)
 
 
 def _digest_of(state: dict[str, Any]) -> str:

@@ -151,6 +151,8 @@ def _batch_tokens(run: Run, facts: Facts, published: _Strategy) -> tuple[int, st
     """The largest power of two that leaves 300 steps, between 2,048 tokens or one context and the published size."""
     least = max(_LEAST_BATCH, _power_of_two(facts.size.context))
     batch = min(max(_power_of_two(run.tokens // _STEPS), least), published.most_batch)
+    if run.train.batch_start is not None and run.train.batch_start > batch:
+        return run.train.batch_start, "as train.batch_start"
     if batch == published.most_batch:
         return batch, f"as {published.batch_source}"
     if batch == least:

@@ -83,7 +83,8 @@ def save_checkpoint(learner: Learner, training: Training, state: Checkpoint) -> 
     if learner.processes.is_main and training.on_checkpoint is not None:
         training.on_checkpoint()
     folder = training.folder / "checkpoints"
-    copies = max(checkpoint.COPIES, training.run.train.keep_checkpoints)
+    settings = training.run.train
+    copies = max(checkpoint.COPIES, settings.keep_checkpoints, settings.average)
     checkpoint.save(folder, state, learner.module, learner.optimizer, learner.processes.is_main, copies)
     collect_if_at_rest()
 

@@ -3,14 +3,16 @@
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.packed import Packed
+from medlingua.adapters.rotary import set_theta
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import Bar, progress, say
 from medlingua.recipes.machine import collector_at_rest
@@ -21,9 +23,9 @@ from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.effects import Step
 from medlingua.recipes.training.learner import GradientMasks, Learner, Training, build_learner
 from medlingua.recipes.training.objectives import Distilled, LanguageModelLoss, Masker, NextToken, masker, special_ids
-from medlingua.recipes.training.optimizers import schedule
 from medlingua.recipes.training.prefetch import prefetched
 from medlingua.recipes.training.replaced_tokens import ReplacedTokens
+from medlingua.recipes.training.schedules import batch_warmup, lr_factor
 from medlingua.recipes.training.stopping import stop_requests
 from medlingua.recipes.training.term_stream import TermStream
 from medlingua.recipes.training.terms import Terms
@@ -72,6 +74,8 @@ def train(encoder: Encoder, training: Training) -> Checkpoint:
         if learner.processes.any(requested.is_set()):  # after the last step
             effects.stop(learner, training, state)
     _finish(learner)
+    if run.train.average > 1 and run.tokens and learner.processes.is_main:
+        _average(learner, training, state)
     if training.probe is not None and run.tokens and learner.processes.is_main:
         training.probe.check_states(learner.encoder)
     return state
@@ -107,11 +111,14 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
     context = min(phase.context or encoder.length, encoder.length)
     if learner.electra is not None:  # it shares the encoder's embeddings, on which _trainable has the last word
         learner.electra.requires_grad_(phase.kind == "rtd")
+    _set_theta(learner, run.phases[: number + 1])
     masks = _trainable(encoder, phase.parameters, training.new_ids)
     if learner.working is not None:
         learner.working.prepare(run.train.dropout)
     # An untied head is decayed; embeddings that a phase does not train must not shrink.
-    learner.optimizer.param_groups[0]["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
+    for group in learner.optimizer.param_groups:
+        if "decayed" in group:
+            group["weight_decay"] = 0.0 if phase.parameters == "rows" else run.train.weight_decay
     objective: torch.nn.Module = LanguageModelLoss(learner.passing, causal=phase.kind == "clm")
     if learner.electra is not None and phase.kind == "rtd":
         objective = ReplacedTokens(encoder, learner.electra)
@@ -132,6 +139,15 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
     if learner.split is not None:
         objective = sharded.SplitObjective(learner.split, objective)
     return _Work(objective, stream, masks)
+
+
+def _set_theta(learner: Learner, phases: Sequence[Phase]) -> None:
+    """The rotations of the last of these phases: what a phase leaves out stays as it was in the one before."""
+    given = [phase.theta for phase in phases if phase.theta is not None]
+    if not given:
+        return
+    for encoder in {id(e): e for e in (learner.encoder, learner.trained, learner.passing)}.values():
+        set_theta(encoder, given[-1])
 
 
 def _do_step_that_fits(
@@ -158,7 +174,7 @@ def _do_step_that_fits(
 def _do_step(learner: Learner, training: Training, work: _Work, batch: Batch, state: Checkpoint) -> Step:
     run, phase = training.run, training.run.phases[state.phase]
     began = time.perf_counter()
-    lr = phase.lr * schedule(phase, state.phase_tokens)
+    lr = phase.lr * lr_factor(phase, state.phase_tokens)
     if learner.gradual is not None:
         learner.gradual.set(min(1.0, state.tokens / (run.adapt.start_share * run.tokens)))
     seed = run.train.seed * 1_000_003 + state.step
@@ -208,10 +224,11 @@ def step(
     for parameter, factor in masks:
         if parameter.grad is not None:
             parameter.grad.mul_(factor)
-    norm = sharded.full_tensor(torch.nn.utils.clip_grad_norm_(learner.module.parameters(), learner.clip))
+    clip = learner.clip or math.inf
+    norm = sharded.full_tensor(torch.nn.utils.clip_grad_norm_(learner.module.parameters(), clip))
     for group in optimizer.param_groups:
         group["lr"] = lr
-    if learner.split is None:
+    if optimizer.defaults.get("fused") and learner.split is None:
         # The optimizer itself leaves a step out whose loss is not finite, as it does for a GradScaler: nobody waits.
         optimizer.found_inf = (~torch.isfinite(total)).float()  # type: ignore[attr-defined]
         optimizer.step()
@@ -248,6 +265,8 @@ def _restore(learner: Learner, training: Training) -> Checkpoint:
         state, damaged = checkpoint.restore(folder, learner.module, learner.optimizer)
     fresh = processes.any(processes.is_main and state is None)
     if fresh:
+        if training.run.train.optimizer_from is not None:
+            checkpoint.carry_over(Path(training.run.train.optimizer_from), learner.module, learner.optimizer)
         effects.save_checkpoint(learner, training, Checkpoint())
         processes.any(False)  # it is written
     if not processes.is_main:
@@ -305,7 +324,7 @@ def _remaining(
         fill = Fill(encoder.tokenizer.pad_token_id, min(encoder.length, _PADDING))
     stepwise = batches(
         stream, state.place, settings.batch_tokens, micro, encoder.first_position, encoder.global_ids,
-        processes.rank, processes.size, fill,
+        processes.rank, processes.size, fill, state.phase_tokens, batch_warmup(settings, phase),
     )  # fmt: skip
     yield from prefetched(stepwise) if encoder.device.type == "cuda" else stepwise
 
@@ -316,6 +335,19 @@ def _warn_of_idle_processes(batch: Batch, processes: int) -> None:
             f"only {batch.passes} of {processes} processes have work in a step of "
             f"{batch.tokens:,} tokens: raise train.batch_tokens, or lower train.micro_tokens"
         )
+
+
+def _average(learner: Learner, training: Training, state: Checkpoint) -> None:
+    """Set the whole model to the mean of its last checkpoints."""
+    asked = training.run.train.average
+    prefix = "" if learner.electra is None else "model."  # beside a generator and a detector
+    used = checkpoint.set_to_average(
+        training.folder / "checkpoints", asked, state.phase, learner.encoder.model, prefix
+    )
+    fewer = (
+        f", all that the last phase has (train.average = {asked}; train.checkpoint_tokens)" if used < asked else ""
+    )
+    say(f"the model is the mean of its last {used} checkpoints{fewer}")
 
 
 def _finish(learner: Learner) -> None:

@@ -22,6 +22,7 @@ from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import size_of, training_bytes
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.schedules import batch_warmup
 from medlingua.reports.quantities import THIN, duration, memory, short, times
 from medlingua.reports.rows import DefaultRow, PlanRow
 
@@ -62,7 +63,9 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
         attention_reason=attention.reason,
         parameters=size.parameters,
         tokens=run.tokens,
-        steps=math.ceil(run.tokens / run.train.batch_tokens),
+        steps=math.ceil(
+            run.tokens / run.train.batch_tokens + sum(batch_warmup(run.train, p).steps_more for p in run.phases)
+        ),
         memory_bytes=training_bytes(size, run.train.micro_tokens, encoder.device.type),
         seconds=seconds,
         corpus_tokens=max(decided.pass_tokens, default=0),

@@ -84,7 +84,7 @@ class TermStream:
         self._number, self._seed, self._relations = number, seed, relations
         self._names = [encoded(tokenizer, concept.names, context) for concept in concepts]
 
-    def chunks(self, place: Place) -> Iterator[Chunk]:
+    def chunks(self, place: Place, read: int = 0) -> Iterator[Chunk]:
         first = np.zeros(1, dtype=np.int64)
         while True:
             draw = np.random.default_rng([self._seed, self._number, place.passed])

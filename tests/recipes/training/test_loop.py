@@ -14,12 +14,12 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import pack
 from medlingua.languages.errors import InputError
 from medlingua.recipes.machine import Precision
-from medlingua.recipes.settings import Phase, Run, Train
+from medlingua.recipes.settings import Run, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Place
 from medlingua.recipes.training.learner import Learner, Training
 from medlingua.recipes.training.objectives import LanguageModelLoss, summed_loss
-from medlingua.recipes.training.optimizers import build_optimizer, schedule
+from medlingua.recipes.training.optimizers import build_optimizer
 from torch.nn import functional
 
 from .test_batches import documents_of, shard
@@ -153,35 +153,6 @@ def test_C8_rows_without_data_keep_their_norm(encoder: Encoder) -> None:
 def test_the_optimizer_wants_fp32_weights(encoder: Encoder) -> None:
     with pytest.raises(ValueError, match="fp32"):
         build_optimizer(encoder.model.to(torch.bfloat16), Train())
-
-
-@pytest.mark.parametrize("kind", ["wsd", "constant", "linear", "decay"])
-def test_a_schedule_warms_up_from_almost_nothing_and_stays_in_bounds(kind: Any) -> None:
-    phase = Phase(tokens=10_000, schedule=kind, warmup=0.1, decay=0.2)
-    values = [schedule(phase, tokens) for tokens in range(0, 10_001, 100)]
-    assert 0 < values[0] < 0.02
-    assert values[:11] == sorted(values[:11])
-    assert all(0 <= value <= 1 for value in values)
-    assert schedule(phase, 1_000) == pytest.approx(1, abs=1e-3)
-    assert schedule(phase, 10_000) == pytest.approx(1 if kind == "constant" else 0, abs=1e-3)
-
-
-def test_wsd_is_flat_until_its_decay_and_then_one_minus_the_root() -> None:
-    phase = Phase(tokens=10_000, schedule="wsd", warmup=0.1, decay=0.2)
-    assert {schedule(phase, tokens) for tokens in range(1_000, 8_000, 500)} == {1.0}
-    assert schedule(phase, 8_500) == pytest.approx(1 - math.sqrt(0.25), abs=1e-6)
-    assert schedule(replace_phase(phase, decay=0.0), 9_999) == 1.0
-
-
-@pytest.mark.parametrize("kind", ["wsd", "constant", "linear", "decay"])
-@pytest.mark.parametrize("warmup", [0.0, 1.0])
-def test_a_schedule_at_its_edges(kind: Any, warmup: float) -> None:
-    phase = Phase(tokens=10_000, schedule=kind, warmup=warmup, decay=1.0)
-    assert all(0 <= schedule(phase, tokens) <= 1 for tokens in (0, 1, 9_999, 10_000))
-
-
-def replace_phase(phase: Phase, **changes: Any) -> Phase:
-    return Phase(**{**phase.model_dump(), **changes})
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_place(

@@ -14,6 +14,7 @@ from medlingua.adapters.attention import _choose
 from medlingua.adapters.encoder import Encoder, load
 from medlingua.adapters.kernels.choice import KERNELS, Choice
 from medlingua.adapters.packed import pack
+from medlingua.adapters.positions import rotations
 from medlingua.languages.errors import InputError
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Run, Train
@@ -147,6 +148,18 @@ def test_a_run_in_rows_of_one_length_reads_the_same_text() -> None:
             assert torch.equal(full.label_positions, row.label_positions)
             assert (full.ids[len(row.ids) :] == 0).all()
             assert full.cu_seqlens.diff().max() <= max(16, int(row.cu_seqlens.diff().max()))
+
+
+@pytest.mark.parametrize("family", ["modernbert", "eurobert", "jina_embeddings_v3"])
+def test_C19_a_copy_in_bf16_rotates_by_the_same_frequencies(family: str, build: Any) -> None:  # noqa: F811
+    """Rounded to bf16 they would be several turns away from the model's own at the end of a long document."""
+    encoder = load(str(build(family)))
+    twin = working_copy(encoder, torch.bfloat16, compiled=False).encoder
+    assert next(twin.model.parameters()).dtype == torch.bfloat16
+    assert dict(rotations(twin.model)).keys() == dict(rotations(encoder.model)).keys() != set()
+    for (name, own), (_, copied) in zip(rotations(encoder.model), rotations(twin.model), strict=True):
+        assert copied.dtype == torch.float32, name
+        assert torch.equal(own, copied), name
 
 
 def test_a_gpu_is_waited_for_once_a_step(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
