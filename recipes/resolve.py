@@ -29,7 +29,7 @@ _HEAD_SHARE = 0.1  # of the tokens, for the masked-LM head after replaced-token 
 # Settings of adapt.* that some strategies have no use for: said, they are refused there rather than ignored.
 _USED_BY = {
     ("length", "window"): ("convert", "scratch"),
-    ("architecture", "size", "tokenizer", "carry"): ("scratch",),
+    ("architecture", "size", "tokenizer", "carry", "layers"): ("scratch",),
     ("target", "theta", "scaling", "start", "start_share"): ("convert",),
 }
 # What other tools call a setting of ours.

@@ -128,6 +128,8 @@ class Adapt(Settings):
     """Kind of a new tokenizer where no base brings one (scratch)."""
     carry: Literal["nothing", "embeddings", "weights"] = "nothing"
     """What a new model takes from the base (scratch)."""
+    layers: int | None = Field(default=None, ge=1)
+    """The new model is the base with so many of its layers, evenly spaced, not an adapt.architecture (scratch)."""
     length: int = Field(default=4_096, ge=16)
     """Tokens that a converted or a new model reads, special tokens included."""
     window: int | tuple[int, ...] = 512
@@ -149,9 +151,9 @@ class Objective(Settings):
     """What the model learns to predict."""
 
     kind: Literal["mlm", "clm", "distil", "rtd", "terms"] = "mlm"
-    """mlm: masked words. clm: the next token, with causal attention, for a phase before mlm. distil: hidden states of
-    the model before a conversion to rotary positions. rtd: replaced tokens (ELECTRA). terms: names of one thing
-    brought together, from the term lists under data.root."""
+    """mlm: masked words. clm: the next token, with causal attention, for a phase before mlm. distil: what the base
+    answers at masked words (scratch), or the hidden states of the model before a conversion to rotary positions. rtd:
+    replaced tokens (ELECTRA). terms: names of one thing brought together, from the term lists under data.root."""
     unit: Literal["piece", "word", "span"] = "piece"
     """What is masked as a whole."""
     hierarchy_steps: int = Field(default=0, ge=0, le=3)

@@ -102,10 +102,11 @@ def plan(run: Run) -> tuple[str, ...]:
 def _check_phases(run: Run) -> None:
     check_schedules(run)
     check_optimizer(run.train)
-    if any(phase.kind == "distil" for phase in run.phases) and not run.new_rotations:
+    from_teacher = run.strategy == "scratch" and run.base
+    if any(phase.kind == "distil" for phase in run.phases) and not (run.new_rotations or from_teacher):
         raise InputError(
-            "objective.kind distil learns the hidden states of the model before new rotations: "
-            "--strategy convert with adapt.target = 'rope' alone"
+            "objective.kind distil learns from another model: the one before new rotations (--strategy convert with "
+            "adapt.target = 'rope' alone), or from the --base of --strategy scratch"
         )
     if run.tokens and run.phases[-1].kind == "clm":
         say(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from medlingua.adapters.encoder import Encoder, with_lineage
 from medlingua.adapters.fresh import random_encoder
+from medlingua.adapters.shallow import shallower
 from medlingua.adapters.tiling import copy_embeddings, tile_weights
 from medlingua.adapters.tokenizer import check_fit, empty_tokenizer, learn_tokenizer
 from medlingua.languages.errors import InputError
@@ -55,6 +56,13 @@ def start(
         vocabulary.check_base(run, tokenizer, pack)
     else:
         tokenizer, row, _ = vocabulary.changed_tokenizer(run, parent.tokenizer, pack, texts, documents)
+    if run.adapt.layers is not None:
+        if parent is None or carry != "nothing" or row is not None:
+            raise InputError(
+                "adapt.layers: the new model is the --base with fewer layers: give one, and leave adapt.carry and "
+                "adapt.vocabulary as they are"
+            )
+        return shallower(parent, run.adapt.layers), None
     window = run.adapt.window
     if not isinstance(window, int):
         raise InputError("adapt.window: --strategy scratch takes one width for all layers")

@@ -25,6 +25,7 @@ from medlingua.recipes.text.inputs import Inputs
 _SETTINGS = {
     "length": "adapt.length",
     "window": "adapt.window",
+    "layers": "adapt.layers",
     "theta": "adapt.theta",
     "global_tokens": "train.global_tokens",
     "new_pieces": "adapt.new_pieces",
@@ -81,6 +82,8 @@ def starting_encoder(inputs: Inputs, base: str, folder: Path) -> Encoder:
             start = converted
         _set_global_tokens(run, start)
         _check_objective(run, start)
+        if run.strategy == "scratch" and encoder is not None and run.learns_from_source:
+            _check_student(start, encoder)
     if row is not None:
         write(folder / "vocabulary.json", row)
     if head == "fresh" or (run.strategy == "scratch" and run.adapt.carry != "weights"):
@@ -115,6 +118,16 @@ def _check_objective(run: Run, start: Encoder) -> None:
             )
     if family != "electra" and any(phase.kind == "rtd" for phase in run.phases):
         raise InputError(f"objective.kind rtd trains an ELECTRA, not a {family}: adapt.architecture = 'electra'")
+
+
+def _check_student(student: Encoder, teacher: Encoder) -> None:
+    """InputError where the pieces of the two do not have the same ids."""
+    if student.tokenizer.get_vocab() != teacher.tokenizer.get_vocab():
+        raise InputError(
+            f"objective.kind distil: the new model has {len(student.tokenizer):,} pieces and its teacher "
+            f"(--base) {len(teacher.tokenizer):,}, not the same ones, so that their answers cannot be compared. Set "
+            "adapt.vocabulary = 'keep', or adapt the teacher to the vocabulary first"
+        )
 
 
 def _check_causal(start: Encoder) -> None:

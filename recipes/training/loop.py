@@ -22,7 +22,15 @@ from medlingua.recipes.training.batches import Batch, Fill, Place, Stream, batch
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.effects import Step
 from medlingua.recipes.training.learner import GradientMasks, Learner, Training, build_learner
-from medlingua.recipes.training.objectives import Distilled, LanguageModelLoss, Masker, NextToken, masker, special_ids
+from medlingua.recipes.training.objectives import (
+    Distilled,
+    DistilledAnswers,
+    LanguageModelLoss,
+    Masker,
+    NextToken,
+    masker,
+    special_ids,
+)
 from medlingua.recipes.training.prefetch import prefetched
 from medlingua.recipes.training.replaced_tokens import ReplacedTokens
 from medlingua.recipes.training.schedules import batch_warmup, lr_factor
@@ -126,7 +134,8 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
         if training.source is None:
             raise ValueError("a phase of kind distil needs the source to learn from")
         context = min(context, training.source.length)
-        objective = Distilled(encoder, training.source)
+        distilled = Distilled if run.new_rotations else DistilledAnswers
+        objective = distilled(encoder, training.source)
     stream: Stream | TermStream
     if phase.kind == "terms":
         objective = Terms(encoder, training.relations, run.objective.hierarchy_steps)

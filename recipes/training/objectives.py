@@ -9,10 +9,12 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed, hidden_states, layer_states
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 _SPAN_END, _LONGEST_SPAN = 0.2, 10  # probability that a span ends after a word; words
 # Rows of logits held at once: 60 MB for 30,000 pieces in bf16; a GPU wants larger products.
 _CHUNK, CHUNK_ON_GPU = 1_024, 4_096
+_TEMPERATURE, _OF_TEACHER, _OF_TRUTH = 2.0, 5.0, 2.0  # DistilBERT's training script
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,53 @@ class Distilled(nn.Module):
             for mine, theirs in zip(learnt, taught, strict=True)
         ]
         return torch.stack(distances).mean() * len(packed.labels)
+
+
+class DistilledAnswers(nn.Module):
+    """Forward of a packed batch: how far the answers at masked places are from a teacher's and the truth, summed.
+
+    Kullback-Leibler divergence from the teacher's softened distribution, and cross-entropy, in DistilBERT's
+    proportions (Sanh et al., arXiv 1910.01108), without its loss on hidden states. The vocabulary is the same.
+    """
+
+    def __init__(self, encoder: Encoder, teacher: Encoder) -> None:
+        super().__init__()
+        self.model = encoder.model
+        self._encoder = encoder
+        self._teacher = teacher
+
+    def forward(self, packed: Packed) -> Tensor:
+        shift = self._teacher.first_position - self._encoder.first_position
+        with torch.no_grad():
+            of_teacher = replace(packed, positions=packed.positions + shift)
+            taught = self._features(self._teacher, of_teacher)
+        learnt = self._features(self._encoder, packed)
+        _, teacher = self._teacher.architecture.head(self._teacher.model)
+        _, student = self._encoder.architecture.head(self.model)
+        losses = [
+            # The logits of a chunk are computed again going backward, so that those of all are never held.
+            checkpoint(_answer_loss, mine, theirs, labels, student, teacher, use_reentrant=False)
+            for mine, theirs, labels in zip(
+                *(torch.split(x, _CHUNK) for x in (learnt, taught, packed.labels)), strict=True
+            )
+        ]
+        return torch.stack(losses).sum()
+
+    def _features(self, encoder: Encoder, packed: Packed) -> Tensor:
+        transform, _ = encoder.architecture.head(encoder.model)
+        return transform(hidden_states(encoder, packed, packed.label_positions))
+
+
+def _answer_loss(learnt: Tensor, taught: Tensor, labels: Tensor, student: nn.Linear, teacher: nn.Linear) -> Tensor:
+    """Of features (M, F) of both, labels (M,) int64 -> ()."""
+    answers, goal = student(learnt).float(), teacher(taught).detach().float()
+    apart = functional.kl_div(
+        functional.log_softmax(answers / _TEMPERATURE, dim=-1),
+        functional.log_softmax(goal / _TEMPERATURE, dim=-1),
+        reduction="sum", log_target=True,
+    ) * _TEMPERATURE**2  # fmt: skip
+    wrong = functional.cross_entropy(answers, labels, reduction="sum")
+    return (_OF_TEACHER * apart + _OF_TRUTH * wrong) / (_OF_TEACHER + _OF_TRUTH)
 
 
 def summed_loss(features: Tensor, decoder: nn.Linear, labels: Tensor) -> Tensor:
