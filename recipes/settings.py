@@ -177,8 +177,10 @@ class Train(Settings):
     """Passes over the corpus, in place of train.tokens."""
     parameters: Literal["all", "head", "rows"] = "all"
     """What is trained: everything, the masked-LM head alone, or the embeddings of new pieces alone."""
+    lora: int | None = Field(default=None, ge=1)
+    """Rank of LoRA matrices, which are trained in place of the layers' weights and merged at the end (needs peft)."""
     lr: float = Field(default=5e-4, gt=0)
-    """Peak learning rate; unset: by the strategy and the model's width."""
+    """Peak learning rate; unset: by the strategy and the model's width, ten times as much with lora."""
     batch_tokens: int = Field(default=4_096, gt=0)
     """Tokens of one optimizer step, over all processes; unset: what leaves 300 steps, up to the published sizes."""
     batch_start: int | None = Field(default=None, gt=0)
@@ -262,6 +264,8 @@ class Eval(Settings):
     transformers do, under a protocol of its own."""
     body: Literal["trained", "frozen"] = "trained"
     """frozen: a linear head on hidden states that do not change, under a protocol of its own."""
+    lora: int | None = Field(default=None, ge=1)
+    """Rank of LoRA matrices, fine-tuned in place of the layers' weights (needs peft), under a protocol of its own."""
     long_questions: Literal["refuse", "cut"] = "refuse"
     """cut: questions that leave a model less than a quarter of its length for the document, under a protocol of its
     own."""

@@ -40,7 +40,7 @@ from medlingua.recipes.text.corpus import Prepared, open_prepared, prepare, why_
 from medlingua.recipes.text.inputs import Inputs, inputs_of
 from medlingua.recipes.training import collapse
 from medlingua.recipes.training.checkpoint import Checkpoint, prune
-from medlingua.recipes.training.learner import Training, check_trackers
+from medlingua.recipes.training.learner import Training, check_lora_run, check_trackers
 from medlingua.recipes.training.loop import train
 from medlingua.recipes.training.optimizers import check_optimizer
 from medlingua.recipes.training.plan import in_words, whole_steps
@@ -113,6 +113,8 @@ def _check_phases(run: Run) -> None:
             "the last phase is causal: its model has yet to learn to use what follows a word, which bits per byte "
             "measure. Let a phase of kind mlm follow, here or in another run"
         )
+    if run.train.lora is not None:
+        check_lora_run(run)
     new_alone = [phase.parameters == "rows" for phase in run.phases]
     if new_alone != sorted(new_alone, reverse=True):
         raise InputError("phases: those with parameters = 'rows' come first; after others the old rows still move")

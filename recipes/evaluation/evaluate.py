@@ -6,6 +6,7 @@ from itertools import islice
 from statistics import fmean, median
 
 from medlingua.adapters import encoder as encoders
+from medlingua.adapters.lora import check_lora
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.console import progress, say
@@ -41,6 +42,10 @@ def score_models(models: Mapping[str, str], tasks: Iterable[Task], evaluation: E
     settings = evaluation.settings
     if evaluation.warm_start is not None and settings.body == "frozen":
         raise InputError("eval.warm_start trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
+    if settings.lora is not None:
+        check_lora("eval.lora")
+        if settings.body == "frozen":
+            raise InputError("eval.lora trains the body, and eval.body = 'frozen' keeps it: leave one of them out")
     if evaluation.cache is not None:
         for file in (evaluation.results, evaluation.task_parts, evaluation.folder / "errors.jsonl"):
             file.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.lora import add_lora, merge_lora
 from medlingua.adapters.packed import hidden_states, pack
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.errors import InputError
@@ -259,6 +260,8 @@ def fit(
     frozen = settings.body == "frozen"
     states_of = states_of or partial(token_states, encoder)
     before = copy.deepcopy(encoder.model.state_dict())
+    if settings.lora is not None:
+        add_lora(encoder, settings.lora, seed)
     torch.manual_seed(seed)
     if fresh_head:
         _initialize(model.head)
@@ -291,6 +294,9 @@ def fit(
     assert best is not None
     encoder.model.load_state_dict(best[2])
     model.head.load_state_dict(best[3])
+    if settings.lora is not None:
+        merge_lora(encoder.model)
+        encoder.model.requires_grad_(True)
     predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
     chosen = model.choose(predicted)
     dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
@@ -313,9 +319,9 @@ def _initialize(head: nn.Module) -> None:
 
 
 def _optimizer(encoder: Encoder, model: TaskModel, settings: Eval) -> torch.optim.Optimizer:
-    """AdamW on the body, unless it is frozen, and on the head, each with its peak learning rate."""
+    """AdamW on what of the body is trained, and on the head, each with its peak learning rate."""
     frozen = settings.body == "frozen"
-    body = [] if frozen else list(encoder.model.base_model.parameters())
+    body = [] if frozen else [p for p in encoder.model.base_model.parameters() if p.requires_grad]
     head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
     parts = [
         {"params": body, "peak": settings.lr},

@@ -71,6 +71,8 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
         words.append("first token")
     if settings.body == "frozen":
         words.append("frozen body")
+    if settings.lora is not None:
+        words.append(f"LoRA of rank {settings.lora}")
     if settings.long_questions == "cut" and spec.kind in ("pairs", "similarity", "answers", "choice"):
         words.append(CUT)
     if settings.trials:

@@ -30,6 +30,7 @@ def head_run(run: Run, base: str) -> Run:
                 "parameters": "head",
                 "lr": _LR,
                 "shard": False,
+                "lora": None,
                 "keep_checkpoints": 0,
             },
             "eval": Eval(tasks="none").model_dump(),

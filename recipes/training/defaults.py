@@ -20,6 +20,7 @@ _LEAST_BATCH = 2_048
 _WARMUP_STEPS = 20
 _NEW_PARAMETERS_LR = 1e-3  # of a head or new embeddings alone: nothing learnt can be spoilt
 _TERMS_LR = 2e-5
+_LORA_FACTOR = 10  # LoRA without regret, thinkingmachines.ai, 2025
 _INTERVAL = 250_000
 
 
@@ -91,7 +92,7 @@ def decide(run: Run, facts: Facts) -> tuple[Run, tuple[DefaultRow, ...]]:
         changes: dict[str, float] = {}
         where = f"phases.{number}" if len(run.phases) > 1 else "train"
         if "lr" in phase.decided:
-            changes["lr"], reason = _lr(phase, facts, published)
+            changes["lr"], reason = _lr(phase, run.train.lora, facts, published)
             rows.append(DefaultRow(setting=f"{where}.lr", value=changes["lr"], reason=reason))
         if "warmup" in phase.decided:
             changes["warmup"], reason = _warmup(phase.tokens, batch)
@@ -171,17 +172,20 @@ def _micro_tokens(facts: Facts, batch_tokens: int) -> tuple[int, str]:
     return tokens, reason if needed <= facts.memory_bytes else f"{reason}: it will not fit"
 
 
-def _lr(phase: Phase, facts: Facts, published: _Strategy) -> tuple[float, str]:
+def _lr(phase: Phase, lora: int | None, facts: Facts, published: _Strategy) -> tuple[float, str]:
     if phase.kind == "terms":
         return _TERMS_LR, "SapBERT"
     if phase.parameters != "all":
         return _NEW_PARAMETERS_LR, "new parameters alone are trained"
     width = facts.size.width
-    value = min(published.lr * _BASE_WIDTH / width, published.most_lr)
+    factor = 1 if lora is None else _LORA_FACTOR
+    value = min(factor * published.lr * _BASE_WIDTH / width, factor * published.most_lr)
     reason = published.lr_source
+    if lora is not None:
+        reason += f", {_LORA_FACTOR} times as much for LoRA (Schulman et al. 2025)"
     if width != _BASE_WIDTH:
         reason += f", in inverse proportion to the width (here {width})"
-        reason += f", at most {value:g}" if value == published.most_lr else ""
+        reason += f", at most {value:g}" if value == factor * published.most_lr else ""
     return float(f"{value:.2g}"), reason
 
 

@@ -9,6 +9,7 @@ import torch
 from accelerate import Accelerator
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.gradual import Gradual
+from medlingua.adapters.lora import add_lora, check_lora
 from medlingua.languages.errors import InputError
 from medlingua.recipes.console import say
 from medlingua.recipes.machine import Precision
@@ -97,9 +98,28 @@ def check_trackers(names: tuple[str, ...]) -> None:
         raise InputError(f"train.trackers: {', '.join(missing)} is not installed (pip install {' '.join(missing)})")
 
 
+def check_lora_run(run: Run) -> None:
+    """InputError where LoRA cannot train what the run is about."""
+    check_lora("train.lora")
+    if run.strategy == "scratch":
+        raise InputError("train.lora: a new model has no weights to keep; --strategy scratch trains all of them")
+    if run.train.shard:
+        raise InputError("train.lora leaves little to split over processes: leave train.shard out")
+    if any(phase.kind == "rtd" for phase in run.phases):
+        raise InputError("train.lora: an ELECTRA's generator and detector are trained whole; leave one of them out")
+    grows = run.adapt.vocabulary in ("extend", "replace", "repair")
+    if grows and not any(phase.parameters == "rows" for phase in run.phases):
+        raise InputError(
+            f"train.lora trains no embeddings, and adapt.vocabulary = '{run.adapt.vocabulary}' makes new ones: let a "
+            "phase with parameters = 'rows' come first"
+        )
+
+
 def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Learner:
     """The model and its optimizer alone, in one process, for masked-LM training."""
     accelerator = Accelerator(mixed_precision=_mixed(precision), cpu=encoder.device.type == "cpu")
+    if settings.lora is not None:
+        add_lora(encoder, settings.lora, settings.seed)
     optimizer = build_optimizer(encoder.model, settings)
     if settings.checkpoint_layers:
         checkpoint_layers(encoder)
@@ -136,6 +156,8 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     gradual = None
     if training.source is not None and run.adapt.start == "gradual":
         gradual = Gradual(training.source, trained)
+    if run.train.lora is not None:
+        add_lora(trained, run.train.lora, run.train.seed)
     electra = None
     module: nn.Module = trained.model
     if any(phase.kind == "rtd" for phase in run.phases):

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.adapters.lora import MARK, has_lora, merge_lora
 from medlingua.adapters.packed import Packed
 from medlingua.adapters.rotary import set_theta
 from medlingua.languages.errors import InputError
@@ -84,6 +85,8 @@ def train(encoder: Encoder, training: Training) -> Checkpoint:
     _finish(learner)
     if run.train.average > 1 and run.tokens and learner.processes.is_main:
         _average(learner, training, state)
+    if run.train.lora is not None:
+        merge_lora(learner.encoder.model)
     if training.probe is not None and run.tokens and learner.processes.is_main:
         training.probe.check_states(learner.encoder)
     return state
@@ -298,6 +301,9 @@ def _trainable(encoder: Encoder, parameters: str, new_ids: Tensor | None) -> Gra
     model = encoder.model
     model.requires_grad_(parameters == "all")
     if parameters == "all":
+        if has_lora(model):
+            for name, parameter in model.named_parameters():
+                parameter.requires_grad_(MARK in name)
         return []
     if parameters == "head":
         model.requires_grad_(True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from medlingua.adapters.document_attention import DENSE_TOKENS
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.lora import lora_parameters
 from medlingua.recipes.training.objectives import CHUNK_ON_GPU
 
 _SHARE = 0.6  # of the memory: the rest is for the formula's error, evaluation, and the system
@@ -20,7 +21,8 @@ _LIBRARIES = 500 * 2**20  # torch and the tokenizer's tables, on a CPU
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What decides a model's memory. context: tokens that a document is cut to. predicted: share of the tokens."""
+    """What decides a model's memory. context: tokens that a document is cut to. predicted: share of the tokens.
+    trained: parameters that are; None for all."""
 
     parameters: int
     width: int
@@ -29,9 +31,10 @@ class Size:
     vocabulary: int
     context: int
     predicted: float = 0.3
+    trained: int | None = None
 
 
-def size_of(encoder: Encoder, context: int | None, predicted: float) -> Size:
+def size_of(encoder: Encoder, context: int | None, predicted: float, lora: int | None = None) -> Size:
     config = encoder.model.config
     return Size(
         parameters=sum(p.numel() for p in encoder.model.parameters()),
@@ -41,19 +44,21 @@ def size_of(encoder: Encoder, context: int | None, predicted: float) -> Size:
         vocabulary=len(encoder.tokenizer),
         context=min(context or encoder.length, encoder.length),
         predicted=predicted,
+        trained=None if lora is None else lora_parameters(encoder, lora),
     )
 
 
 def training_bytes(size: Size, micro_tokens: int, device: str) -> int:
     """Memory of training with forward passes of `micro_tokens`: in fp32 on a CPU, in bf16 elsewhere."""
     predicted = round(micro_tokens * size.predicted)
+    trained = size.parameters if size.trained is None else size.trained
     if device == "cpu":
         stored = size.heads * size.context if size.context <= DENSE_TOKENS else 0
         activations = micro_tokens * size.layers * (16 * size.width + stored) * 4
-        return 16 * size.parameters + activations + predicted * size.vocabulary * 4 * 2 + _LIBRARIES
+        return 4 * size.parameters + 12 * trained + activations + predicted * size.vocabulary * 4 * 2 + _LIBRARIES
     activations = round(micro_tokens * size.layers * _VECTORS * size.width * 2)
     held = min(predicted, CHUNK_ON_GPU)  # rows of logits: themselves, their gradient, and a transposed copy
-    return 20 * size.parameters + activations + held * size.vocabulary * 2 * 3
+    return 6 * size.parameters + 14 * trained + activations + held * size.vocabulary * 2 * 3
 
 
 def largest_pass(size: Size, memory_bytes: int, device: str, batch_tokens: int) -> tuple[int, int]:

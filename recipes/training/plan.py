@@ -38,7 +38,7 @@ class Decided:
 
 def decide(run: Run, encoder: Encoder, shards: tuple[Shard, ...]) -> Decided:
     """The settings of training that nobody gave, decided from the model, the corpora and this machine."""
-    size = size_of(encoder, run.train.context, _predicted(run))
+    size = size_of(encoder, run.train.context, _predicted(run), run.train.lora)
     tokens = [pass_tokens(shards, phase) for phase in run.phases]
     device = encoder.device.type
     decided, rows = defaults.decide(run, defaults.Facts(size, tokens, memory_bytes(), device))
@@ -50,7 +50,7 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
     run = decided.run
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     attention = choose(Request(encoder.device, dtype))
-    size = size_of(encoder, run.train.context, _predicted(run))
+    size = size_of(encoder, run.train.context, _predicted(run), run.train.lora)
     seconds = run.tokens * seconds_per_token(run, encoder, precision, minimum) if run.tokens else 0.0
     weights = 4 * size.parameters
     return PlanRow(
