@@ -184,6 +184,19 @@ class Terms(Record):
     note: str = ""
 
 
+class Sentences(Record):
+    """What text made from a terminology says of a {name}: {code}, {synonyms}, {parents}, {children}, {definition}.
+
+    Written so that no gender or number has to agree.
+    """
+
+    code: str
+    synonyms: str
+    parents: str
+    children: str
+    definition: str
+
+
 class Overlap(Record):
     """Corpora and tasks that hold the same documents: text of one is in another one's test part. Names of another
     language's stand behind its code: "es/cantemist"."""
@@ -213,6 +226,7 @@ class Pack(Record):
     default_bases: dict[Literal["convert", "continue"], str] = {}
     tasks: tuple[TaskSpec, ...] = ()
     terms: tuple[Terms, ...] = ()
+    sentences: Sentences | None = None
     overlaps: tuple[Overlap, ...] = ()
     folder: Path
 

@@ -147,6 +147,7 @@ def report(folder: Annotated[Path, typer.Argument(help="A run's folder.")]) -> N
 for command in (
     text_commands.prepare,
     text_commands.select,
+    text_commands.terminology,
     text_commands.fetch,
     text_commands.doctor,
     scoring.evaluate,

@@ -40,6 +40,21 @@ def prepare(
     print(prepare_part(run, part_of(part), out))
 
 
+def terminology(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="OBO, XML, a table, or the folder of a release.")],
+    lang: Lang = None,
+    name: Annotated[str | None, typer.Option("--name", help="What the text calls it; else the file's name.")] = None,
+    parents: Annotated[
+        Path | None, typer.Option("--parents", help="Another release, for what is a kind of what (by code).")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The corpus, a JSONL file.")] = Path("terminology.jsonl"),
+) -> None:
+    """Make text from a terminology: codes, synonyms, parents and definitions, a passage a concept."""
+    from medlingua.recipes.commands.terminology import write_passages
+
+    print(write_passages(path, needed(lang, "--lang", "the language of the terms"), name, parents, out))
+
+
 def select(
     lang: Lang = None,
     data: Data = None,

@@ -36,7 +36,7 @@ def vocabulary(
 
 
 def study(
-    file: Annotated[str, typer.Argument(help="STUDY.toml: arms of equal budgets; or a study by name: strategies.")],
+    file: Annotated[str, typer.Argument(help="STUDY.toml: arms of equal budgets; or by name: strategies, recipes.")],
     lang: Lang = None,
     bases: Annotated[
         list[str] | None, typer.Option("--base", help="Model of the study's bases; NAME=MODEL for one of them.")

@@ -8,7 +8,7 @@ from medlingua.adapters.encoder import load
 from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.evaluation import cache as cells
-from medlingua.recipes.experiments.study import fitting, read_study, with_tasks
+from medlingua.recipes.experiments.study import _run, fitting, read_study, with_tasks
 from medlingua.recipes.settings import Eval
 
 from ..recipes.conftest import call, small_tasks, write_base  # noqa: F401 -- a fixture
@@ -248,3 +248,18 @@ def test_a_study_by_name_is_told_what_it_does_not_know(
     assert call(monkeypatch, ["study", *line, "--lang", "fr", "--out", str(tmp_path / "study")]) == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("lang", ["fr", "es", "de"])
+def test_the_arms_of_the_recipes_are_runs(lang: str, base: Path) -> None:
+    """What each arm changes is what its name says; all have the same budget."""
+    plan = read_study("recipes", (str(base),), 50_000)
+    runs = {arm.name: _run(plan, arm, lang, None, (), Path("study")) for arm in plan.arms if arm.strategy}
+    assert {run.tokens for run in runs.values()} == {50_000}
+    assert [phase.kind for phase in runs["causal detour"].phases] == ["clm", "mlm"]
+    assert runs["30 to 15 % masked"].phases[0].mask_rate_end == 0.15
+    assert {runs[name].train.optimizer for name in ("StableAdamW", "Muon")} == {"stableadamw", "muon"}
+    weights = {name: [m.weight for m in run.phases[0].mixture] for name, run in runs.items()}
+    assert weights["20 % from a terminology"] == [80, 20]
+    assert weights["AdamW, 30 % masked"] == [1]
+    assert len({run.digest for run in runs.values()}) == len(runs)
