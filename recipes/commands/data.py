@@ -67,16 +67,33 @@ def select(
     seed_set: Annotated[
         Path | None, typer.Option("--seed-set", help="Labelled text: columns text and label.")
     ] = None,
-    base: Annotated[str | None, typer.Option("--base", help="The model whose states spread the labels.")] = None,
+    base: Annotated[str | None, typer.Option("--base", help="The model that spreads the labels.")] = None,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", help="Write what a language model is asked about a sample, and stop.")
+    ] = None,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Texts of --prompts.")] = 2_000,
+    answers: Annotated[
+        Path | None, typer.Option("--answers", help="Its answers (JSONL), which --base is fine-tuned on.")
+    ] = None,
+    schema: Annotated[
+        Path | None, typer.Option("--schema", help="What is asked (TOML); default: as Biomed-Enriched.")
+    ] = None,
+    sets: Sets = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the scored corpora.")] = Path("scored"),
     allow: Allow = None,
 ) -> None:
     """Score text for training: terms, form, near-duplicates, labels; columns that mixtures filter by."""
-    from medlingua.recipes.commands.select import select_text
+    from medlingua.recipes.commands.select import Labelling, Text, ask, select_text
+    from medlingua.recipes.resolve import resolve_eval
+    from medlingua.recipes.text.annotation import read_schema
 
     code = needed(lang, "--lang", "the language whose text is scored")
-    paths = tuple(corpus or ())
-    print(select_text(code, data, paths, text_field, paragraphs, near, seed_set, base, permitted(allow), out))
+    text = Text(code, data, tuple(corpus or ()), text_field, paragraphs, permitted(allow))
+    if prompts is not None:
+        print(ask(text, read_schema(schema), sample, prompts))
+        return
+    labelling = Labelling(base, seed_set, answers, read_schema(schema), resolve_eval({}, tuple(sets or ())))
+    print(select_text(text, near, labelling, out))
 
 
 def fetch(

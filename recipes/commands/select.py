@@ -1,14 +1,17 @@
 """Which text to train on: scores of documents, written as columns that a mixture filters and repeats by.
 
     adapt select --lang fr --data ROOT --out scored
+    adapt select --lang fr --data ROOT --paragraphs --prompts prompts.jsonl      # for a language model
+    adapt select --lang fr --data ROOT --paragraphs --answers answers.jsonl --base MODEL --out scored
     adapt ... --corpus scored/e3c_pamj_fr_scored.parquet --config mixture.toml
 
     [[data.mixture]]
     corpus = "e3c_pamj_fr_scored"
     filter = "term_density >= 0.1 and duplicate_of == ''"
 
-The tool for what Biomed-Enriched (arXiv 2506.20331) did with a language model's labels: here the labels are a lab's
-own, spread over the corpus by a linear classifier on frozen states, with its calibrated confidence.
+The tool for what Biomed-Enriched (arXiv 2506.20331) did: labels of a language model are learnt by an encoder that is
+fine-tuned on them and labels the rest. A lab's own labels (--seed-set) are spread by a linear classifier on frozen
+states, with its calibrated confidence.
 """
 
 import json
@@ -30,12 +33,15 @@ from medlingua.languages.pack import load_pack
 from medlingua.languages.terms import read_terms
 from medlingua.languages.words import nfc, sentences, words
 from medlingua.recipes import machine
+from medlingua.recipes.commands.annotate import spread, value_of, write_prompts
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.finetune import encode_document, mean_of, token_states
 from medlingua.recipes.evaluation.tasks import dictionary
 from medlingua.recipes.resolve import resolve
+from medlingua.recipes.settings import Eval
+from medlingua.recipes.text.annotation import Schema, read_answers
 from medlingua.recipes.text.near_duplicates import NearDuplicates
-from medlingua.recipes.text.sources import read, select, write_scored
+from medlingua.recipes.text.sources import Source, read, select, write_scored
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
@@ -66,29 +72,58 @@ class Classifier:
     chance: float
 
 
-def select_text(
-    lang: str,
-    data: str | None,
-    corpus: tuple[str, ...],
-    text_field: str | None,
-    paragraphs: bool,
-    near: float,
-    seed_set: Path | None,
-    base: str | None,
-    allow: tuple[Permission, ...],
-    out: Path,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Which text: the corpora of a language, or files, whole or by paragraphs."""
+
+    lang: str
+    data: str | None
+    corpus: tuple[str, ...]
+    text_field: str | None
+    paragraphs: bool
+    allow: tuple[Permission, ...]
+
+    def read(self) -> dict[Source, Callable[[], Iterator[Document]]]:
+        """The corpora, each with its texts. InputError where there is none."""
+        pack = load_pack(self.lang)
+        where: dict[str, Any] = {"paths": list(self.corpus), **({"root": self.data} if self.data else {})}
+        if self.text_field is not None:
+            where["text_field"] = self.text_field
+        run = resolve({"strategy": "scratch", "lang": self.lang, "data": where, "allow": list(self.allow)})
+        selection = select(run, pack)
+        for line in selection.left_out:
+            say(line)
+        return {
+            source: lambda source=source: _units(read(source, pack, run), self.paragraphs)  # type: ignore[misc]
+            for source in selection.sources
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """Labels to spread: of a seed set by a linear classifier on the base's states, and of a language model's answers
+    by the base, fine-tuned with these settings."""
+
+    base: str | None
+    seed_set: Path | None
+    answers: Path | None
+    schema: Schema
+    settings: Eval
+
+
+def ask(text: Text, schema: Schema, count: int, file: Path) -> str:
+    """Write what a language model is asked about a sample of the text; returns a line on what was written."""
+    documents = (document for units in text.read().values() for document in units())
+    return write_prompts(documents, schema, count, file)
+
+
+def select_text(text: Text, near: float, labelling: Labelling, out: Path) -> str:
     """Score the corpora of a language and write `out`/<corpus>_scored.parquet. Returns a table of what was found."""
-    pack = load_pack(lang)
-    where: dict[str, Any] = {"paths": list(corpus), **({"root": data} if data else {})}
-    if text_field is not None:
-        where["text_field"] = text_field
-    unit = "paragraph" if paragraphs else "document"
-    run = resolve({"strategy": "scratch", "lang": lang, "data": where, "allow": list(allow)})
-    selection = select(run, pack)
-    for line in selection.left_out:
-        say(line)
-    root = Path(data) if data else None
+    pack = load_pack(text.lang)
+    base, seed_set, allow = labelling.base, labelling.seed_set, text.allow
+    unit = "paragraph" if text.paragraphs else "document"
+    sources = text.read()
+    root = Path(text.data) if text.data else None
     listed = root is not None and any((root / terms.path).exists() for terms in pack.terms)
     terms = dictionary.of([term.text for term in read_terms(pack, root)] if listed and root else [], pack.spacy)
     if not terms.labels:
@@ -105,17 +140,32 @@ def select_text(
             f"from accuracy {classifier.accuracy:.3f}, log loss {classifier.log_loss:.3f} (label shares alone: "
             f"{classifier.chance:.3f})"
         )
-    out.mkdir(parents=True, exist_ok=True)
+    answers = None
+    if labelling.answers is not None:
+        if base is None:
+            raise InputError("--answers needs a model to fine-tune on them: give --base")
+        answers = read_answers(labelling.answers, labelling.schema)
     duplicates = NearDuplicates(near)
-    tables = {}
-    for source in selection.sources:
-        rows: list[Scored] = []
+    scored_rows: dict[Source, list[Scored]] = {}
+    for source, units in sources.items():
+        rows = scored_rows[source] = []
         with progress(f"scoring {source.name}", None) as bar:
-            for document in _units(read(source, pack, run), paragraphs):
+            for document in units():
                 rows.append(scored(document, pack.spacy, terms, duplicates))
                 bar.update(len(rows), f"{len(rows):,} {unit}s")
         if encoder is not None and classifier is not None:
             _label(rows, encoder, classifier, f"labels of {source.name}")
+    every = [row for rows in scored_rows.values() for row in rows]
+    if answers is not None and base is not None:
+        documents = [row.document for row in every]
+        columns = spread(documents, answers, labelling.schema, base, text.lang, pack.spacy, labelling.settings, allow)
+        for column, labels, probabilities in columns:
+            for row in every:
+                row.columns[column.name] = value_of(column, labels[row.document.id])
+                row.columns[f"{column.name}_confidence"] = probabilities[row.document.id]
+    out.mkdir(parents=True, exist_ok=True)
+    tables = {}
+    for source, rows in scored_rows.items():
         licence = {"licence": source.licence, "source": source.name}
         table = pd.DataFrame(
             [{"id": s.document.id, "text": s.document.text, **s.document.meta, **licence, **s.columns} for s in rows]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from medlingua.languages.pack import read_toml
+from medlingua.languages.pack import load_pack, read_toml
 from medlingua.recipes.resolve import PRESETS, presets, resolve
 from medlingua.recipes.walk import adapt
 from medlingua.reports.read import read_run
@@ -31,6 +31,9 @@ def test_its_phases_train_for_twenty_steps(preset: str, base: Path, corpus: Path
     sets = _SMALL + sizes.get(strategy, ()) + (("adapt.new_pieces=700",) if from_nothing else ())
     if vocabulary == "extend":
         sets += ("adapt.new_pieces=40", "adapt.piece_documents=2")
+    if named := {m["corpus"] for m in written.get("data", {}).get("mixture", ())}:  # text of the hub, here the notes
+        sets += ("data.mixture=[]",)
+        assert named <= {corpus.name for corpus in load_pack("en").corpora}
     run = resolve(flags, preset=preset, sets=sets)
     adapt(run, tmp_path / "run")
     record = read_run(tmp_path / "run")
