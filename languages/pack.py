@@ -50,7 +50,8 @@ class Corpus(Record):
     """Raw text: under the data root (`path`), on the hub (`hub`, `revision`), or got from its owners (`address`).
 
     `download`: the address of the file itself, which `adapt fetch` takes. `address`: a page to read or to ask at.
-    `config`, `split`: of the hub's data set; without a split all are read.
+    `config`, `split`: of the hub's data set; without a split all are read. `verified`: its files were opened and
+    counted when the pack was written.
     """
 
     name: _Name

@@ -1,12 +1,12 @@
 """Tasks whose train and dev are in one language and test in another, on texts that are parallel case by case."""
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import replace
 
 from .annotations import Example
 from .errors import InputError
-from .task import Task
-from .words import compared_words
+from .overlap import OverlapCheck
+from .task import Task, texts_of
 
 RUN = 13  # words in a row that two texts share only where they tell the same case
 
@@ -14,12 +14,13 @@ RUN = 13  # words in a row that two texts share only where they tell the same ca
 def with_train_of(own: Task, other: Task) -> Task:
     """`own` with train and dev of `other`, its parallel in another language; test stays.
 
-    The n-th case of a part is the same case in both. Cases whose text shares a run of 13 words with a test text,
-    in either language, are left out of train and dev, and counted: a translation of what is tested teaches it.
+    The n-th case of a part is the same case in both. Cases whose text shares a run of 13 words with a test text, or
+    has all of a shorter one, in either language, are left out of train and dev, and counted: a translation of what is
+    tested teaches it.
     InputError where the parts have other lengths, so that cases are not parallel, or another label set.
     """
     where = f"task {own.spec.name}"
-    tested, elsewhere = (runs_of_words(example.document.text for example in task.test) for task in (own, other))
+    tested, tested_elsewhere = shares_test_text(own), shares_test_text(other)
     parts: dict[str, tuple[Example, ...]] = {}
     for part in ("train", "dev"):
         own_part: tuple[Example, ...] = getattr(own, part)
@@ -32,8 +33,7 @@ def with_train_of(own: Task, other: Task) -> Task:
         parts[part] = tuple(
             replace(there, id=f"{other.language}:{there.id}")
             for here, there in zip(own_part, other_part, strict=True)
-            if tested.isdisjoint(runs_of_words([here.document.text]))
-            and elsewhere.isdisjoint(runs_of_words([there.document.text]))
+            if not tested(own, here) and not tested_elsewhere(other, there)
         )
         if not parts[part]:
             raise InputError(f"{where}: every case of {part} shares text with test; nothing is left to learn from")
@@ -47,10 +47,9 @@ def with_train_of(own: Task, other: Task) -> Task:
     return replace(own, train=parts["train"], dev=parts["dev"], train_language=other.language, excluded=excluded)
 
 
-def runs_of_words(texts: Iterable[str]) -> set[tuple[str, ...]]:
-    """All runs of 13 words of the texts, as `compared_words` gives them; a shorter text is one run."""
-    word_runs = set()
-    for text in texts:
-        words = compared_words(text)
-        word_runs |= {tuple(words[i : i + RUN]) for i in range(max(1, len(words) - RUN + 1))}
-    return word_runs
+def shares_test_text(task: Task) -> Callable[[Task, Example], bool]:
+    """Whether an example of a task has 13 words in a row of what `task` tests, or all words of a shorter text of it,
+    as `OverlapCheck` compares them."""
+    tested = (text for example in task.test for text in texts_of(task, example))
+    check = OverlapCheck({task.spec.name: tested}, RUN)
+    return lambda of, example: any(check.tasks_of(text) for text in texts_of(of, example))

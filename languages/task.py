@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from .annotations import Example, Gold
 from .pack import TaskSpec
 
+_PAIRED = ("pairs", "similarity")
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
@@ -45,6 +47,14 @@ class Task:
         """Labels that only test has, with their counts. They stay in its gold: every one is missed."""
         known = set(self.labels)
         return {label: n for label, n in sorted(_count(self.test).items()) if label not in known}
+
+
+def texts_of(task: Task, example: Example) -> tuple[str, ...]:
+    """The texts of an example that must not be learnt before they are tested: its document and, of a pair, the other
+    text. What is asked of a passage is not among them: the same question comes with many."""
+    if task.spec.kind in _PAIRED:
+        return (example.document.text, example.question)
+    return (example.document.text,)
 
 
 def labels_of(gold: Gold) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from ..offsets import converter
 from .structure import json_of, list_of, number_of, object_of, text_of
 
 _VIEW = "_InitialView"
+_LEGACY = {"_context", "_views", "_referenced_fss"}  # keys of 'UIMA CAS JSON (legacy)'
 _XMI_ID = "{http://www.omg.org/XMI}id"
 
 
@@ -64,7 +65,11 @@ def _is(kind: str, layer: str) -> bool:
 def _of_json(raw: bytes, place: str, layer: str) -> tuple[str, list[dict[str, Any]]]:
     cas = object_of(json_of(raw, place), place)
     if "%FEATURE_STRUCTURES" not in cas:
-        raise InputError(f"{place}: no UIMA CAS JSON of version 0.4; in INCEpTION export 'UIMA CAS JSON', or XMI")
+        what = "the legacy form of UIMA CAS JSON" if cas.keys() & _LEGACY else "no UIMA CAS JSON"
+        raise InputError(
+            f"{place}: {what}; in INCEpTION export the documents as 'UIMA CAS JSON 0.4.0' or 'UIMA CAS XMI', which "
+            "are read"
+        )
     structures = [object_of(entry, place) for entry in list_of(cas, "%FEATURE_STRUCTURES", place)]
     sofas = [entry for entry in structures if entry.get("%TYPE") == "uima.cas.Sofa"]
     sofa = _first_view(sofas, place)

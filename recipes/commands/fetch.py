@@ -59,6 +59,8 @@ def fetch(lang: str, names: Sequence[str], root: Path, allow: Sequence[str]) -> 
             say(f"{entry.name} is left out ({entry.restriction}): name it with --name")
             continue
         say(f"{entry.name}: licence {entry.licence or 'not stated'} ({entry.licence_source or 'no source'})")
+        if not entry.verified:
+            say(f"{entry.name}: not verified: its files were not seen when the pack was written")
         try:
             fetched.append(
                 _fetch_corpus(entry, root) if isinstance(entry, Corpus) else _fetch_task(entry, root, pack)

@@ -13,7 +13,7 @@ from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
 from medlingua.languages.lineage import Lineage
 from medlingua.languages.pack import Overlap
-from medlingua.languages.parallel import runs_of_words
+from medlingua.languages.parallel import shares_test_text
 from medlingua.languages.task import Task
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.finetune import TaskModel, fit
@@ -23,20 +23,17 @@ _NO_LABELS = ("answers", "choice", "similarity")  # kinds whose heads fit every 
 
 
 def without_tested(first: Task, task: Task, overlaps: Sequence[Overlap] = ()) -> Task:
-    """`first` without the documents of train and dev that share 13 words in a row with what `task` tests; their
-    number is reported. Where `overlaps` says that the two hold the same documents, those with the id of a tested one
-    are left out too: a translation shares no words. InputError where nothing is left, and for a task with folds."""
+    """`first` without the examples of train and dev that have 13 words in a row of what `task` tests, or all of a
+    shorter text of it; their number is reported. Where `overlaps` says that the two hold the same documents, those
+    with the id of a tested one are left out too: a translation shares no words. InputError where nothing is left, and
+    for a task with folds."""
     if first.folds:
         raise InputError(f"eval.warm_start {first.spec.name}: a task in folds has no one train set; take another")
-    tested = runs_of_words(example.document.text for example in task.test)
+    tested = shares_test_text(task)
     known = next((overlap for overlap in overlaps if overlap.holds(first.spec.name, task.spec.name)), None)
     ids = {_case(example) for example in task.test} if known else set()
     parts = {
-        part: tuple(
-            e
-            for e in getattr(first, part)
-            if tested.isdisjoint(runs_of_words([e.document.text])) and _case(e) not in ids
-        )
+        part: tuple(e for e in getattr(first, part) if not tested(first, e) and _case(e) not in ids)
         for part in ("train", "dev")
     }
     dropped = len(first.train) + len(first.dev) - sum(map(len, parts.values()))

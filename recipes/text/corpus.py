@@ -18,6 +18,8 @@ from typing import Any, NamedTuple, TextIO
 
 from medlingua.languages.compounds import Compounds, count_words, in_parts
 from medlingua.languages.errors import InputError
+from medlingua.languages.overlap import OverlapCheck
+from medlingua.languages.word_runs import hash_words
 from medlingua.languages.words import compared_words, cut, nfc, words
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.folder import check_seal, seal
@@ -26,10 +28,8 @@ from medlingua.recipes.text.changes import note_files
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs
 from medlingua.recipes.text.near_duplicates import NearDuplicates
-from medlingua.recipes.text.overlap import OverlapCheck
 from medlingua.recipes.text.shards import PIECE_CHARS, Cleaned, Shard, ShardWriter, Units, open_shard
 from medlingua.recipes.text.sources import Source, read
-from medlingua.recipes.text.word_runs import hash_words
 from medlingua.reports.rows import CorporaRow, CorpusRow, OverlapRow
 
 _SURELY = 0.95  # chance that one document at least is held out

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from medlingua.languages.errors import InputError
-from medlingua.recipes.text.word_runs import hash_words, runs
+from medlingua.languages.word_runs import hash_words, runs
 
 _RUN = 5  # words
 _HASHES = 128

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import Pack, TaskSpec
-from medlingua.languages.task import Task
+from medlingua.languages.task import Task, texts_of
 from medlingua.languages.tasks import available, read_task
 
 _SEED = 7  # of the synthetic tasks: the same ones for every run
@@ -19,9 +19,9 @@ _LONG_WORDS = (450, 700)  # more tokens than short models read
 
 
 class TaskSet(NamedTuple):
-    """tasks: to be scored. test_texts: by task, of every real task that the text is checked against. unchecked: names
-    of the pack's other tasks, whose files are not there or cannot be read. left_out: a line each on tasks that may
-    not be used or cannot be read. warm_start: the task of eval.warm_start."""
+    """tasks: to be scored. test_texts: by task, of every real task that the text is checked against, each once, both
+    of a pair. unchecked: names of the pack's other tasks, whose files are not there or cannot be read. left_out: a
+    line each on tasks that may not be used or cannot be read. warm_start: the task of eval.warm_start."""
 
     tasks: tuple[Task, ...]
     test_texts: dict[str, list[str]]
@@ -84,11 +84,15 @@ def find_tasks(
     # Synthetic tasks are other cases of the corpus's own grammar: they share sentences by design.
     return TaskSet(
         tuple(chosen),
-        {name: [example.document.text for example in task.test] for name, task in tasks.items()},
+        {name: _distinct_test_texts(task) for name, task in tasks.items()},
         tuple(spec.name for spec in listed if spec.name not in tasks),
         tuple(left_out),
         find_tasks(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
     )
+
+
+def _distinct_test_texts(task: Task) -> list[str]:
+    return list(dict.fromkeys(text for example in task.test for text in texts_of(task, example)))
 
 
 def _synthetic(pack: Pack) -> dict[str, Task]:

@@ -20,6 +20,7 @@ from medlingua.recipes.evaluation.prompts import read_answers
 from medlingua.recipes.experiments.space import read_sweep
 from medlingua.recipes.experiments.study import read_study
 
+from ..languages.test_privacy_of_messages import READERS as WITH_NAMES
 from ..languages.test_untrusted import PACK
 from ..languages.test_untrusted import READERS as OF_TEXT
 from ..recipes.conftest import write_base
@@ -72,8 +73,13 @@ SWEEP = {"trials": 4, "sampler": {"name": "TPESampler", "n_startup_trials": 5}, 
 ANSWERS = b'{"id": "t0:0-25", "answer": [{"text": "toux", "label": "DISO"}]}\n{"id": "t1:0-19", "answer": "[]"}\n'
 FOUND = b"".join(json.dumps(row).encode() + b"\n" for row in (said("t0", FEVER), said("t1")))
 
+# Readers of one published set each, whose good bytes are in the tests of messages alone.
+_SETS = (
+    "id pairs", "sentences of pairs", "paraphrases", "squad", "options", "pubmedqa", "nli4ct", "nli4ct, trials", "e3c"
+)  # fmt: skip
+_OF_DATA = {**OF_TEXT, **{name: WITH_NAMES[name] for name in _SETS}}
 READERS: dict[str, Reader] = {
-    **{name: (read, lambda folder, good=good: good) for name, (read, good) in OF_TEXT.items()},
+    **{name: (read, lambda folder, good=good: good) for name, (read, good) in _OF_DATA.items()},
     "config.json": of_model("config.json"),
     "model.safetensors": of_model("model.safetensors"),
     "tokenizer.json": of_model("tokenizer.json"),

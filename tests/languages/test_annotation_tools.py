@@ -114,6 +114,13 @@ def test_layers_and_features_of_ones_own(tmp_path: Path) -> None:
         read("webanno", tmp_path / "d.tsv", layer="Symptom")
 
 
+def test_the_legacy_json_of_a_cas_is_refused_with_the_exports_that_are_read(tmp_path: Path) -> None:
+    legacy = b'{"_context": {"_types": {}}, "_views": {"_InitialView": {}}, "_referenced_fss": {}}'
+    for raw, what in ((legacy, "the legacy form of UIMA CAS JSON"), (b'{"text": "Toux."}', "no UIMA CAS JSON")):
+        with pytest.raises(InputError, match=rf"d\.json: {what}; .*'UIMA CAS JSON 0\.4\.0' or 'UIMA CAS XMI'"):
+            read("uima", written(tmp_path, "d.json", raw))
+
+
 def test_annotations_without_a_label_are_left_out_and_counted(tmp_path: Path) -> None:
     for reader, file, raw in (
         ("uima", "d.xmi", xmi().replace(b' value="PERS"', b"")),

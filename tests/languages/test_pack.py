@@ -28,6 +28,7 @@ def test_a_pack_loads_and_states_where_its_licences_are_from(code: str) -> None:
     assert LOCAL[code].keys() <= {corpus.name for corpus in pack.corpora}
     for entry in (*pack.corpora, *pack.tasks):
         assert not entry.verified or entry.licence_source, entry.name
+        assert not entry.verified or entry.path, f"{entry.name}: whose files are not at hand was not opened"
         assert entry.path or entry.hub or entry.address, entry.name
 
 

@@ -7,8 +7,9 @@ import pytest
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
+from medlingua.languages.overlap import OverlapCheck
 from medlingua.languages.pack import TaskSpec, load_pack
-from medlingua.languages.parallel import RUN, runs_of_words, with_train_of
+from medlingua.languages.parallel import RUN, with_train_of
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
 
@@ -37,11 +38,19 @@ def test_a_case_whose_parallel_is_tested_is_left_out_and_counted() -> None:
     assert made.test == own.test
 
 
-def test_runs_are_thirteen_words_or_a_whole_shorter_text() -> None:
-    short = " ".join(LONG.split()[: RUN - 1])
-    assert not runs_of_words([short]) & runs_of_words([LONG])
-    assert runs_of_words(["Il tousse."]) == runs_of_words(["il tousse"]) != runs_of_words(["Il dort."])
-    assert len(runs_of_words([LONG])) == 4
+SHORT = "Il tousse depuis trois jours."
+
+
+@pytest.mark.parametrize("text", [SHORT, SHORT.upper(), f"Motif : {SHORT} Rien d’autre.", f"Avant. {LONG[5:]}"])
+def test_a_case_that_has_a_short_test_text_or_thirteen_words_of_a_long_one_is_left_out(text: str) -> None:
+    own = task("fr", [text, "autre cas"], [SHORT, LONG])
+    assert [e.id for e in with_train_of(own, task("en", ["a", "b"], ["c", "d"])).train] == ["en:en1"]
+
+
+@pytest.mark.parametrize("text", ["Il tousse depuis deux jours.", " ".join(LONG.split()[: RUN - 1])])
+def test_a_case_that_has_less_of_a_test_text_stays(text: str) -> None:
+    own = task("fr", [text], [SHORT, LONG])
+    assert with_train_of(own, task("en", ["a"], ["b", "c"])).excluded == 0
 
 
 @pytest.mark.parametrize(
@@ -85,6 +94,5 @@ def test_casimedicos_tests_no_case_that_was_learnt_in_either_language(code: str,
     assert made.excluded == len(own.train) + len(own.dev) - len(made.train) - len(made.dev) > 0
     source = load_pack(other)
     theirs = read_task(next(t for t in source.tasks if t.name == f"casimedicos_{other}"), data, other)
-    tested = runs_of_words(example.document.text for example in theirs.test)
-    learnt = [e for part in (made.train, made.dev) for e in part]
-    assert all(tested.isdisjoint(runs_of_words([example.document.text])) for example in learnt)
+    tested = OverlapCheck({"test": [example.document.text for example in theirs.test]}, RUN)
+    assert not any(tested.tasks_of(e.document.text) for part in (made.train, made.dev) for e in part)

@@ -105,9 +105,10 @@ def left(root: Path) -> list[str]:
     return sorted(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
 
 
-def test_the_right_file_is_kept_and_read(address: str, tmp_path: Path) -> None:
+def test_the_right_file_is_kept_and_read(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lang, root = pack(tmp_path, address, "/right"), tmp_path / "root"
     assert fetch(lang, ["notes"], root, ()) == [root / "corpora/oc/notes.jsonl.gz"]
+    assert "notes: not verified: its files were not seen" in capsys.readouterr().err
     assert left(root) == ["corpora/oc/notes.jsonl.gz"]
     run = resolve({"strategy": "continue", "lang": lang, "base": "b", "data": {"root": str(root)}})
     (source,) = select(run, load_pack(lang)).sources

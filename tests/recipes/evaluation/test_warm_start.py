@@ -121,6 +121,20 @@ def test_a_translation_of_what_is_tested_is_not_learnt_before(capsys: pytest.Cap
     assert "the same documents: One is the other in French. 3 documents of cantemist" in capsys.readouterr().err
 
 
+def test_the_other_text_of_a_tested_pair_is_left_out_too() -> None:
+    claim = "Le vaccin protège de la grippe."
+
+    def pairs(name: str, questions: list[str]) -> Task:
+        examples = tuple(
+            Example(f"{name}{n}", Document(f"{name}{n}", f"{name} réponse {n}", "s"), "oui", question=question)
+            for n, question in enumerate(questions)
+        )
+        return Task(TaskSpec(name=name, kind="pairs"), "fr", examples, examples[-1:], examples)
+
+    first, task = pairs("first", [f"On dit : {claim}", "Et le rhume ?", "Et la toux ?"]), pairs("task", [claim])
+    assert without_tested(first, task).train == first.train[1:]
+
+
 def test_what_a_model_was_trained_on_is_reported_where_it_has_documents_of_a_task() -> None:
     step = LineageStep(
         strategy="continue", language="es", base="b", settings_digest="", corpora=("cantemist", "notas"),

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from medlingua.languages.errors import InputError
+from medlingua.languages.word_runs import hash_words
 from medlingua.languages.words import compared_words
 from medlingua.recipes.text.near_duplicates import NearDuplicates
-from medlingua.recipes.text.word_runs import hash_words
 
 
 def likeness(left: list[str], right: list[str]) -> float:

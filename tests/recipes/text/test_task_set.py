@@ -65,3 +65,21 @@ def test_a_broken_task_is_named_as_not_checked_and_stops_no_run(
     assert "task broken is left out, which cannot be read" in line
     assert "UTF-16" in line
     assert "Duval" not in line
+
+
+def test_both_texts_of_a_pair_are_checked_and_each_once(tmp_path: Path) -> None:
+    lines = ["question,text,label", *(f"Le vaccin n° {n} protège-t-il ?,Rien ne le montre.,non" for n in range(3))]
+    (tmp_path / "pairs").mkdir()
+    for part in ("train", "dev", "test"):
+        (tmp_path / "pairs" / f"{part}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (tmp_path / "pack.toml").write_text(
+        "code = 'fr'\nname = 'essai'\nspacy = 'fr'\n[[tasks]]\nname = 'claims'\nkind = 'pairs'\npath = 'pairs'\n"
+        "reader = 'table'\noptions = { question = 'question' }\n"
+        "splits = { train = 'train.csv', dev = 'dev.csv', test = 'test.csv' }\n",
+        encoding="utf-8",
+    )
+    tasks = find_tasks(load_pack(tmp_path / "pack.toml"), tmp_path, "none", (), check_overlap=True)
+    assert not tasks.left_out
+    assert tasks.test_texts == {
+        "claims": ["Rien ne le montre.", *(f"Le vaccin n° {n} protège-t-il ?" for n in range(3))]
+    }

@@ -1,12 +1,13 @@
-"""Does a corpus hold a task's test documents? Shared runs of words (TRAPS V10)."""
+"""Does a text hold a task's test documents? Shared runs of words (TRAPS V10)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from medlingua.languages.words import compared_words
-from medlingua.recipes.text.word_runs import hash_words, runs
+
+from .word_runs import hash_words, runs
+from .words import compared_words
 
 SHORTEST_RUN = 4  # words, as in data.overlap_words: shorter runs are met by chance ("no presenta fiebre")
 
@@ -36,8 +37,12 @@ class OverlapCheck:
             length: _Known.of(np.concatenate(hashes[length]), np.concatenate(owners[length])) for length in hashes
         }
 
+    def tasks_of(self, text: str) -> frozenset[str]:
+        """Names of the tasks that a text overlaps with."""
+        return self.tasks_in(hash_words(compared_words(text)))
+
     def tasks_in(self, hashed: np.ndarray) -> frozenset[str]:
-        """Names of the tasks that a text overlaps with. hashed: (n,) of its words, by `hash_words`."""
+        """The same for a text whose words are hashed already: (n,) of `hash_words`."""
         found = set[int]()
         for length, of_text in runs(hashed, self._known):
             if length < self._inside and length != len(hashed):

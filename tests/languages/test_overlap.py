@@ -6,39 +6,34 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from medlingua.languages.words import compared_words
-from medlingua.recipes.text.overlap import SHORTEST_RUN, OverlapCheck
-from medlingua.recipes.text.word_runs import hash_words, runs
+from medlingua.languages.overlap import SHORTEST_RUN, OverlapCheck
+from medlingua.languages.word_runs import hash_words, runs
 
 QUESTION = "Kann ich mich über Türklinken anstecken?"  # six words
-
-
-def tasks_in(check: OverlapCheck, text: str) -> frozenset[str]:
-    return check.tasks_in(hash_words(compared_words(text)))
 
 
 def test_V10_a_run_of_words_must_be_long_enough() -> None:
     text = " ".join(f"mot{i}" for i in range(40))
     check = OverlapCheck({"a": [text], "b": ["trop court"]}, 13)
-    assert tasks_in(check, "x " + " ".join(f"mot{i}" for i in range(5, 18)) + " y") == {"a"}
-    assert tasks_in(check, "x " + " ".join(f"mot{i}" for i in range(5, 17)) + " y") == frozenset()
-    assert tasks_in(check, "") == frozenset()
+    assert check.tasks_of("x " + " ".join(f"mot{i}" for i in range(5, 18)) + " y") == {"a"}
+    assert check.tasks_of("x " + " ".join(f"mot{i}" for i in range(5, 17)) + " y") == frozenset()
+    assert check.tasks_of("") == frozenset()
 
 
 def test_V10_a_short_test_document_is_found_whole_and_inside_a_longer_text() -> None:
     check = OverlapCheck({"fragen": [QUESTION]}, 13)
-    assert tasks_in(check, QUESTION) == {"fragen"}
-    assert tasks_in(check, f"Häufige Fragen. {QUESTION} Nein, sagt das Institut.") == {"fragen"}
-    assert tasks_in(check, QUESTION.replace("mich ", "")) == frozenset()
-    assert tasks_in(check, QUESTION.replace("Türklinken ", "Türklinken leicht ")) == frozenset()
+    assert check.tasks_of(QUESTION) == {"fragen"}
+    assert check.tasks_of(f"Häufige Fragen. {QUESTION} Nein, sagt das Institut.") == {"fragen"}
+    assert check.tasks_of(QUESTION.replace("mich ", "")) == frozenset()
+    assert check.tasks_of(QUESTION.replace("Türklinken ", "Türklinken leicht ")) == frozenset()
     assert check.whole_only == {"fragen": 0}
 
 
 @pytest.mark.parametrize("text", ["Fieber", "Fieber und Husten", "Was ist Covid"])
 def test_V10_a_test_document_of_a_few_words_is_found_as_a_whole_document_alone(text: str) -> None:
     check = OverlapCheck({"kurz": [text]}, 13)
-    assert tasks_in(check, f" {text.upper()}! ") == {"kurz"}
-    assert tasks_in(check, f"Der Kranke hat {text} seit gestern.") == frozenset()
+    assert check.tasks_of(f" {text.upper()}! ") == {"kurz"}
+    assert check.tasks_of(f"Der Kranke hat {text} seit gestern.") == frozenset()
     assert check.whole_only == {"kurz": 1}
 
 
@@ -48,18 +43,18 @@ def test_V10_the_unicode_form_of_either_side_does_not_matter(form: str, words: i
     text = " ".join(f"opéré{'abcdefghij'[i % 10] * (i + 1)}" for i in range(words))
     other = "NFD" if form == "NFC" else "NFC"
     check = OverlapCheck({"a": [unicodedata.normalize(form, text)]}, 13)
-    assert tasks_in(check, f"Avant. {unicodedata.normalize(other, text)} Après.") == {"a"}
+    assert check.tasks_of(f"Avant. {unicodedata.normalize(other, text)} Après.") == {"a"}
 
 
 @pytest.mark.parametrize("sign", ["\u200b", "\u00ad", "\ufeff", "\u200d"])
 def test_V10_invisible_signs_do_not_hide_a_text(sign: str) -> None:
     check = OverlapCheck({"a": [QUESTION]}, 13)
-    assert tasks_in(check, sign.join(QUESTION)) == {"a"}
+    assert check.tasks_of(sign.join(QUESTION)) == {"a"}
 
 
 def test_V10_a_small_limit_is_the_one_that_counts() -> None:
     check = OverlapCheck({"a": ["eins zwei drei vier fünf sechs"]}, 4)
-    assert tasks_in(check, "null zwei drei vier fünf null") == {"a"}
+    assert check.tasks_of("null zwei drei vier fünf null") == {"a"}
     assert check.whole_only == {"a": 0}
 
 
@@ -99,4 +94,4 @@ def test_every_planted_test_document_is_found_and_no_other() -> None:
             else f" {test} " in text
             for test in tested
         )
-        assert bool(tasks_in(check, text)) == expected
+        assert bool(check.tasks_of(text)) == expected
