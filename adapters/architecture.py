@@ -12,9 +12,11 @@ from torch import Tensor, nn
 class Architecture:
     """A family of encoders, by transformers' `model_type`.
 
-    model_class: transformers class with the masked-LM head. positions: their kind. first_position: from the
-    config to the position id of a document's first token (RoBERTa's tables reserve rows: TRAPS C1).
-    interface: its attention goes through transformers' attention interface (Longformer's does not).
+    model_class: transformers class with the masked-LM head. positions: their kind; "relative" is DeBERTa's, which
+    may have a table of absolute ones too. first_position: from the config to the position id of a document's first
+    token (RoBERTa's tables reserve rows: TRAPS C1).
+    interface: its attention goes through transformers' attention interface. Of the others, Longformer has attention
+    of ours, and the rest are computed by the stock layers on padded batches (padded.py).
     token_types: its forward takes `token_type_ids`. head: from the model to (transform, decoder): hidden
     (N, width) -> features (N, F), and the Linear (F -> vocabulary).
     last_layer: from the body to two modules of its last layer: its attention, and the module from which on each token
@@ -24,13 +26,18 @@ class Architecture:
 
     family: str
     model_class: str
-    positions: Literal["learned", "rotary"]
+    positions: Literal["learned", "rotary", "relative"]
     first_position: Callable[[Any], int]
     interface: bool
     token_types: bool
     head: Callable[[Any], tuple[Callable[[Tensor], Tensor], nn.Linear]]
     layers: Callable[[Any], Sequence[nn.Module]]
     last_layer: Callable[[Any], tuple[nn.Module, nn.Module]] | None = None
+
+    @property
+    def padded(self) -> bool:
+        """Whether packed documents are computed as padded batches."""
+        return not self.interface and self.family != "longformer"
 
     @property
     def narrows(self) -> bool:
@@ -70,6 +77,16 @@ def _eurobert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
 def _ultrabert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
     head = model.head
     return lambda hidden: head.act_fn(head.linear2(head.act_fn(head.linear1(hidden)))), head.decoder
+
+
+def _deberta_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    if model.config.legacy:
+        return model.cls.predictions.transform, model.cls.predictions.decoder
+    # This head multiplies with the piece table itself, so that a decoder is built around both.
+    head, table = model.lm_predictions.lm_head, model.get_input_embeddings().weight
+    decoder = nn.Linear(table.shape[1], table.shape[0], device="meta")
+    decoder.weight, decoder.bias = table, head.bias
+    return lambda hidden: head.LayerNorm(head.transform_act_fn(head.dense(hidden))), decoder
 
 
 def _bert_layers(body: Any) -> Sequence[nn.Module]:
@@ -128,6 +145,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             "longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head,
             _bert_layers,
+        ),
+        Architecture(
+            "deberta-v2", "DebertaV2ForMaskedLM", "relative", _from_zero, False, True, _deberta_head, _bert_layers
         ),
     )
 }  # fmt: skip

@@ -12,6 +12,7 @@ from medlingua.adapters.tokenizer import added_words, surface
 from medlingua.adapters.wechsel import Mixtures
 from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 Initialization = Literal["mean", "overlap", "focus", "wechsel"]
@@ -72,7 +73,7 @@ def replace_vocabulary(
     new_table = _new_embeddings(table, sources)
     output = None if tied else _new_embeddings(decoder.weight, sources)
     bias = None if decoder.bias is None else _new_embeddings(decoder.bias[:, None], sources)[:, 0]
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _resize(model, len(tokenizer))
     share_head_bias(model, encoder.architecture)
     _, decoder = encoder.architecture.head(model)
     model.get_input_embeddings().weight.copy_(new_table)
@@ -98,6 +99,21 @@ def replace_vocabulary(
         fallback=sum(not source.ids for source in sources),
     )
     return Encoder(model, tokenizer, encoder.architecture, encoder.lineage), counts
+
+
+def _resize(model: Any, size: int) -> None:
+    """Give the model tables of `size` pieces; what the new embeddings are is open.
+
+    A DeBERTa that is not `legacy` names the dense layer of its head as its output embeddings, which
+    `resize_token_embeddings` would cut to the vocabulary; its head has a bias alone.
+    """
+    if getattr(model.config, "legacy", True):
+        model.resize_token_embeddings(size, mean_resizing=False)
+        return
+    model.base_model.resize_token_embeddings(size, mean_resizing=False)
+    model.config.vocab_size = size
+    head = model.lm_predictions.lm_head
+    head.bias = nn.Parameter(head.bias.new_zeros(size))
 
 
 def new_piece_ids(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> torch.Tensor:

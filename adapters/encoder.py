@@ -1,6 +1,7 @@
 """Encoder: a model with its tokenizer, its family and its lineage. Load and save."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,11 @@ _MOST_LAYERS = 1_000
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 _CHECKED_IDS = 62  # of the text that a saved model is compared on, spread over the vocabulary
 _LOGIT_ATOL, _LOGIT_RTOL = 1e-4, 1e-3  # of logits, on any device: the weights themselves are equal
+# BERT's and DeBERTa's; MPNet's, whose attention.dropout is of hidden states; DistilBERT's; ALBERT's.
+_OF_ATTENTION_WEIGHTS = re.compile(
+    r"attention\.self\.dropout$|self_attn\.dropout$|attention\.attn\.dropout$|transformer\.layer\.\d+\.attention\.dropout$"
+    r"|attention\.attention_dropout$"
+)
 _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 
@@ -246,8 +252,7 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout):
-            attention = ".attention" in name and name.endswith(("self.dropout", "self_attn.dropout"))
-            module.p = 0.0 if attention else probability
+            module.p = 0.0 if _OF_ATTENTION_WEIGHTS.search(name) else probability
         for rate in ("attention_dropout", "dropout"):  # Longformer keeps a number, not a module
             if isinstance(getattr(module, rate, None), float):
                 setattr(module, rate, 0.0)

@@ -112,7 +112,7 @@ def load_weights(
         task = f", and a task head that it leaves out ({_listed(of_task)})" if of_task else ""
         problems.append(
             f"no masked-LM head ({_listed(absent)} missing){task}. Start a fresh one with --set "
-            "adapt.head=fresh (in Python head='fresh')"
+            f"adapt.head=fresh (in Python head='fresh'){_other_head(of_task)}"
         )
         unexpected = [k for k in unexpected if k not in of_task]
     elif absent:
@@ -129,6 +129,16 @@ def load_weights(
     # Where both tables are in the file and differ, transformers ties nothing, whatever the config says.
     model.config.tie_word_embeddings = decoder.weight is model.get_input_embeddings().weight
     return Loaded(model, fresh_head, tuple(of_task) if head == "fresh" else ())
+
+
+def _other_head(of_task: list[str]) -> str:
+    """What to do about a DeBERTa whose head has the name that its config.json does not read."""
+    if not any(name.startswith("lm_predictions.") for name in of_task):
+        return ""
+    return (
+        '. The file has the head lm_predictions, which "legacy": false in config.json reads; a model that detects '
+        "replaced tokens (DeBERTa-v3) has not trained it"
+    )
 
 
 def _share_bias(model: Any, architecture: Architecture, missing: set[str]) -> None:

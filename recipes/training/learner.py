@@ -110,7 +110,11 @@ def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Le
 def _working(encoder: Encoder, settings: Train, precision: Precision) -> WorkingCopy | None:
     """A copy to compute with, where that is faster: bf16 on a GPU, or compiled layers."""
     on_gpu = encoder.device.type == "cuda"
-    compiled = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
+    padded = encoder.architecture.padded
+    compiled = not padded and (settings.compile == "on" or (settings.compile == "auto" and on_gpu))
+    if padded and settings.compile == "on":
+        family = encoder.architecture.family
+        say(f"train.compile: a {family} model is computed in padded batches of many shapes; this run goes without")
     half = on_gpu and precision.name == "bf16"
     if not half and not compiled:
         return None

@@ -20,9 +20,10 @@ from medlingua.recipes.settings import Run, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Fill, Place, batches, halved
 from medlingua.recipes.training.checkpoint import Checkpoint
-from medlingua.recipes.training.learner import Learner, Training
+from medlingua.recipes.training.learner import Learner, Training, plain_learner
 from medlingua.recipes.training.objectives import MaskedLM
 from medlingua.recipes.training.optimizers import build_optimizer
+from medlingua.recipes.training.sharded import copied
 from medlingua.recipes.training.working_copy import checkpoint_layers, compile_layers, working_copy
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
@@ -75,7 +76,7 @@ def test_compiled_layers_train_like_the_others(family: str, build: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32], ids=["itself", "a-copy"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "deberta-v2"])
 def test_layers_computed_again_train_to_the_same_weights(
     family: str,
     dtype: torch.dtype | None,
@@ -100,6 +101,22 @@ def test_layers_computed_again_train_to_the_same_weights(
     assert calls[1] > calls[0]
     for a, b in zip(encoders[0].model.parameters(), encoders[1].model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_family_in_padded_batches_goes_without_compilation_and_says_so(
+    build: Any,  # noqa: F811
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoder = load(str(build("deberta-v2")))
+    learner = plain_learner(encoder, Train(compile="on"), Precision("fp32", ""))
+    assert learner.working is None
+    assert "train.compile: a deberta-v2 model" in "".join(capsys.readouterr())
+    assert all(np.isfinite(steps(learner, cut_into(encoder, 2))))
+
+
+def test_a_family_in_padded_batches_is_not_split_over_processes(build: Any) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=r"train\.shard: a deberta-v2 model cannot be split over processes"):
+        copied(load(str(build("deberta-v2"))))
 
 
 def _with_global_tokens(batch: Batch) -> Batch:
