@@ -89,12 +89,23 @@ def _deberta_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
     return lambda hidden: head.LayerNorm(head.transform_act_fn(head.dense(hidden))), decoder
 
 
+def _distilbert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    def transform(hidden: Tensor) -> Tensor:
+        return model.vocab_layer_norm(model.activation(model.vocab_transform(hidden)))  # type: ignore[no-any-return]
+
+    return transform, model.vocab_projector
+
+
 def _bert_layers(body: Any) -> Sequence[nn.Module]:
     return body.encoder.layer  # type: ignore[no-any-return]
 
 
 def _layers(body: Any) -> Sequence[nn.Module]:
     return body.layers  # type: ignore[no-any-return]
+
+
+def _distilbert_layers(body: Any) -> Sequence[nn.Module]:
+    return body.transformer.layer  # type: ignore[no-any-return]
 
 
 def _bert_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
@@ -105,6 +116,11 @@ def _bert_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
 def _jina_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
     layer = body.layers[-1]
     return layer.self_attn, layer.post_attention_layernorm
+
+
+def _distilbert_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
+    layer = body.transformer.layer[-1]
+    return layer.attention, layer.sa_layer_norm
 
 
 ARCHITECTURES: dict[str, Architecture] = {
@@ -145,6 +161,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             "longformer", "LongformerForMaskedLM", "learned", _after_padding, False, True, _roberta_head,
             _bert_layers,
+        ),
+        Architecture(
+            "distilbert", "DistilBertForMaskedLM", "learned", _from_zero, True, False, _distilbert_head,
+            _distilbert_layers, _distilbert_last_layer,
         ),
         Architecture(
             "deberta-v2", "DebertaV2ForMaskedLM", "relative", _from_zero, False, True, _deberta_head, _bert_layers

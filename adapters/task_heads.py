@@ -51,6 +51,7 @@ class _Names:
 _POOLER = {"dense": "{prefix}.pooler.dense", "classifier": "classifier"}
 _CLASSIFICATION_HEAD = {"dense": "classifier.dense", "classifier": "classifier.out_proj"}
 _PREDICTION_HEAD = {"dense": "head.dense", "norm": "head.norm", "classifier": "classifier"}
+_PRE_CLASSIFIER = {"dense": "pre_classifier", "classifier": "classifier"}
 _OWN_POOLER = {"dense": "pooler.dense", "classifier": "classifier"}
 _FAMILIES = {
     "bert": _Names("tanh", _POOLER, _POOLER),
@@ -65,6 +66,7 @@ _FAMILIES = {
     "modernbert": _Names("", _PREDICTION_HEAD, _PREDICTION_HEAD, answers="classifier", pooling="cls"),
     "eurobert": _Names("gelu", {"dense": "dense", "classifier": "classifier"}, pooling="bos"),
     "ultrabert": _Names("linear", {"classifier": "classifier"}, pooling="cls"),
+    "distilbert": _Names("relu", _PRE_CLASSIFIER, _PRE_CLASSIFIER),
     "deberta-v2": _Names("", _OWN_POOLER, _OWN_POOLER),
 }
 

@@ -87,7 +87,8 @@ def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
-WORD_PIECES = {"bert", "electra", "deberta-v2"}  # families whose models come with a WordPiece, [PAD] first
+# Families whose models come with a WordPiece, [PAD] first.
+WORD_PIECES = {"bert", "electra", "deberta-v2", "distilbert"}
 
 
 def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
@@ -122,6 +123,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
             "prediction_head_size": 24,
         },
         "longformer": {"attention_window": [8] * LAYERS},
+        "distilbert": {"hidden_dim": 48},
         "deberta-v2": {  # as v3 has them; the buckets are fewer than the distances of the tests
             "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
             "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
@@ -132,7 +134,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         "xlm-roberta": "XLMRobertaConfig", "electra": "ElectraConfig", "modernbert": "ModernBertConfig",
         "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
         "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
-        "deberta-v2": "DebertaV2Config",
+        "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig",
     }  # fmt: skip
     return getattr(transformers, configs[family])(**(settings | changes))
 

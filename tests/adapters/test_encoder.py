@@ -19,6 +19,8 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from .conftest import WORD_PIECES
+
 FAMILIES = sorted(ARCHITECTURES)
 STEP = LineageStep(
     strategy="continue",
@@ -32,6 +34,11 @@ STEP = LineageStep(
     date="2026-01-01",
     version="0.1.0",
 )
+ATTENTION_DROPOUT = {  # of a layer, by family
+    "bert": "attention.self.dropout",
+    "deberta-v2": "attention.self.dropout",
+    "distilbert": "attention.dropout",
+}
 LEARNED = [name for name in FAMILIES if ARCHITECTURES[name].positions == "learned"]
 
 
@@ -87,7 +94,7 @@ def test_C3_the_tokenizer_knows_the_usable_length(family: str, build: Any) -> No
 def test_C2_the_usable_length_is_the_table_less_its_reserved_rows(family: str, build: Any) -> None:
     encoder = load(str(build(family)))
     rows = encoder.model.base_model.embeddings.position_embeddings.num_embeddings
-    reserved = 0 if family in ("bert", "electra") else encoder.tokenizer.pad_token_id + 1
+    reserved = 0 if family in WORD_PIECES else encoder.tokenizer.pad_token_id + 1
     assert encoder.length == rows - reserved
 
 
@@ -104,7 +111,8 @@ def test_C22_buffers_equal_those_of_a_fresh_model(family: str, build: Any) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_loaded_model_has_no_dropout_and_its_config_still_says_the_sources(family: str, build: Any) -> None:
-    rate = "attention_dropout" if family in ("modernbert", "eurobert", "ultrabert") else "hidden_dropout_prob"
+    short = ("modernbert", "eurobert", "ultrabert", "distilbert")
+    rate = "attention_dropout" if family in short else "hidden_dropout_prob"
     encoder = load(str(build(family, **{rate: 0.25})))
     assert all(m.p == 0 for m in encoder.model.modules() if isinstance(m, torch.nn.Dropout))
     assert getattr(encoder.model.config, rate) == 0.25
@@ -126,6 +134,16 @@ def test_dropout_for_finetuning_leaves_attention_weights_alone(family: str, buil
     draws = any(isinstance(module, torch.nn.Dropout) for module in encoder.model.base_model.modules())
     assert draws == (family not in {"eurobert", "ultrabert"}), "these two know dropout on attention weights alone"
     assert torch.equal(one, other) != draws
+
+
+@pytest.mark.parametrize(("family", "of_weights"), ATTENTION_DROPOUT.items())
+def test_attention_weights_have_no_dropout_and_hidden_states_have(family: str, of_weights: str, build: Any) -> None:
+    encoder = load(str(build(family)))
+    set_dropout(encoder.model, 0.1)
+    layer = encoder.architecture.layers(encoder.model.base_model)[0]
+    rates = {name: m.p for name, m in layer.named_modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates.pop(of_weights) == 0
+    assert set(rates.values()) == {0.1}
 
 
 @pytest.mark.parametrize("name", ["english-clinical-mini", "multilingual-mini"])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from medlingua.adapters.architecture import ARCHITECTURES
 from medlingua.adapters.embeddings import replace_vocabulary
-from medlingua.adapters.encoder import load, save, set_dropout
+from medlingua.adapters.encoder import load, save
 from medlingua.adapters.extension import extend
 from medlingua.adapters.packed import hidden_states, layer_states, pack
 from medlingua.adapters.padded import group_by_length
@@ -165,14 +165,3 @@ def test_the_detector_of_a_deberta_v3_is_left_out(build: Any) -> None:
     with pytest.raises(InputError, match="no masked-LM head"):
         load(str(folder))
     assert load(str(folder), head="fresh").fresh_head
-
-
-@pytest.mark.parametrize("family", PADDED)
-def test_attention_weights_have_no_dropout_and_hidden_states_have(family: str, build: Any) -> None:
-    encoder = load(str(build(family)))
-    set_dropout(encoder.model, 0.1)
-    layer = encoder.architecture.layers(encoder.model.base_model)[0]
-    rates = {name: m.p for name, m in layer.named_modules() if isinstance(m, torch.nn.Dropout)}
-    of_weights = {"deberta-v2": "attention.self.dropout"}[family]
-    assert rates.pop(of_weights) == 0
-    assert set(rates.values()) == {0.1}
