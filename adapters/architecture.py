@@ -7,6 +7,10 @@ from typing import Any, Literal
 from medlingua.languages.errors import InputError
 from torch import Tensor, nn
 
+# transformers' MPNet has both as numbers, whatever config.json says.
+_MPNET_PADDING = 1
+_MPNET_BUCKETS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
@@ -51,6 +55,10 @@ def _from_zero(config: Any) -> int:
 
 def _after_padding(config: Any) -> int:
     return int(config.pad_token_id) + 1
+
+
+def _after_mpnets_padding(config: Any) -> int:
+    return _MPNET_PADDING + 1
 
 
 def _bert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
@@ -167,6 +175,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             _distilbert_layers, _distilbert_last_layer,
         ),
         Architecture(
+            "mpnet", "MPNetForMaskedLM", "learned", _after_mpnets_padding, False, False, _roberta_head, _bert_layers
+        ),
+        Architecture(
             "deberta-v2", "DebertaV2ForMaskedLM", "relative", _from_zero, False, True, _deberta_head, _bert_layers
         ),
     )
@@ -198,7 +209,23 @@ def architecture_of(config: Any, where: str) -> Architecture:
             f"{where}: config.json asks for position_embedding_type '{kind}', which transformers no longer "
             "computes; only 'absolute' gives this checkpoint's own outputs"
         )
+    check_padding(architecture, config.pad_token_id, where)
+    buckets = getattr(config, "relative_attention_num_buckets", _MPNET_BUCKETS)
+    if architecture.family == "mpnet" and buckets != _MPNET_BUCKETS:
+        raise InputError(
+            f"{where}: config.json says relative_attention_num_buckets = {buckets}, and transformers computes every "
+            f"MPNet with {_MPNET_BUCKETS}; it would not be the model that was trained"
+        )
     return architecture
+
+
+def check_padding(architecture: Architecture, padding_id: int | None, where: str) -> None:
+    """InputError for a padding piece from which the family's class does not count positions."""
+    if architecture.family == "mpnet" and padding_id != _MPNET_PADDING:
+        raise InputError(
+            f"{where}: the padding piece of an MPNet has id {_MPNET_PADDING}, because transformers counts positions "
+            f"from the pieces with another id; here it is {padding_id}"
+        )
 
 
 def head_bias(model: Any) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from medlingua.adapters import focus
+from medlingua.adapters.architecture import check_padding
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.tokenizer import added_words, surface
 from medlingua.adapters.wechsel import Mixtures
@@ -50,9 +51,11 @@ def replace_vocabulary(
 
     Special tokens are matched by their role, pieces by their text and by whether they begin a word; words of
     `add_tokens` count as beginning one. The table is not padded: config.vocab_size is len(tokenizer). Changes the
-    encoder's model in place. InputError where a piece with global attention has no place in the new vocabulary.
+    encoder's model in place. InputError where a piece with global attention has no place in the new vocabulary, and
+    for a padding piece whose id the model's class cannot have.
     """
     old, model = encoder.tokenizer, encoder.model
+    check_padding(encoder.architecture, tokenizer.pad_token_id, "the new tokenizer")
     old_vocabulary = old.get_vocab()  # once: transformers builds it again at each call
     added = {word.strip(): id for word, id in added_words(old).items()}
     known = {tokenizer.convert_tokens_to_ids(piece): list(ids) for piece, ids in (parts or {}).items()}

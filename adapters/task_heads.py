@@ -66,6 +66,7 @@ _FAMILIES = {
     "modernbert": _Names("", _PREDICTION_HEAD, _PREDICTION_HEAD, answers="classifier", pooling="cls"),
     "eurobert": _Names("gelu", {"dense": "dense", "classifier": "classifier"}, pooling="bos"),
     "ultrabert": _Names("linear", {"classifier": "classifier"}, pooling="cls"),
+    "mpnet": _Names("tanh", _CLASSIFICATION_HEAD, _POOLER),
     "distilbert": _Names("relu", _PRE_CLASSIFIER, _PRE_CLASSIFIER),
     "deberta-v2": _Names("", _OWN_POOLER, _OWN_POOLER),
 }

@@ -70,8 +70,8 @@ def checkpoint_layers(encoder: Encoder) -> None:
     """
     if not encoder.model.supports_gradient_checkpointing:
         raise InputError(
-            f"train.checkpoint_layers: transformers cannot compute the layers of a {encoder.architecture.family} "
-            "model again; lower train.micro_tokens instead"
+            f"train.checkpoint_layers: transformers cannot compute the layers of the family "
+            f"'{encoder.architecture.family}' again; lower train.micro_tokens instead"
         )
     encoder.model.gradient_checkpointing_enable()
     if encoder.architecture.narrows:

@@ -134,7 +134,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         "xlm-roberta": "XLMRobertaConfig", "electra": "ElectraConfig", "modernbert": "ModernBertConfig",
         "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
         "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
-        "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig",
+        "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig", "mpnet": "MPNetConfig",
     }  # fmt: skip
     return getattr(transformers, configs[family])(**(settings | changes))
 

@@ -38,6 +38,7 @@ ATTENTION_DROPOUT = {  # of a layer, by family
     "bert": "attention.self.dropout",
     "deberta-v2": "attention.self.dropout",
     "distilbert": "attention.dropout",
+    "mpnet": "attention.attn.dropout",
 }
 LEARNED = [name for name in FAMILIES if ARCHITECTURES[name].positions == "learned"]
 

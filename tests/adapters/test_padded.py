@@ -16,8 +16,9 @@ from medlingua.adapters.padded import group_by_length
 from medlingua.adapters.pruning import prune
 from medlingua.languages.errors import InputError
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForMaskedLM, DebertaV2ForMaskedLM
+from transformers import AutoModelForMaskedLM, DebertaV2ForMaskedLM, MPNetForMaskedLM
 
+from .conftest import word_pieces
 from .test_packed import LENGTHS, documents, logits, stock
 
 PADDED = sorted(name for name, architecture in ARCHITECTURES.items() if architecture.padded)
@@ -165,3 +166,25 @@ def test_the_detector_of_a_deberta_v3_is_left_out(build: Any) -> None:
     with pytest.raises(InputError, match="no masked-LM head"):
         load(str(folder))
     assert load(str(folder), head="fresh").fresh_head
+
+
+def test_an_mpnet_counts_positions_from_the_piece_1_whatever_its_config_says(build: Any) -> None:
+    """To transformers the padding is the piece with id 1, which another tokenizer may have for a word."""
+    stock_model = MPNetForMaskedLM.from_pretrained(build("mpnet", pad_token_id=4)).eval()
+    ids = torch.tensor([[0, 7, 1, 9, 2]])
+    positions = torch.arange(2, 7)[None]
+    with torch.no_grad():
+        counted, given = (stock_model(input_ids=ids, **more).logits for more in ({}, {"position_ids": positions}))
+    assert (counted - given).abs().max() > 0.1
+    with pytest.raises(InputError, match=r"the padding piece of an MPNet has id 1.*here it is 4"):
+        load(str(build("mpnet", pad_token_id=4)))
+    with pytest.raises(InputError, match=r"the new tokenizer: the padding piece of an MPNet has id 1.*here it is 0"):
+        replace_vocabulary(load(str(build("mpnet"))), word_pieces())
+
+
+def test_an_mpnet_with_other_buckets_than_transformers_computes_is_refused(build: Any) -> None:
+    folder = build("mpnet", relative_attention_num_buckets=16)
+    with pytest.raises(IndexError):  # 32, whatever the config says
+        stock(folder, "mpnet", np.arange(60))
+    with pytest.raises(InputError, match="relative_attention_num_buckets = 16"):
+        load(str(folder))

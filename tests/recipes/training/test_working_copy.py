@@ -114,6 +114,11 @@ def test_a_family_in_padded_batches_goes_without_compilation_and_says_so(
     assert all(np.isfinite(steps(learner, cut_into(encoder, 2))))
 
 
+def test_layers_that_the_class_cannot_compute_again_are_refused(build: Any) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=r"train\.checkpoint_layers: .* the layers of the family 'mpnet' again"):
+        checkpoint_layers(load(str(build("mpnet"))))
+
+
 def test_a_family_in_padded_batches_is_not_split_over_processes(build: Any) -> None:  # noqa: F811
     with pytest.raises(InputError, match=r"train\.shard: a deberta-v2 model cannot be split over processes"):
         copied(load(str(build("deberta-v2"))))
