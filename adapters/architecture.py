@@ -25,7 +25,7 @@ class Architecture:
     (N, width) -> features (N, F), and the Linear (F -> vocabulary).
     last_layer: from the body to two modules of its last layer: its attention, and the module from which on each token
     is computed alone, so that some can be left out; None where a residual connection bypasses that module.
-    layers: from the body to its layers, in order.
+    layers: from the body to the modules of its layers, in order; ALBERT's are fewer than its layers.
     """
 
     family: str
@@ -87,6 +87,11 @@ def _ultrabert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
     return lambda hidden: head.act_fn(head.linear2(head.act_fn(head.linear1(hidden)))), head.decoder
 
 
+def _albert_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
+    head = model.predictions
+    return lambda hidden: head.LayerNorm(head.activation(head.dense(hidden))), head.decoder
+
+
 def _deberta_head(model: Any) -> tuple[Callable[[Tensor], Tensor], nn.Linear]:
     if model.config.legacy:
         return model.cls.predictions.transform, model.cls.predictions.decoder
@@ -114,6 +119,10 @@ def _layers(body: Any) -> Sequence[nn.Module]:
 
 def _distilbert_layers(body: Any) -> Sequence[nn.Module]:
     return body.transformer.layer  # type: ignore[no-any-return]
+
+
+def _albert_layers(body: Any) -> Sequence[nn.Module]:
+    return [layer for group in body.encoder.albert_layer_groups for layer in group.albert_layers]
 
 
 def _bert_last_layer(body: Any) -> tuple[nn.Module, nn.Module]:
@@ -173,6 +182,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture(
             "distilbert", "DistilBertForMaskedLM", "learned", _from_zero, True, False, _distilbert_head,
             _distilbert_layers, _distilbert_last_layer,
+        ),
+        Architecture(  # all layers are one, so that no last one can be told from the others
+            "albert", "AlbertForMaskedLM", "learned", _from_zero, True, True, _albert_head, _albert_layers
         ),
         Architecture(
             "mpnet", "MPNetForMaskedLM", "learned", _after_mpnets_padding, False, False, _roberta_head, _bert_layers

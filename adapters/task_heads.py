@@ -49,6 +49,7 @@ class _Names:
 
 
 _POOLER = {"dense": "{prefix}.pooler.dense", "classifier": "classifier"}
+_LINEAR_POOLER = {"dense": "{prefix}.pooler", "classifier": "classifier"}
 _CLASSIFICATION_HEAD = {"dense": "classifier.dense", "classifier": "classifier.out_proj"}
 _PREDICTION_HEAD = {"dense": "head.dense", "norm": "head.norm", "classifier": "classifier"}
 _PRE_CLASSIFIER = {"dense": "pre_classifier", "classifier": "classifier"}
@@ -66,6 +67,7 @@ _FAMILIES = {
     "modernbert": _Names("", _PREDICTION_HEAD, _PREDICTION_HEAD, answers="classifier", pooling="cls"),
     "eurobert": _Names("gelu", {"dense": "dense", "classifier": "classifier"}, pooling="bos"),
     "ultrabert": _Names("linear", {"classifier": "classifier"}, pooling="cls"),
+    "albert": _Names("tanh", _LINEAR_POOLER, _LINEAR_POOLER),
     "mpnet": _Names("tanh", _CLASSIFICATION_HEAD, _POOLER),
     "distilbert": _Names("relu", _PRE_CLASSIFIER, _PRE_CLASSIFIER),
     "deberta-v2": _Names("", _OWN_POOLER, _OWN_POOLER),

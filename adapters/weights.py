@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 # Weights that a checkpoint may carry or lack without harm to masked-LM.
-_SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
+_SPARE = ("pooler.", "cls.seq_relationship.", "sop_classifier.", "embeddings.position_ids")
 # Names of torch.nn.DataParallel, DistributedDataParallel and torch.compile around what was saved.
 _WRAPPER = re.compile(r"^(module\.|_orig_mod\.)+|\b_orig_mod\.")
 _LFS = b"version https://git-lfs.github.com/spec/"

@@ -88,7 +88,7 @@ def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
 
 
 # Families whose models come with a WordPiece, [PAD] first.
-WORD_PIECES = {"bert", "electra", "deberta-v2", "distilbert"}
+WORD_PIECES = {"bert", "electra", "deberta-v2", "distilbert", "albert"}
 
 
 def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
@@ -123,6 +123,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
             "prediction_head_size": 24,
         },
         "longformer": {"attention_window": [8] * LAYERS},
+        "albert": {"embedding_size": 16},
         "distilbert": {"hidden_dim": 48},
         "deberta-v2": {  # as v3 has them; the buckets are fewer than the distances of the tests
             "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
@@ -135,6 +136,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
         "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
         "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig", "mpnet": "MPNetConfig",
+        "albert": "AlbertConfig",
     }  # fmt: skip
     return getattr(transformers, configs[family])(**(settings | changes))
 

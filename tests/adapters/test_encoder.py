@@ -39,6 +39,7 @@ ATTENTION_DROPOUT = {  # of a layer, by family
     "deberta-v2": "attention.self.dropout",
     "distilbert": "attention.dropout",
     "mpnet": "attention.attn.dropout",
+    "albert": "attention.attention_dropout",
 }
 LEARNED = [name for name in FAMILIES if ARCHITECTURES[name].positions == "learned"]
 

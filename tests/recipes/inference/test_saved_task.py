@@ -115,6 +115,7 @@ def test_a_saved_model_predicts_what_it_predicted_on_test_and_its_scores_are_tho
         ("deberta-v2", "DebertaV2ForTokenClassification"),
         ("distilbert", "DistilBertForTokenClassification"),
         ("mpnet", "MPNetForTokenClassification"),
+        ("albert", "AlbertForTokenClassification"),
     ],
 )
 def test_other_families_are_fine_tuned_saved_and_applied(

@@ -56,7 +56,7 @@ def steps(learner: Learner, batch: Batch, lr: float = 1e-3, count: int = 3) -> l
     return [loop.step(learner, objective, batch, lr)[0] for _ in range(count)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "albert"])
 def test_compiled_layers_train_like_the_others(family: str, build: Any) -> None:  # noqa: F811
     """Forward and backward as one graph a layer, without a break, in every kind of family."""
     torch._dynamo.reset()
@@ -114,9 +114,10 @@ def test_a_family_in_padded_batches_goes_without_compilation_and_says_so(
     assert all(np.isfinite(steps(learner, cut_into(encoder, 2))))
 
 
-def test_layers_that_the_class_cannot_compute_again_are_refused(build: Any) -> None:  # noqa: F811
-    with pytest.raises(InputError, match=r"train\.checkpoint_layers: .* the layers of the family 'mpnet' again"):
-        checkpoint_layers(load(str(build("mpnet"))))
+@pytest.mark.parametrize("family", ["mpnet", "albert"])
+def test_layers_that_the_class_cannot_compute_again_are_refused(family: str, build: Any) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=rf"train\.checkpoint_layers: .* the layers of the family '{family}' again"):
+        checkpoint_layers(load(str(build(family))))
 
 
 def test_a_family_in_padded_batches_is_not_split_over_processes(build: Any) -> None:  # noqa: F811
