@@ -180,6 +180,10 @@ ARCHITECTURES: dict[str, Architecture] = {
             _bert_layers,
         ),
         Architecture(
+            "nomic_bert", "NomicBertForMaskedLM", "rotary", _from_zero, True, True, _bert_head, _layers,
+            _jina_last_layer,
+        ),
+        Architecture(
             "distilbert", "DistilBertForMaskedLM", "learned", _from_zero, True, False, _distilbert_head,
             _distilbert_layers, _distilbert_last_layer,
         ),

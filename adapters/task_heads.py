@@ -67,6 +67,7 @@ _FAMILIES = {
     "modernbert": _Names("", _PREDICTION_HEAD, _PREDICTION_HEAD, answers="classifier", pooling="cls"),
     "eurobert": _Names("gelu", {"dense": "dense", "classifier": "classifier"}, pooling="bos"),
     "ultrabert": _Names("linear", {"classifier": "classifier"}, pooling="cls"),
+    "nomic_bert": _Names("tanh", _POOLER),
     "albert": _Names("tanh", _LINEAR_POOLER, _LINEAR_POOLER),
     "mpnet": _Names("tanh", _CLASSIFICATION_HEAD, _POOLER),
     "distilbert": _Names("relu", _PRE_CLASSIFIER, _PRE_CLASSIFIER),

@@ -127,7 +127,9 @@ def load_weights(
         raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
     _, decoder = architecture.head(model)
     # Where both tables are in the file and differ, transformers ties nothing, whatever the config says.
-    model.config.tie_word_embeddings = decoder.weight is model.get_input_embeddings().weight
+    tied = decoder.weight is model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings != tied:
+        model.config.tie_word_embeddings = tied
     return Loaded(model, fresh_head, tuple(of_task) if head == "fresh" else ())
 
 

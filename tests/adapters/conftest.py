@@ -88,7 +88,7 @@ def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
 
 
 # Families whose models come with a WordPiece, [PAD] first.
-WORD_PIECES = {"bert", "electra", "deberta-v2", "distilbert", "albert"}
+WORD_PIECES = {"bert", "electra", "deberta-v2", "distilbert", "albert", "nomic_bert"}
 
 
 def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
@@ -124,6 +124,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         },
         "longformer": {"attention_window": [8] * LAYERS},
         "albert": {"embedding_size": 16},
+        "nomic_bert": {"initializer_range": 0.2},  # its layers multiply two states
         "distilbert": {"hidden_dim": 48},
         "deberta-v2": {  # as v3 has them; the buckets are fewer than the distances of the tests
             "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
@@ -136,7 +137,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
         "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
         "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig", "mpnet": "MPNetConfig",
-        "albert": "AlbertConfig",
+        "albert": "AlbertConfig", "nomic_bert": "NomicBertConfig",
     }  # fmt: skip
     return getattr(transformers, configs[family])(**(settings | changes))
 
