@@ -184,6 +184,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             _jina_last_layer,
         ),
         Architecture(
+            "gte", "GteForMaskedLM", "rotary", _from_zero, True, True, _roberta_head, _layers, _jina_last_layer
+        ),
+        Architecture(
             "distilbert", "DistilBertForMaskedLM", "learned", _from_zero, True, False, _distilbert_head,
             _distilbert_layers, _distilbert_last_layer,
         ),

@@ -68,6 +68,7 @@ _FAMILIES = {
     "eurobert": _Names("gelu", {"dense": "dense", "classifier": "classifier"}, pooling="bos"),
     "ultrabert": _Names("linear", {"classifier": "classifier"}, pooling="cls"),
     "nomic_bert": _Names("tanh", _POOLER),
+    "gte": _Names("tanh", _POOLER),
     "albert": _Names("tanh", _LINEAR_POOLER, _LINEAR_POOLER),
     "mpnet": _Names("tanh", _CLASSIFICATION_HEAD, _POOLER),
     "distilbert": _Names("relu", _PRE_CLASSIFIER, _PRE_CLASSIFIER),

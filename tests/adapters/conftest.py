@@ -137,7 +137,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
         "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
         "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig", "mpnet": "MPNetConfig",
-        "albert": "AlbertConfig", "nomic_bert": "NomicBertConfig",
+        "albert": "AlbertConfig", "nomic_bert": "NomicBertConfig", "gte": "GteConfig",
     }  # fmt: skip
     return getattr(transformers, configs[family])(**(settings | changes))
 

@@ -83,7 +83,7 @@ def test_a_saved_conversion_is_opened_and_trained_with_plain_transformers(
     check_learnt(losses(model, AutoTokenizer.from_pretrained(tmp_path / "made"), corpus, tmp_path))
 
 
-@pytest.mark.parametrize("family", ["deberta-v2", "distilbert", "mpnet", "albert", "nomic_bert"])
+@pytest.mark.parametrize("family", ["deberta-v2", "distilbert", "mpnet", "albert", "nomic_bert", "gte"])
 @pytest.mark.parametrize("ours", [False, True], ids=["stock", "loaded"])
 def test_a_family_is_trained_by_the_stock_trainer(
     family: str, ours: bool, build: Any, corpus: list[str], tmp_path: Path

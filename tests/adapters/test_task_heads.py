@@ -32,7 +32,7 @@ def test_plain_transformers_computes_the_logits_of_a_saved_head(
     encoder = load(str(build(family)))
     if stock_class(encoder, output) is None:
         assert output in ("choice", "answers")
-        assert family in ("eurobert", "ultrabert", "jina_embeddings_v3", "nomic_bert")
+        assert family in ("eurobert", "ultrabert", "jina_embeddings_v3", "nomic_bert", "gte")
         with pytest.raises(InputError, match=f"no class for {output} of the family '{family}'"):
             save_with_head(encoder, nn.Linear(32, 2), output, tmp_path / "kept", (), {})
         return

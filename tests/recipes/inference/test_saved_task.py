@@ -117,6 +117,7 @@ def test_a_saved_model_predicts_what_it_predicted_on_test_and_its_scores_are_tho
         ("mpnet", "MPNetForTokenClassification"),
         ("albert", "AlbertForTokenClassification"),
         ("nomic_bert", "NomicBertForTokenClassification"),
+        ("gte", "GteForTokenClassification"),
     ],
 )
 def test_other_families_are_fine_tuned_saved_and_applied(

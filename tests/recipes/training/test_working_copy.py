@@ -31,7 +31,7 @@ from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 from .test_batches import documents_of, shard, stream_of
 from .test_loop import cut_into
 
-FAMILIES = ["bert", "modernbert", "eurobert", "jina_embeddings_v3", "longformer", "distilbert", "nomic_bert"]
+FAMILIES = ["bert", "modernbert", "eurobert", "jina_embeddings_v3", "longformer", "distilbert", "nomic_bert", "gte"]
 
 
 def learner_of(encoder: Encoder, dtype: torch.dtype | None = None, backend: str | None = None) -> Learner:
