@@ -1,6 +1,6 @@
 """What the code has to know about each family of encoders: one record a family."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -201,6 +201,40 @@ ARCHITECTURES: dict[str, Architecture] = {
         ),
     )
 }  # fmt: skip
+
+
+# Families that are refused, by model_type: their name, why, and what serves instead.
+INSTEAD = {
+    "big_bird": (
+        "BigBird",
+        "transformers computes it with other blocks in training than after it, and without blocks from the first "
+        "short text on",
+        "Longformer and ModernBERT read documents as long",
+    ),
+    "deberta": ("DeBERTa (v1)", "its attention has other weights than v2", "DeBERTa-v2 and v3 serve the same use"),
+    "flaubert": ("FlauBERT", "its layers are those of XLM", "CamemBERT serves the same use"),
+    "megatron-bert": ("Megatron-BERT", "its norms stand before its layers", "BERT and ModernBERT serve the same use"),
+    "neobert": ("NeoBERT", "transformers has no class for it", "ModernBERT serves the same use"),
+    "new": (
+        "GTE with code of its own",
+        "transformers does not read this format",
+        "the family 'gte' is the same model, converted: alibaba-nlp-community/gte-multilingual-base",
+    ),
+    "roformer": ("RoFormer", "its rotation is another", "rotary BERT (Jina v3) and ModernBERT serve the same use"),
+}
+
+
+def check_family(settings: Mapping[str, Any], where: str) -> None:
+    """InputError for a family that is known and refused; settings: a config.json, before any class has read it."""
+    family = settings.get("model_type")
+    if family == "nomic_bert" and "n_embd" in settings:
+        raise InputError(
+            f"{where}: config.json is that of NomicBERT's own code, and transformers' class has other names for its "
+            "sizes. Give a checkpoint that was converted for transformers; ModernBERT serves the same use"
+        )
+    if isinstance(family, str) and family in INSTEAD:
+        name, reason, serves = INSTEAD[family]
+        raise InputError(f"{where}: a {name} model is not supported: {reason}; {serves}")
 
 
 def architecture_of(config: Any, where: str) -> Architecture:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
-from medlingua.adapters.architecture import Architecture, architecture_of, head_bias, usable_length
+from medlingua.adapters.architecture import Architecture, architecture_of, check_family, head_bias, usable_length
 from medlingua.adapters.attention import register
 from medlingua.adapters.hub import check_reachable
 from medlingua.adapters.longformer_attention import accelerate_longformer
@@ -22,7 +22,7 @@ from medlingua.languages.errors import InputError, reason
 from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
 from medlingua.languages.permissions import Permission as Permission  # a type of what stands here
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 _MOST_LAYERS = 1_000
@@ -113,6 +113,7 @@ def load(
         raise InputError(f"{base} is a file; give the model's folder")
     check_reachable(base, revision)
     check_pointers(base)
+    check_family(_config_file(base, revision), base)
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
     layers = getattr(config, "num_hidden_layers", 0)
@@ -264,6 +265,15 @@ def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str],
         return reader.from_pretrained(base, revision=revision, trust_remote_code=remote, **options)
     except Exception as error:  # a folder from anybody makes the libraries raise whatever there is
         raise _unreadable(base, error) from error
+
+
+def _config_file(base: str, revision: str | None) -> dict[str, Any]:
+    """What config.json says."""
+    try:
+        settings: dict[str, Any] = PreTrainedConfig.get_config_dict(base, revision=revision)[0]
+    except Exception as error:
+        raise _unreadable(base, error) from error
+    return settings
 
 
 def _unreadable(base: str, error: Exception) -> InputError:
