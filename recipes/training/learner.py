@@ -110,11 +110,8 @@ def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Le
 def _working(encoder: Encoder, settings: Train, precision: Precision) -> WorkingCopy | None:
     """A copy to compute with, where that is faster: bf16 on a GPU, or compiled layers."""
     on_gpu = encoder.device.type == "cuda"
-    padded = encoder.architecture.padded
-    compiled = not padded and (settings.compile == "on" or (settings.compile == "auto" and on_gpu))
-    if padded and settings.compile == "on":
-        family = encoder.architecture.family
-        say(f"train.compile: a {family} model is computed in padded batches of many shapes; this run goes without")
+    wanted = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
+    compiled = wanted and not encoder.architecture.padded  # padded batches have too many shapes
     half = on_gpu and precision.name == "bf16"
     if not half and not compiled:
         return None
@@ -155,6 +152,9 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     # The other objectives have parts of their own, and positions that change gradually belong to one model.
     if not splits and gradual is None and all(phase.kind == "mlm" for phase in run.phases):
         working = _working(trained, run.train, training.precision)
+        if run.train.compile == "on" and encoder.architecture.padded:
+            family = encoder.architecture.family
+            say(f"train.compile: the family '{family}' is computed in padded batches; this run goes without")
     elif run.train.compile == "on":
         say("train.compile: layers are compiled for masked-LM training alone; this run goes without")
     return Learner(

@@ -20,7 +20,7 @@ from medlingua.recipes.settings import Run, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Fill, Place, batches, halved
 from medlingua.recipes.training.checkpoint import Checkpoint
-from medlingua.recipes.training.learner import Learner, Training, plain_learner
+from medlingua.recipes.training.learner import Learner, Training, build_learner
 from medlingua.recipes.training.objectives import MaskedLM
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.sharded import copied
@@ -105,12 +105,15 @@ def test_layers_computed_again_train_to_the_same_weights(
 
 def test_a_family_in_padded_batches_goes_without_compilation_and_says_so(
     build: Any,  # noqa: F811
+    make_run: Callable[..., Run],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     encoder = load(str(build("deberta-v2")))
-    learner = plain_learner(encoder, Train(compile="on"), Precision("fp32", ""))
+    run = make_run("train.compile='on'")
+    learner = build_learner(encoder, Training(run, tmp_path, (), Precision("fp32", ""), lambda *_: None))
     assert learner.working is None
-    assert "train.compile: a deberta-v2 model" in "".join(capsys.readouterr())
+    assert "train.compile: the family 'deberta-v2' is computed in padded batches" in "".join(capsys.readouterr())
     assert all(np.isfinite(steps(learner, cut_into(encoder, 2))))
 
 
