@@ -26,7 +26,14 @@ from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTra
 from transformers.utils import logging
 
 _MOST_LAYERS = 1_000
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+)
 _CHECKED_IDS = 62  # of the text that a saved model is compared on, spread over the vocabulary
 _LOGIT_ATOL, _LOGIT_RTOL = 1e-4, 1e-3  # of logits, on any device: the weights themselves are equal
 # BERT's and DeBERTa's; MPNet's, whose attention.dropout is of hidden states; DistilBERT's; ALBERT's.
