@@ -13,7 +13,10 @@ import torch
 from torch import Tensor
 
 MOST_PADDED = 1.25  # places of a batch over its tokens
-_MOST_PLACES = 8_192  # of a batch of several documents: their attention scores are in memory at once
+_MOST_PLACES = 8_192  # of a batch of several documents
+_MOST_SCORES = (
+    2**21
+)  # of a head, likewise: eight documents of 512 tokens; several such matrices are in memory at once
 
 
 def padded_states(
@@ -54,8 +57,9 @@ def group_by_length(lengths: Sequence[int]) -> list[list[int]]:
     for number in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
         tokens += lengths[number]
         if groups:
-            places = (len(groups[-1]) + 1) * lengths[groups[-1][0]]
-            if places <= min(MOST_PADDED * tokens, _MOST_PLACES):
+            longest = lengths[groups[-1][0]]
+            places = (len(groups[-1]) + 1) * longest
+            if places <= min(MOST_PADDED * tokens, _MOST_PLACES, _MOST_SCORES / longest):
                 groups[-1].append(number)
                 continue
         groups.append([number])

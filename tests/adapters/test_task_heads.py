@@ -66,7 +66,9 @@ def test_plain_transformers_computes_the_logits_of_a_saved_head(
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "kept").model_max_length == encoder.length
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "longformer"])
+@pytest.mark.parametrize(
+    "family", ["bert", "modernbert", "longformer", "deberta-v2", "mpnet", "albert", "distilbert", "nomic_bert", "gte"]
+)
 def test_an_encoder_with_a_head_of_our_own_opens_as_AutoModel(family: str, build: Any, tmp_path: Path) -> None:
     encoder = load(str(build(family)))
     save_without_head(encoder, tmp_path / "kept", {"medlingua": {"task": "fever"}})
