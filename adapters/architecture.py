@@ -220,7 +220,11 @@ INSTEAD = {
         "transformers does not read this format",
         "the family 'gte' is the same model, converted: alibaba-nlp-community/gte-multilingual-base",
     ),
-    "roformer": ("RoFormer", "its rotation is another", "rotary BERT (Jina v3) and ModernBERT serve the same use"),
+    "roformer": (
+        "RoFormer",
+        "it rotates pairs of neighbouring columns",
+        "rotary BERT (Jina v3) and ModernBERT serve the same use",
+    ),
 }
 
 
@@ -234,7 +238,7 @@ def check_family(settings: Mapping[str, Any], where: str) -> None:
         )
     if isinstance(family, str) and family in INSTEAD:
         name, reason, serves = INSTEAD[family]
-        raise InputError(f"{where}: a {name} model is not supported: {reason}; {serves}")
+        raise InputError(f"{where}: a {name} model ('{family}') is not supported: {reason}; {serves}")
 
 
 def architecture_of(config: Any, where: str) -> Architecture:

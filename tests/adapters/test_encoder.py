@@ -281,7 +281,7 @@ def test_a_refused_family_names_the_one_that_serves_instead_before_its_code_is_a
     name, _, serves = INSTEAD[family]
     for allow in ((), ("remote-code",)):
         message = refusal(folder, allow=allow)
-        assert f"a {name} model is not supported" in message
+        assert f"a {name} model ('{family}') is not supported" in message
         assert message.endswith(serves)
         assert "remote-code" not in message
 
