@@ -266,6 +266,12 @@ def architecture_of(config: Any, where: str) -> Architecture:
             f"{where}: config.json asks for position_embedding_type '{kind}', which transformers no longer "
             "computes; only 'absolute' gives this checkpoint's own outputs"
         )
+    _check_computed(architecture, config, where)
+    return architecture
+
+
+def _check_computed(architecture: Architecture, config: Any, where: str) -> None:
+    """InputError for a config that the family's class takes, and does not compute."""
     check_padding(architecture, config.pad_token_id, where)
     buckets = getattr(config, "relative_attention_num_buckets", _MPNET_BUCKETS)
     if architecture.family == "mpnet" and buckets != _MPNET_BUCKETS:
@@ -273,7 +279,12 @@ def architecture_of(config: Any, where: str) -> Architecture:
             f"{where}: config.json says relative_attention_num_buckets = {buckets}, and transformers computes every "
             f"MPNet with {_MPNET_BUCKETS}; it would not be the model that was trained"
         )
-    return architecture
+    narrow = getattr(config, "embedding_size", None)
+    if architecture.family == "deberta-v2" and not config.legacy and narrow not in (None, config.hidden_size):
+        raise InputError(
+            f"{where}: config.json says embedding_size = {narrow} and legacy = false, and transformers' head for "
+            f"that takes embeddings as wide as the states, {config.hidden_size}"
+        )
 
 
 def check_padding(architecture: Architecture, padding_id: int | None, where: str) -> None:
