@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from medlingua.adapters import focus
+from medlingua.adapters.architecture import check_padding
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.tokenizer import added_words, surface
 from medlingua.adapters.wechsel import Mixtures
 from medlingua.adapters.weights import share_head_bias
 from medlingua.languages.errors import InputError
+from torch import nn
 from transformers import PreTrainedTokenizerFast
 
 Initialization = Literal["mean", "overlap", "focus", "wechsel"]
@@ -49,9 +51,11 @@ def replace_vocabulary(
 
     Special tokens are matched by their role, pieces by their text and by whether they begin a word; words of
     `add_tokens` count as beginning one. The table is not padded: config.vocab_size is len(tokenizer). Changes the
-    encoder's model in place. InputError where a piece with global attention has no place in the new vocabulary.
+    encoder's model in place. InputError where a piece with global attention has no place in the new vocabulary, and
+    for a padding piece whose id the model's class cannot have.
     """
     old, model = encoder.tokenizer, encoder.model
+    check_padding(encoder.architecture, tokenizer.pad_token_id, "the new tokenizer")
     old_vocabulary = old.get_vocab()  # once: transformers builds it again at each call
     added = {word.strip(): id for word, id in added_words(old).items()}
     known = {tokenizer.convert_tokens_to_ids(piece): list(ids) for piece, ids in (parts or {}).items()}
@@ -72,7 +76,7 @@ def replace_vocabulary(
     new_table = _new_embeddings(table, sources)
     output = None if tied else _new_embeddings(decoder.weight, sources)
     bias = None if decoder.bias is None else _new_embeddings(decoder.bias[:, None], sources)[:, 0]
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    _resize(model, len(tokenizer))
     share_head_bias(model, encoder.architecture)
     _, decoder = encoder.architecture.head(model)
     model.get_input_embeddings().weight.copy_(new_table)
@@ -98,6 +102,21 @@ def replace_vocabulary(
         fallback=sum(not source.ids for source in sources),
     )
     return Encoder(model, tokenizer, encoder.architecture, encoder.lineage), counts
+
+
+def _resize(model: Any, size: int) -> None:
+    """Give the model tables of `size` pieces; what the new embeddings are is open.
+
+    A DeBERTa that is not `legacy` names the dense layer of its head as its output embeddings, which
+    `resize_token_embeddings` would cut to the vocabulary; its head has a bias alone.
+    """
+    if getattr(model.config, "legacy", True):
+        model.resize_token_embeddings(size, mean_resizing=False)
+        return
+    model.base_model.resize_token_embeddings(size, mean_resizing=False)
+    model.config.vocab_size = size
+    head = model.lm_predictions.lm_head
+    head.bias = nn.Parameter(head.bias.new_zeros(size))
 
 
 def new_piece_ids(old: PreTrainedTokenizerFast, new: PreTrainedTokenizerFast) -> torch.Tensor:

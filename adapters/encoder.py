@@ -1,6 +1,7 @@
 """Encoder: a model with its tokenizer, its family and its lineage. Load and save."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Any, Literal
 import torch
 from huggingface_hub.constants import HF_HUB_DISABLE_PROGRESS_BARS
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
-from medlingua.adapters.architecture import Architecture, architecture_of, head_bias, usable_length
+from medlingua.adapters.architecture import Architecture, architecture_of, check_family, head_bias, usable_length
 from medlingua.adapters.attention import register
 from medlingua.adapters.hub import check_reachable
 from medlingua.adapters.longformer_attention import accelerate_longformer
@@ -21,13 +22,25 @@ from medlingua.languages.errors import InputError, reason
 from medlingua.languages.expressions import check_expressions
 from medlingua.languages.lineage import Lineage
 from medlingua.languages.permissions import Permission as Permission  # a type of what stands here
-from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 _MOST_LAYERS = 1_000
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+)
 _CHECKED_IDS = 62  # of the text that a saved model is compared on, spread over the vocabulary
 _LOGIT_ATOL, _LOGIT_RTOL = 1e-4, 1e-3  # of logits, on any device: the weights themselves are equal
+# BERT's and DeBERTa's; MPNet's, whose attention.dropout is of hidden states; DistilBERT's; ALBERT's.
+_OF_ATTENTION_WEIGHTS = re.compile(
+    r"attention\.self\.dropout$|self_attn\.dropout$|attention\.attn\.dropout$|transformer\.layer\.\d+\.attention\.dropout$"
+    r"|attention\.attention_dropout$"
+)
 _SPECIALS = ("cls_token", "sep_token", "pad_token", "mask_token", "unk_token")
 
 
@@ -107,6 +120,7 @@ def load(
         raise InputError(f"{base} is a file; give the model's folder")
     check_reachable(base, revision)
     check_pointers(base)
+    check_family(_config_file(base, revision), base)
     config = _read(base, AutoConfig, revision, allowed)
     architecture = architecture_of(config, base)
     layers = getattr(config, "num_hidden_layers", 0)
@@ -246,8 +260,7 @@ def set_dropout(model: torch.nn.Module, probability: float) -> None:
     """
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Dropout):
-            attention = ".attention" in name and name.endswith(("self.dropout", "self_attn.dropout"))
-            module.p = 0.0 if attention else probability
+            module.p = 0.0 if _OF_ATTENTION_WEIGHTS.search(name) else probability
         for rate in ("attention_dropout", "dropout"):  # Longformer keeps a number, not a module
             if isinstance(getattr(module, rate, None), float):
                 setattr(module, rate, 0.0)
@@ -259,6 +272,15 @@ def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str],
         return reader.from_pretrained(base, revision=revision, trust_remote_code=remote, **options)
     except Exception as error:  # a folder from anybody makes the libraries raise whatever there is
         raise _unreadable(base, error) from error
+
+
+def _config_file(base: str, revision: str | None) -> dict[str, Any]:
+    """What config.json says."""
+    try:
+        settings: dict[str, Any] = PreTrainedConfig.get_config_dict(base, revision=revision)[0]
+    except Exception as error:
+        raise _unreadable(base, error) from error
+    return settings
 
 
 def _unreadable(base: str, error: Exception) -> InputError:

@@ -13,18 +13,31 @@ from medlingua.languages.errors import ArgumentError
 from medlingua.languages.lineage import Lineage
 from transformers import PreTrainedTokenizerFast
 
-Family = Literal["modernbert", "longformer", "bert", "roberta", "electra"]
-Size = Literal["tiny", "mini", "small", "medium", "base"]
+Family = Literal["modernbert", "longformer", "bert", "roberta", "electra", "deberta-v2", "distilbert"]
+Size = Literal["tiny", "mini", "small", "medium", "base", "large"]
 
-# Layers and width, heads of 64: the sizes of Turc et al., arXiv 1908.08962. ModernBERT is deeper at "base".
+# Layers and width, heads of 64: the sizes of Turc et al., arXiv 1908.08962, and BERT-large, arXiv 1810.04805, which
+# RoBERTa, ELECTRA, Longformer and DeBERTa-v3 (arXiv 2111.09543) have too.
 _SIZES: dict[Size, tuple[int, int]] = {
     "tiny": (2, 128),
     "mini": (4, 256),
     "small": (4, 512),
     "medium": (8, 512),
     "base": (12, 768),
+    "large": (24, 1024),
 }
-_MODERNBERT_BASE_LAYERS = 22  # Warner et al., arXiv 2412.13663
+_LAYERS = {
+    ("modernbert", "base"): 22,  # Warner et al., arXiv 2412.13663
+    ("modernbert", "large"): 28,
+    ("distilbert", "base"): 6,  # Sanh et al., arXiv 1910.01108: half of BERT's
+    ("distilbert", "large"): 12,  # the same half; none is published
+}
+_MODERNBERT_LARGE_INSIDE = 2_624
+# Of microsoft/deberta-v3-base and -large, whose own head is for detection: the head is transformers' default.
+_DEBERTA_V3: dict[str, Any] = {
+    "relative_attention": True, "position_buckets": 256, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
+    "norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0,
+}  # fmt: skip
 _HEAD = 64
 _EVERY = 3  # ModernBERT's layers that see everything
 
@@ -45,6 +58,7 @@ def random_encoder(
     InputError for a window that does not fit.
     """
     layers, width = _SIZES[size]
+    layers = _LAYERS.get((family, size), layers)
     if family in ("modernbert", "longformer") and (window < 2 or window % 2):
         raise ArgumentError(f"window {window}: give an even number of 2 or more", "window")
     common: dict[str, Any] = {
@@ -59,10 +73,8 @@ def random_encoder(
         "tie_word_embeddings": tied,
     }
     if family == "modernbert":
-        layers = _MODERNBERT_BASE_LAYERS if size == "base" else layers
         common |= {
-            "num_hidden_layers": layers,
-            "intermediate_size": width * 3 // 2,  # of a gated unit
+            "intermediate_size": _MODERNBERT_LARGE_INSIDE if size == "large" else width * 3 // 2,  # of a gated unit
             "max_position_embeddings": length,
             "local_attention": window,
             "layer_types": ["sliding_attention" if i % _EVERY else "full_attention" for i in range(layers)],
@@ -75,6 +87,10 @@ def random_encoder(
         common |= {"max_position_embeddings": length}
     if family == "longformer":
         common |= {"attention_window": [window] * layers, "sep_token_id": tokenizer.sep_token_id}
+    if family == "deberta-v2":
+        common |= _DEBERTA_V3
+    if family == "distilbert":
+        common["hidden_dim"] = common.pop("intermediate_size")
     if family == "electra":
         common |= {"embedding_size": width}
     architecture = ARCHITECTURES[family]

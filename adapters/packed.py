@@ -10,6 +10,7 @@ import torch
 from medlingua.adapters.architecture import Architecture
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.longformer_attention import PackedMask, packed_states
+from medlingua.adapters.padded import padded_states
 from torch import Tensor, nn
 
 
@@ -115,6 +116,9 @@ def hidden_states(
         return packed_states(body, packed.ids, packed.positions, row, selected)
     if len(packed.global_tokens):
         raise ValueError(f"global tokens are Longformer's: {architecture.family} has none")
+    if architecture.padded:
+        (states,) = padded_states(body, packed.ids, packed.positions, packed.cu_seqlens)
+        return states if selected is None else states[selected]
     with _last_layer_narrowed(selected, body, architecture) as narrowed:
         states = body(**_inputs(encoder, packed), **({"causal": True} if causal else {})).last_hidden_state[0]
     return states if selected is None or narrowed else states[selected]  # type: ignore[no-any-return]
@@ -122,6 +126,9 @@ def hidden_states(
 
 def layer_states(encoder: Encoder, packed: Packed) -> tuple[Tensor, ...]:
     """Hidden states after each layer, (T, width) each, without the embeddings'. Not for Longformer."""
+    if encoder.architecture.padded:
+        body = encoder.model.base_model
+        return padded_states(body, packed.ids, packed.positions, packed.cu_seqlens, all_layers=True)
     states = encoder.model.base_model(**_inputs(encoder, packed), output_hidden_states=True).hidden_states
     return tuple(layer[0] for layer in states[1:])
 

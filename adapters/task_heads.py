@@ -37,7 +37,8 @@ class _Names:
     """Where the stock classes of a family have their heads: the name of each module of `TextHead`.
 
     text, choice: of classes for sequences and for multiple choice. answers: the Linear of question answering.
-    activation: between dense and classifier. pooling: `classifier_pooling` of the config for the first token.
+    activation: between dense and classifier; empty where the config names it. pooling: `classifier_pooling` of the
+    config for the first token.
     """
 
     activation: str
@@ -48,8 +49,11 @@ class _Names:
 
 
 _POOLER = {"dense": "{prefix}.pooler.dense", "classifier": "classifier"}
+_LINEAR_POOLER = {"dense": "{prefix}.pooler", "classifier": "classifier"}
 _CLASSIFICATION_HEAD = {"dense": "classifier.dense", "classifier": "classifier.out_proj"}
 _PREDICTION_HEAD = {"dense": "head.dense", "norm": "head.norm", "classifier": "classifier"}
+_PRE_CLASSIFIER = {"dense": "pre_classifier", "classifier": "classifier"}
+_OWN_POOLER = {"dense": "pooler.dense", "classifier": "classifier"}
 _FAMILIES = {
     "bert": _Names("tanh", _POOLER, _POOLER),
     "roberta": _Names("tanh", _CLASSIFICATION_HEAD, _POOLER),
@@ -63,6 +67,12 @@ _FAMILIES = {
     "modernbert": _Names("", _PREDICTION_HEAD, _PREDICTION_HEAD, answers="classifier", pooling="cls"),
     "eurobert": _Names("gelu", {"dense": "dense", "classifier": "classifier"}, pooling="bos"),
     "ultrabert": _Names("linear", {"classifier": "classifier"}, pooling="cls"),
+    "nomic_bert": _Names("tanh", _POOLER),
+    "gte": _Names("tanh", _POOLER),
+    "albert": _Names("tanh", _LINEAR_POOLER, _LINEAR_POOLER),
+    "mpnet": _Names("tanh", _CLASSIFICATION_HEAD, _POOLER),
+    "distilbert": _Names("relu", _PRE_CLASSIFIER, _PRE_CLASSIFIER),
+    "deberta-v2": _Names("", _OWN_POOLER, _OWN_POOLER),
 }
 
 
@@ -78,7 +88,8 @@ class TextHead(nn.Module):
         config, family = encoder.model.config, encoder.architecture.family
         names, width = _FAMILIES[family], encoder.model.config.hidden_size
         modern = family == "modernbert"
-        self.activation = ACT2FN[config.classifier_activation if modern else names.activation]
+        in_config = config.classifier_activation if modern else getattr(config, "pooler_hidden_act", "")
+        self.activation = ACT2FN[names.activation or in_config]
         if "dense" in names.text:
             self.dense = nn.Linear(width, width, bias=config.classifier_bias if modern else True)
         if "norm" in names.text:

@@ -16,10 +16,16 @@ from torch import Tensor, nn
 
 _LAYER = re.compile(r"(?<=layer\.)\d+|(?<=layers\.)\d+")
 _FUSED = {"Wqkv": 3, "Wi": 2}  # ModernBERT's linears of several outputs
+# What makes two DeBERTas different models.
+_SAME = (
+    "relative_attention", "position_buckets", "pos_att_type", "share_att_key", "norm_rel_ebd",
+    "position_biased_input", "conv_kernel_size", "legacy",
+)  # fmt: skip
 _LAST_NORMS = (
     "predictions.transform.LayerNorm",
     "lm_head.layer_norm",
     "generator_predictions.LayerNorm",
+    "vocab_layer_norm",
     "head.norm",
 )
 
@@ -102,13 +108,16 @@ def _check(small: Encoder, large: Encoder) -> None:
             f"adapt.carry 'weights': the base is a {small.architecture.family}, adapt.architecture a "
             f"{large.architecture.family}: weights are tiled within a family"
         )
+    for field in _SAME:
+        if (theirs := getattr(a, field, None)) != (ours := getattr(b, field, None)):
+            raise InputError(f"adapt.carry 'weights': the base has {field} = {theirs}, a new model {ours}")
     heads = [config.hidden_size // config.num_attention_heads for config in (a, b)]
     if heads[0] != heads[1]:
         raise InputError(f"adapt.carry 'weights': the base's heads are {heads[0]} wide, ours {heads[1]}")
     for field, words in (
         ("hidden_size", "wide"),
         ("num_hidden_layers", "layers deep"),
-        ("intermediate_size", "wide inside"),
+        ("hidden_dim" if small.architecture.family == "distilbert" else "intermediate_size", "wide inside"),
     ):
         if getattr(a, field) > getattr(b, field):
             raise InputError(

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from medlingua.languages.errors import InputError
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import CamembertTokenizer, PreTrainedTokenizerFast, XLMRobertaTokenizer
 
-_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model")
+_SENTENCEPIECE = ("sentencepiece.bpe.model", "spiece.model", "spm.model")
 _UNIGRAM = 1  # the kind of a SentencePiece model whose file does not name it, too
 _Pieces = list[tuple[str, float]]
 
@@ -48,7 +49,14 @@ def read_sentencepiece(folder: Path) -> PreTrainedTokenizerFast | None:
     if kind != _UNIGRAM or not pieces:
         raise InputError(f"{file}: a SentencePiece model of another kind than Unigram; give a tokenizer.json")
     tokenizer_class, order = _FAMILIES[family]
-    return tokenizer_class(vocab=order(pieces), _spm_precompiled_charsmap=characters or None)
+    try:
+        vocabulary = order(pieces)
+    except ValueError as error:
+        raise InputError(f"{file}: not the pieces of a {family} model: {error}") from error
+    tokenizer: PreTrainedTokenizerFast = tokenizer_class(
+        vocab=vocabulary, _spm_precompiled_charsmap=characters or None
+    )
+    return tokenizer
 
 
 def _xlm_roberta(pieces: _Pieces) -> _Pieces:
@@ -60,9 +68,36 @@ def _camembert(pieces: _Pieces) -> _Pieces:
     return [*specials, *pieces[1:], ("<mask>", 0.0)]
 
 
+def _deberta(pieces: _Pieces) -> _Pieces:
+    """The file has [PAD], [CLS], [SEP] and [UNK] among its pieces; the mask comes behind them."""
+    if absent := sorted({"[PAD]", "[CLS]", "[SEP]", "[UNK]"} - {piece for piece, _ in pieces}):
+        raise ValueError(f"no {', '.join(absent)}")
+    return [*pieces, ("[MASK]", 0.0)]
+
+
+def _deberta_tokenizer(vocab: _Pieces, _spm_precompiled_charsmap: bytes | None) -> PreTrainedTokenizerFast:
+    """The pipeline that transformers 4 built; the class of transformers 5 leaves out the model's normalization."""
+    ids = {piece: id for id, (piece, _) in enumerate(vocab)}
+    pipeline = Tokenizer(models.Unigram(vocab, unk_id=ids["[UNK]"], byte_fallback=False))
+    table = [normalizers.Precompiled(_spm_precompiled_charsmap)] if _spm_precompiled_charsmap else []
+    spaces = normalizers.Replace(Regex(" {2,}"), " ")
+    pipeline.normalizer = normalizers.Sequence([normalizers.Strip(), *table, spaces])
+    pipeline.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    pipeline.decoder = decoders.Metaspace(prepend_scheme="always")
+    pipeline.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(piece, ids[piece]) for piece in ("[CLS]", "[SEP]")],
+    )  # fmt: skip
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pipeline,
+        pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]", unk_token="[UNK]", mask_token="[MASK]",
+    )  # fmt: skip
+
+
 _FAMILIES: dict[str, tuple[Any, Callable[[_Pieces], _Pieces]]] = {
     "xlm-roberta": (XLMRobertaTokenizer, _xlm_roberta),
     "camembert": (CamembertTokenizer, _camembert),
+    "deberta-v2": (_deberta_tokenizer, _deberta),
 }
 
 

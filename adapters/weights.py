@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 # Weights that a checkpoint may carry or lack without harm to masked-LM.
-_SPARE = ("pooler.", "cls.seq_relationship.", "embeddings.position_ids")
+_SPARE = ("pooler.", "cls.seq_relationship.", "sop_classifier.", "embeddings.position_ids")
 # Names of torch.nn.DataParallel, DistributedDataParallel and torch.compile around what was saved.
 _WRAPPER = re.compile(r"^(module\.|_orig_mod\.)+|\b_orig_mod\.")
 _LFS = b"version https://git-lfs.github.com/spec/"
@@ -112,7 +112,7 @@ def load_weights(
         task = f", and a task head that it leaves out ({_listed(of_task)})" if of_task else ""
         problems.append(
             f"no masked-LM head ({_listed(absent)} missing){task}. Start a fresh one with --set "
-            "adapt.head=fresh (in Python head='fresh')"
+            f"adapt.head=fresh (in Python head='fresh'){_other_head(of_task)}"
         )
         unexpected = [k for k in unexpected if k not in of_task]
     elif absent:
@@ -127,8 +127,20 @@ def load_weights(
         raise InputError(f"{base} does not fit its config.json ({architecture.family}): " + "; ".join(problems))
     _, decoder = architecture.head(model)
     # Where both tables are in the file and differ, transformers ties nothing, whatever the config says.
-    model.config.tie_word_embeddings = decoder.weight is model.get_input_embeddings().weight
+    tied = decoder.weight is model.get_input_embeddings().weight
+    if model.config.tie_word_embeddings != tied:
+        model.config.tie_word_embeddings = tied
     return Loaded(model, fresh_head, tuple(of_task) if head == "fresh" else ())
+
+
+def _other_head(of_task: list[str]) -> str:
+    """What to do about a DeBERTa whose head has the name that its config.json does not read."""
+    if not any(name.startswith("lm_predictions.") for name in of_task):
+        return ""
+    return (
+        '. The file has the head lm_predictions, which "legacy": false in config.json reads; a model that detects '
+        "replaced tokens (DeBERTa-v3) has not trained it"
+    )
 
 
 def _share_bias(model: Any, architecture: Architecture, missing: set[str]) -> None:

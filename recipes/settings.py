@@ -120,10 +120,12 @@ class Adapt(Settings):
     more than train.tokens, where they are given."""
     head_lang: str = ""
     """Language that a fresh head is trained on first; unset: the run's, on its own text."""
-    architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra"] = "modernbert"
-    """Of a new model (scratch)."""
-    size: Literal["tiny", "mini", "small", "medium", "base"] = "base"
-    """Of a new model (scratch)."""
+    architecture: Literal["modernbert", "longformer", "bert", "roberta", "electra", "deberta-v2", "distilbert"] = (
+        "modernbert"
+    )
+    """Of a new model (scratch); deberta-v2 is built as v3."""
+    size: Literal["tiny", "mini", "small", "medium", "base", "large"] = "base"
+    """Of a new model (scratch): base and large as published, the others as small BERTs (arXiv 1908.08962)."""
     tokenizer: Literal["WordPiece", "BPE", "Unigram"] = "BPE"
     """Kind of a new tokenizer where no base brings one (scratch)."""
     carry: Literal["nothing", "embeddings", "weights"] = "nothing"

@@ -20,6 +20,7 @@ from medlingua.reports.reliability import Bin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from transformers import AutoConfig
 
 KEY = "medlingua"  # of config.json
 _HEAD = "head.safetensors"
@@ -137,8 +138,8 @@ def read_record(folder: Path) -> TaskRecord:
 
 
 def width_of(folder: Path) -> int:
-    """Of the hidden states, by config.json."""
-    return int(json.loads((folder / "config.json").read_text(encoding="utf-8"))["hidden_size"])
+    """Of the hidden states, by config.json, where DistilBERT has another name for it."""
+    return int(AutoConfig.from_pretrained(folder, local_files_only=True).hidden_size)
 
 
 def load_task_model(folder: Path, allow: tuple[Permission, ...] = ()) -> tuple[Encoder, TaskModel, TaskRecord]:

@@ -130,7 +130,8 @@ def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Le
 def _working(encoder: Encoder, settings: Train, precision: Precision) -> WorkingCopy | None:
     """A copy to compute with, where that is faster: bf16 on a GPU, or compiled layers."""
     on_gpu = encoder.device.type == "cuda"
-    compiled = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
+    wanted = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
+    compiled = wanted and not encoder.architecture.padded  # padded batches have too many shapes
     half = on_gpu and precision.name == "bf16"
     if not half and not compiled:
         return None
@@ -173,6 +174,9 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     # The other objectives have parts of their own, and positions that change gradually belong to one model.
     if not splits and gradual is None and all(phase.kind in LANGUAGE_MODELS for phase in run.phases):
         working = _working(trained, run.train, training.precision)
+        if run.train.compile == "on" and encoder.architecture.padded:
+            family = encoder.architecture.family
+            say(f"train.compile: the family '{family}' is computed in padded batches; this run goes without")
     elif run.train.compile == "on":
         say("train.compile: layers are compiled for masked words and the next token alone; this run goes without")
     return Learner(

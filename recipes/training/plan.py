@@ -49,7 +49,10 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
     """The plan of a run, its speed measured on steps that take `minimum` seconds. The encoder is not changed."""
     run = decided.run
     dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
-    attention = choose(Request(encoder.device, dtype))
+    attention, reason = "padded", "the layers of transformers, on batches of documents of similar length"
+    if not encoder.architecture.padded:
+        kernel, reason = choose(Request(encoder.device, dtype))
+        attention = kernel.name
     size = size_of(encoder, run.train.context, _predicted(run), run.train.lora)
     seconds = run.tokens * seconds_per_token(run, encoder, precision, minimum) if run.tokens else 0.0
     weights = 4 * size.parameters
@@ -59,8 +62,8 @@ def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: f
         threads=torch.get_num_threads(),
         precision=precision.name,
         precision_reason=precision.reason,
-        attention=attention.kernel.name,
-        attention_reason=attention.reason,
+        attention=attention,
+        attention_reason=reason,
         parameters=size.parameters,
         tokens=run.tokens,
         steps=math.ceil(

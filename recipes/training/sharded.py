@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import Packed
+from medlingua.languages.errors import InputError
 from torch import Tensor, distributed, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -43,7 +44,13 @@ class SplitObjective(nn.Module):
 
 
 def copied(encoder: Encoder) -> Encoder:
-    """The copy that is to be split."""
+    """The copy that is to be split. InputError for a family whose layers run as often as the documents need: the
+    processes gather a layer together, and would wait for each other."""
+    if encoder.architecture.padded:
+        raise InputError(
+            f"train.shard: a {encoder.architecture.family} model cannot be split over processes, because its "
+            "documents are computed in padded batches; train it without train.shard"
+        )
     return replace(encoder, model=copy.deepcopy(encoder.model))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
+from medlingua.languages.errors import InputError
 from torch import Tensor, nn
 
 
@@ -67,8 +68,14 @@ def working_copy(encoder: Encoder, dtype: torch.dtype, compiled: bool) -> Workin
 def checkpoint_layers(encoder: Encoder) -> None:
     """Keep each layer's input alone, and compute the layer again going backward (Chen et al., arXiv 1604.06174).
 
-    A last layer that computes some tokens alone is left out: which ones they are is forgotten by then.
+    A last layer that computes some tokens alone is left out: which ones they are is forgotten by then. InputError
+    for a family whose class cannot.
     """
+    if not encoder.model.supports_gradient_checkpointing:
+        raise InputError(
+            f"train.checkpoint_layers: transformers cannot compute the layers of the family "
+            f"'{encoder.architecture.family}' again; lower train.micro_tokens instead"
+        )
     encoder.model.gradient_checkpointing_enable()
     if encoder.architecture.narrows:
         last: Any = encoder.architecture.layers(encoder.model.base_model)[-1]

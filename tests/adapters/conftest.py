@@ -87,8 +87,12 @@ def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:
     )  # fmt: skip
 
 
+# Families whose models come with a WordPiece, [PAD] first.
+WORD_PIECES = {"bert", "electra", "deberta-v2", "distilbert", "albert", "nomic_bert"}
+
+
 def tiny_tokenizer(family: str) -> PreTrainedTokenizerFast:
-    return word_pieces() if family in ("bert", "electra") else byte_pieces()
+    return word_pieces() if family in WORD_PIECES else byte_pieces()
 
 
 def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any) -> Any:
@@ -104,7 +108,7 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
         # Wide enough a draw that attention is uneven: a leak between documents then shows.
         "initializer_range": 0.3,
     }
-    if family not in ("bert", "electra"):
+    if family not in WORD_PIECES:
         settings |= {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
     both = ["full_attention", "sliding_attention"]
     settings |= {
@@ -119,12 +123,21 @@ def tiny_config(family: str, tokenizer: PreTrainedTokenizerFast, **changes: Any)
             "prediction_head_size": 24,
         },
         "longformer": {"attention_window": [8] * LAYERS},
+        "albert": {"embedding_size": 16},
+        "nomic_bert": {"initializer_range": 0.2},  # its layers multiply two states
+        "distilbert": {"hidden_dim": 48},
+        "deberta-v2": {  # as v3 has them; the buckets are fewer than the distances of the tests
+            "relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"],
+            "share_att_key": True, "norm_rel_ebd": "layer_norm", "position_biased_input": False,
+        },
     }.get(family, {})  # fmt: skip
     configs = {
         "bert": "BertConfig", "roberta": "RobertaConfig", "camembert": "CamembertConfig",
         "xlm-roberta": "XLMRobertaConfig", "electra": "ElectraConfig", "modernbert": "ModernBertConfig",
         "eurobert": "EuroBertConfig", "ultrabert": "UltrabertConfig",
         "jina_embeddings_v3": "JinaEmbeddingsV3Config", "longformer": "LongformerConfig",
+        "deberta-v2": "DebertaV2Config", "distilbert": "DistilBertConfig", "mpnet": "MPNetConfig",
+        "albert": "AlbertConfig", "nomic_bert": "NomicBertConfig", "gte": "GteConfig",
     }  # fmt: skip
     return getattr(transformers, configs[family])(**(settings | changes))
 

@@ -35,7 +35,7 @@ def test_large_logits_are_no_reason_to_fail(build: Any, sample: list[str]) -> No
     assert [c for c in found.checks if not c.passed] == []
 
 
-@pytest.mark.parametrize("family", ["modernbert", "eurobert", "ultrabert", "jina_embeddings_v3"])
+@pytest.mark.parametrize("family", ["modernbert", "eurobert", "ultrabert", "jina_embeddings_v3", "nomic_bert", "gte"])
 def test_a_rescaled_model_passes_every_check(family: str, build: Any, sample: list[str]) -> None:
     source = load(str(build(family)))
     found = certify(source, rescale(source, 4 * source.length, 1e6, "none"), sample)

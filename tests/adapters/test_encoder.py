@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoTokenizer
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from .conftest import WORD_PIECES
 from .model_files import logits
 
 FAMILIES = sorted(ARCHITECTURES)
@@ -64,7 +65,7 @@ def test_C3_the_tokenizer_knows_the_usable_length(family: str, build: Any) -> No
 def test_C2_the_usable_length_is_the_table_less_its_reserved_rows(family: str, build: Any) -> None:
     encoder = load(str(build(family)))
     rows = encoder.model.base_model.embeddings.position_embeddings.num_embeddings
-    reserved = 0 if family in ("bert", "electra") else encoder.tokenizer.pad_token_id + 1
+    reserved = 0 if family in WORD_PIECES else encoder.tokenizer.pad_token_id + 1
     assert encoder.length == rows - reserved
 
 
@@ -81,7 +82,8 @@ def test_C22_buffers_equal_those_of_a_fresh_model(family: str, build: Any) -> No
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_loaded_model_has_no_dropout_and_its_config_still_says_the_sources(family: str, build: Any) -> None:
-    rate = "attention_dropout" if family in ("modernbert", "eurobert", "ultrabert") else "hidden_dropout_prob"
+    short = ("modernbert", "eurobert", "ultrabert", "distilbert")
+    rate = "attention_dropout" if family in short else "hidden_dropout_prob"
     encoder = load(str(build(family, **{rate: 0.25})))
     assert all(m.p == 0 for m in encoder.model.modules() if isinstance(m, torch.nn.Dropout))
     assert getattr(encoder.model.config, rate) == 0.25
@@ -91,7 +93,7 @@ def test_a_loaded_model_has_no_dropout_and_its_config_still_says_the_sources(fam
         assert torch.equal(hidden_states(encoder, draw), hidden_states(encoder, draw))
 
 
-@pytest.mark.parametrize("family", [n for n in FAMILIES if ARCHITECTURES[n].interface])
+@pytest.mark.parametrize("family", [n for n in FAMILIES if n != "longformer"])
 def test_dropout_for_finetuning_leaves_attention_weights_alone(family: str, build: Any) -> None:
     """attend() refuses dropout on attention weights: a forward in training mode works, and draws elsewhere."""
     encoder = load(str(build(family)))

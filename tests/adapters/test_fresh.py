@@ -58,15 +58,35 @@ def test_special_ids_are_the_tokenizers(family: str, new_byte_pieces: Any) -> No
     assert config.eos_token_id == new_byte_pieces.sep_token_id
 
 
-@pytest.mark.parametrize(("family", "published"), [("bert", "BertConfig"), ("modernbert", "ModernBertConfig")])
+@pytest.mark.parametrize(
+    ("family", "published"),
+    [("bert", "BertConfig"), ("modernbert", "ModernBertConfig"), ("distilbert", "DistilBertConfig")],
+)
 def test_base_is_the_published_base(family: str, published: str, new_byte_pieces: Any) -> None:
     """The shape of the family's own default configuration."""
     expected = getattr(transformers, published)()
     with torch.device("meta"):
         config = made(family, new_byte_pieces, size="base").model.config
-    names = ["hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"]
+    names = ["hidden_size", "num_hidden_layers", "num_attention_heads"]
+    names += ["hidden_dim"] if family == "distilbert" else ["intermediate_size"]
     names += ["layer_types"] if family == "modernbert" else []
     assert [getattr(config, n) for n in names] == [getattr(expected, n) for n in names]
+
+
+@pytest.mark.parametrize(
+    ("family", "shape"),
+    [
+        *((family, (24, 1024, 16, 4096)) for family in ("bert", "roberta", "electra", "longformer", "deberta-v2")),
+        ("modernbert", (28, 1024, 16, 2624)),
+    ],
+)
+def test_large_is_the_published_large(family: str, shape: tuple[int, ...], new_byte_pieces: Any) -> None:
+    """By config.json of bert-large, roberta-large, electra-large-discriminator, longformer-large-4096,
+    deberta-v3-large and ModernBERT-large."""
+    with torch.device("meta"):
+        config = made(family, new_byte_pieces, size="large").model.config
+    names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    assert tuple(getattr(config, name) for name in names) == shape
 
 
 def test_a_window_that_is_odd_is_refused(new_byte_pieces: Any) -> None:

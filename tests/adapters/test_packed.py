@@ -93,7 +93,7 @@ def test_O8_restarted_positions_alone_would_mix_documents(family: str, build: An
     assert (mixed - apart).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "eurobert", "longformer"])
+@pytest.mark.parametrize("family", ["bert", "modernbert", "eurobert", "longformer", "deberta-v2"])
 def test_O8_the_gradient_of_a_packed_batch_is_the_sum_over_its_documents(family: str, build: Any) -> None:
     encoder = load(str(build(family)))
     ids = documents(encoder, (30, 12, 21))

@@ -107,7 +107,7 @@ def test_a_longformer_is_no_source_of_a_rotary_model(build: Any) -> None:
         to_rotary(load(str(build("longformer"))), LENGTH, 1e4)
 
 
-ROTARY = ["modernbert", "eurobert", "ultrabert", "jina_embeddings_v3"]
+ROTARY = ["modernbert", "eurobert", "ultrabert", "jina_embeddings_v3", "nomic_bert", "gte"]
 
 
 def inv_freqs(encoder: Encoder) -> dict[str, torch.Tensor]:

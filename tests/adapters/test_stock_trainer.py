@@ -81,3 +81,15 @@ def test_a_saved_conversion_is_opened_and_trained_with_plain_transformers(
     rate = "attention_dropout" if target == "rescaled" else "attention_probs_dropout_prob"
     assert getattr(model.config, rate) == 0.1
     check_learnt(losses(model, AutoTokenizer.from_pretrained(tmp_path / "made"), corpus, tmp_path))
+
+
+@pytest.mark.parametrize("family", ["deberta-v2", "distilbert", "mpnet", "albert", "nomic_bert", "gte"])
+@pytest.mark.parametrize("ours", [False, True], ids=["stock", "loaded"])
+def test_a_family_is_trained_by_the_stock_trainer(
+    family: str, ours: bool, build: Any, corpus: list[str], tmp_path: Path
+) -> None:
+    """With 0.1 of dropout on attention weights as its config says, and without as `load` gives it."""
+    folder = build(family, initializer_range=0.02)
+    encoder = load(str(folder))
+    model = encoder.model if ours else AutoModelForMaskedLM.from_pretrained(folder)
+    check_learnt(losses(model, encoder.tokenizer, corpus, tmp_path))

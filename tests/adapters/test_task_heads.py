@@ -32,7 +32,7 @@ def test_plain_transformers_computes_the_logits_of_a_saved_head(
     encoder = load(str(build(family)))
     if stock_class(encoder, output) is None:
         assert output in ("choice", "answers")
-        assert family in ("eurobert", "ultrabert", "jina_embeddings_v3")
+        assert family in ("eurobert", "ultrabert", "jina_embeddings_v3", "nomic_bert", "gte")
         with pytest.raises(InputError, match=f"no class for {output} of the family '{family}'"):
             save_with_head(encoder, nn.Linear(32, 2), output, tmp_path / "kept", (), {})
         return
@@ -66,7 +66,9 @@ def test_plain_transformers_computes_the_logits_of_a_saved_head(
     assert transformers.AutoTokenizer.from_pretrained(tmp_path / "kept").model_max_length == encoder.length
 
 
-@pytest.mark.parametrize("family", ["bert", "modernbert", "longformer"])
+@pytest.mark.parametrize(
+    "family", ["bert", "modernbert", "longformer", "deberta-v2", "mpnet", "albert", "distilbert", "nomic_bert", "gte"]
+)
 def test_an_encoder_with_a_head_of_our_own_opens_as_AutoModel(family: str, build: Any, tmp_path: Path) -> None:
     encoder = load(str(build(family)))
     save_without_head(encoder, tmp_path / "kept", {"medlingua": {"task": "fever"}})

@@ -82,6 +82,13 @@ def test_a_table_alone_is_carried_to_another_family(new_byte_pieces: Any) -> Non
         copy_embeddings(large, small)
 
 
+def test_a_deberta_with_other_positions_is_not_tiled(new_byte_pieces: Any) -> None:
+    small, large = (made("deberta-v2", new_byte_pieces, size) for size in ("tiny", "mini"))
+    small.model.config.position_buckets = 64
+    with pytest.raises(InputError, match="the base has position_buckets = 64, a new model 256"):
+        tile_weights(small, large, seed=0)
+
+
 @pytest.mark.parametrize(
     ("base", "target", "told"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from medlingua.adapters.encoder import load, read_tokenizer
+from medlingua.adapters.encoder import load, read_tokenizer, save
 from medlingua.languages.errors import InputError
 from tokenizers import Tokenizer, models, trainers
 from transformers import PreTrainedTokenizerFast
@@ -69,9 +69,14 @@ def field(number: int, content: bytes | int | float) -> bytes:
     return varint(number << 3 | 2) + varint(len(content)) + content
 
 
-def sentencepiece(pieces: list[tuple[str, float]], kind: int = 1) -> bytes:
+FAIRSEQ = (("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3))
+DEBERTA = (("[PAD]", 0.0, 3), ("[CLS]", 0.0, 3), ("[SEP]", 0.0, 3), ("[UNK]", 0.0, 2))
+
+
+def sentencepiece(
+    pieces: list[tuple[str, float]], kind: int = 1, specials: tuple[tuple[str, float, int], ...] = FAIRSEQ
+) -> bytes:
     """A ModelProto as SentencePiece writes it: pieces, the trainer's settings, the normalizer's."""
-    specials = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]
     entries = [*specials, *((piece, score, 1) for piece, score in pieces)]
     body = b"".join(field(1, field(1, p.encode()) + field(2, s) + field(3, k)) for p, s, k in entries)
     trainer = field(2, b"model") + field(3, kind) + field(4, len(entries))
@@ -131,3 +136,29 @@ def test_a_sentencepiece_model_that_cannot_be_used_says_why(
     (folder / "sentencepiece.bpe.model").write_bytes(raw)
     with pytest.raises(InputError, match=named):
         read_tokenizer(str(folder), None, ())
+
+
+def test_an_spm_model_alone_has_the_ids_of_microsofts_deberta(
+    build: Any, unigram: list[tuple[str, float]], tmp_path: Path
+) -> None:
+    """[PAD] 0, [CLS] 1, [SEP] 2, [UNK] 3, the pieces, and the mask, which the file does not have."""
+    folder = build("deberta-v2", vocab_size=len(unigram) + 100)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink()
+    (folder / "spm.model").write_bytes(sentencepiece(unigram, specials=DEBERTA))
+    encoder = load(str(folder))
+    tokenizer = encoder.tokenizer
+    assert [tokenizer.convert_tokens_to_ids(p) for p in ("[PAD]", "[CLS]", "[SEP]", "[UNK]")] == [0, 1, 2, 3]
+    assert tokenizer.mask_token_id == len(unigram) + 4 == len(tokenizer) - 1
+    ids = tokenizer(" patient  fièvre ")["input_ids"]
+    assert (ids[0], ids[-1]) == (1, 2)
+    pieces = tokenizer.convert_ids_to_tokens(ids[1:-1])
+    assert "".join(pieces) == "▁patient▁fièvre"
+    assert [id - 4 for id in ids[1:-1]] == [[piece for piece, _ in unigram].index(piece) for piece in pieces]
+    assert tokenizer("[MASK]")["input_ids"] == [1, tokenizer.mask_token_id, 2]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "patient fièvre"
+    save(encoder, tmp_path / "saved", sample=notes(5))
+
+    (folder / "spm.model").write_bytes(sentencepiece(unigram))
+    with pytest.raises(InputError, match=r"not the pieces of a deberta-v2 model: no \[CLS\], \[PAD\]"):
+        load(str(folder))

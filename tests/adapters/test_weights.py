@@ -20,7 +20,17 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 FAMILIES = sorted(ARCHITECTURES)
-TWO_BIASES = ["bert", "camembert", "jina_embeddings_v3", "longformer", "roberta", "xlm-roberta"]
+TWO_BIASES = [
+    "albert",
+    "bert",
+    "camembert",
+    "jina_embeddings_v3",
+    "longformer",
+    "mpnet",
+    "nomic_bert",
+    "roberta",
+    "xlm-roberta",
+]
 
 
 def reweight(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:

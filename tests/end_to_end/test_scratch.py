@@ -31,7 +31,14 @@ def line(corpus: Path, out: Path, *settings: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("architecture", "kind"), [("modernbert", "BPE"), ("longformer", "Unigram"), ("electra", "WordPiece")]
+    ("architecture", "kind"),
+    [
+        ("modernbert", "BPE"),
+        ("longformer", "Unigram"),
+        ("electra", "WordPiece"),
+        ("deberta-v2", "Unigram"),
+        ("distilbert", "WordPiece"),
+    ],
 )
 def test_a_model_from_nothing_trains_all_its_weights_on_a_tokenizer_of_its_own(
     architecture: str, kind: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

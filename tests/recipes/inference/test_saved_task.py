@@ -23,7 +23,7 @@ from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_models
 from medlingua.recipes.evaluation.finetune import Prediction, _owners, token_states
 from medlingua.recipes.evaluation.results import in_order, plain
-from medlingua.recipes.evaluation.saved_task import load_task_model, read_record
+from medlingua.recipes.evaluation.saved_task import load_task_model, read_record, width_of
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.machine import Precision
@@ -38,6 +38,8 @@ from transformers import (
     AutoModelForTokenClassification,
     AutoTokenizer,
 )
+
+from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 
 from ..evaluation.test_every_kind import a_task, example
 
@@ -105,6 +107,32 @@ def test_a_saved_model_predicts_what_it_predicted_on_test_and_its_scores_are_tho
         shares = [share for _, share in prediction.items if share is not None]
         assert all(0 <= share <= 1 for share in shares)
         assert {*prediction.decided} <= {item for item, _ in prediction.items}
+
+
+@pytest.mark.parametrize(
+    ("family", "stock"),
+    [
+        ("deberta-v2", "DebertaV2ForTokenClassification"),
+        ("distilbert", "DistilBertForTokenClassification"),
+        ("mpnet", "MPNetForTokenClassification"),
+        ("albert", "AlbertForTokenClassification"),
+        ("nomic_bert", "NomicBertForTokenClassification"),
+        ("gte", "GteForTokenClassification"),
+    ],
+)
+def test_other_families_are_fine_tuned_saved_and_applied(
+    family: str,
+    stock: str,
+    build: Any,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    task = a_task("ner")
+    trained(task, build(family), tmp_path / "kept", BRIEF.model_copy(update={"seeds": 1}), keep_in(tmp_path / "kept"))
+    model = tmp_path / "kept" / "model"
+    assert read_record(model).stock_class == stock
+    assert width_of(model) == 32
+    found = Annotator(model).predict(task.test)
+    assert [as_written(p.decided) for p in found] == predicted(tmp_path / "kept", 0)
 
 
 def test_the_best_seed_on_dev_is_saved_or_the_one_that_is_asked_for(base: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run decides where nothing was given: the rules, and that a run keeps what it has decided."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,14 @@ def test_a_forward_pass_fits_into_memory_or_is_one_document(gib: int, device: st
     run, _ = decide(resolve(FLAGS), facts(size=size, gib=gib, device=device))
     fits = training_bytes(size, run.train.micro_tokens, device) <= 0.6 * gib * 2**30
     assert fits or run.train.micro_tokens == max(1_024, context)
+
+
+def test_a_family_in_padded_batches_gets_smaller_forward_passes() -> None:
+    passes = [
+        decide(resolve(FLAGS), facts(size=replace(BASE, padded=padded), gib=24))[0].train.micro_tokens
+        for padded in (False, True)
+    ]
+    assert passes[1] < passes[0]
 
 
 def test_epochs_count_passes_and_exclude_tokens() -> None:

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.encoder import Encoder, load
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Run
 from medlingua.recipes.training.plan import Decided, in_words, plan_of, whole_steps
+
+from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 
 from ..conftest import call
 
@@ -25,6 +28,15 @@ def test_a_plan_measures_on_a_copy(make_run: Callable[..., Run], encoder: Encode
     words = "\n".join(in_words(plan))
     assert "512 tokens in about 2 steps: about" in words
     assert "128 tokens, special tokens counted, read 4 times" in words
+
+
+def test_a_plan_names_padded_batches_where_no_kernel_of_ours_computes(
+    make_run: Callable[..., Run],
+    build: Any,  # noqa: F811
+) -> None:
+    run = make_run("train.tokens=512", "train.batch_tokens=256", "train.micro_tokens=256")
+    plan = plan_of(Decided(run, (), [128]), load(str(build("mpnet"))), FP32, 0.0)
+    assert "attention   padded: the layers of transformers" in "\n".join(in_words(plan))
 
 
 @pytest.mark.parametrize(("tokens", "lines"), [(100, 1), (256, 0), (1_000, 0), (0, 0)])

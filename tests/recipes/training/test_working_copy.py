@@ -21,9 +21,10 @@ from medlingua.recipes.settings import Run, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Fill, Place, batches, halved
 from medlingua.recipes.training.checkpoint import Checkpoint
-from medlingua.recipes.training.learner import Learner, Training
+from medlingua.recipes.training.learner import Learner, Training, build_learner
 from medlingua.recipes.training.objectives import LanguageModelLoss
 from medlingua.recipes.training.optimizers import build_optimizer
+from medlingua.recipes.training.sharded import copied
 from medlingua.recipes.training.working_copy import checkpoint_layers, compile_layers, working_copy
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
@@ -31,7 +32,7 @@ from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 from .test_batches import documents_of, shard, stream_of
 from .test_loop import cut_into
 
-FAMILIES = ["bert", "modernbert", "eurobert", "jina_embeddings_v3", "longformer"]
+FAMILIES = ["bert", "modernbert", "eurobert", "jina_embeddings_v3", "longformer", "distilbert", "nomic_bert", "gte"]
 
 
 def learner_of(encoder: Encoder, dtype: torch.dtype | None = None, backend: str | None = None) -> Learner:
@@ -56,7 +57,7 @@ def steps(learner: Learner, batch: Batch, lr: float = 1e-3, count: int = 3) -> l
     return [loop.step(learner, objective, batch, lr)[0] for _ in range(count)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "albert"])
 def test_compiled_layers_train_like_the_others(family: str, build: Any) -> None:  # noqa: F811
     """Forward and backward as one graph a layer, without a break, in every kind of family."""
     torch._dynamo.reset()
@@ -76,7 +77,7 @@ def test_compiled_layers_train_like_the_others(family: str, build: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float32], ids=["itself", "a-copy"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "deberta-v2"])
 def test_layers_computed_again_train_to_the_same_weights(
     family: str,
     dtype: torch.dtype | None,
@@ -101,6 +102,31 @@ def test_layers_computed_again_train_to_the_same_weights(
     assert calls[1] > calls[0]
     for a, b in zip(encoders[0].model.parameters(), encoders[1].model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_family_in_padded_batches_goes_without_compilation_and_says_so(
+    build: Any,  # noqa: F811
+    make_run: Callable[..., Run],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    encoder = load(str(build("deberta-v2")))
+    run = make_run("train.compile='on'")
+    learner = build_learner(encoder, Training(run, tmp_path, (), Precision("fp32", ""), lambda *_: None))
+    assert learner.working is None
+    assert "train.compile: the family 'deberta-v2' is computed in padded batches" in "".join(capsys.readouterr())
+    assert all(np.isfinite(steps(learner, cut_into(encoder, 2))))
+
+
+@pytest.mark.parametrize("family", ["mpnet", "albert"])
+def test_layers_that_the_class_cannot_compute_again_are_refused(family: str, build: Any) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=rf"train\.checkpoint_layers: .* the layers of the family '{family}' again"):
+        checkpoint_layers(load(str(build(family))))
+
+
+def test_a_family_in_padded_batches_is_not_split_over_processes(build: Any) -> None:  # noqa: F811
+    with pytest.raises(InputError, match=r"train\.shard: a deberta-v2 model cannot be split over processes"):
+        copied(load(str(build("deberta-v2"))))
 
 
 def _with_global_tokens(batch: Batch) -> Batch:
@@ -157,9 +183,9 @@ def test_C19_a_copy_in_bf16_rotates_by_the_same_frequencies(family: str, build: 
     twin = working_copy(encoder, torch.bfloat16, compiled=False).encoder
     assert next(twin.model.parameters()).dtype == torch.bfloat16
     assert dict(rotations(twin.model)).keys() == dict(rotations(encoder.model)).keys() != set()
-    for (name, own), (_, copied) in zip(rotations(encoder.model), rotations(twin.model), strict=True):
-        assert copied.dtype == torch.float32, name
-        assert torch.equal(own, copied), name
+    for (name, own), (_, of_copy) in zip(rotations(encoder.model), rotations(twin.model), strict=True):
+        assert of_copy.dtype == torch.float32, name
+        assert torch.equal(own, of_copy), name
 
 
 def test_a_gpu_is_waited_for_once_a_step(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
