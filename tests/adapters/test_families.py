@@ -9,7 +9,7 @@ from medlingua.adapters.architecture import INSTEAD
 from medlingua.adapters.encoder import load, set_dropout
 from transformers import DebertaV2ForMaskedLM
 
-from .test_encoder import refusal, rewrite
+from .model_files import refusal, rewrite
 
 ATTENTION_DROPOUT = {  # of a layer, by family
     "bert": "attention.self.dropout",
