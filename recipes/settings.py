@@ -158,6 +158,9 @@ class Objective(Settings):
     replaced tokens (ELECTRA). terms: names of one thing brought together, from the term lists under data.root."""
     unit: Literal["piece", "word", "span"] = "piece"
     """What is masked as a whole."""
+    terminology: str | None = None
+    """Of kind terms: a terminology, as adapt terminology reads it, whose synonyms and hierarchy are learnt; unset:
+    the pack's lists of translations, with the Disease Ontology."""
     hierarchy_steps: int = Field(default=0, ge=0, le=3)
     """Of kind terms: names so many steps apart in the hierarchy are brought near too, less than synonyms."""
     compounds: Literal["whole", "parts"] = "whole"

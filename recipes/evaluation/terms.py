@@ -41,11 +41,11 @@ def score_terms(run: Run, base: str, encoder: Encoder, terms: TermLists, pack: P
         model = encoder if name == "trained" else encoders.load(base, revision=run.revision, allow=run.allow)
         model.model.eval().to(machine.device())
         queries = sum(len(concept.names) - 1 for concept in terms.held_out)
-        note = f"among the English names of {len(terms.train) + len(terms.held_out):,} things"
+        note = f"among the {terms.names} of {len(terms.train) + len(terms.held_out):,} things"
         results = [(PROTOCOL, queries, note, retrieval(model, terms.train, terms.held_out, name))]
         if terms.hierarchy is not None:
             metrics, things = hierarchy_scores(model, terms.train, terms.held_out, terms.hierarchy, name)
-            results.append((HIERARCHY_PROTOCOL, things, "English names in the Disease Ontology", metrics))
+            results.append((HIERARCHY_PROTOCOL, things, f"{terms.names} in {terms.source}", metrics))
         rows += [
             Score(
                 model=name, task=task, language=pack.code, split="test", metric=metric, protocol=protocol,

@@ -1,13 +1,14 @@
 """The term lists of a run: the things to learn, those held out, and how they are related."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medlingua.languages.errors import InputError
-from medlingua.languages.hierarchy import Hierarchy
+from medlingua.languages.hierarchy import Hierarchy, hierarchy_of
 from medlingua.languages.pack import Pack
-from medlingua.languages.terms import hierarchy_of_terms, read_terms
+from medlingua.languages.terminologies.reading import read_concepts
+from medlingua.languages.terms import OTHER, Term, hierarchy_of_terms, read_terms
 from medlingua.recipes.settings import Run
 from medlingua.recipes.training.term_stream import Concept, Relations, concepts_of, relations_of
 
@@ -15,25 +16,54 @@ from medlingua.recipes.training.term_stream import Concept, Relations, concepts_
 @dataclass(frozen=True, slots=True)
 class TermLists:
     """train, held_out: concepts with their names. relations: of each concept of `train`, where a phase uses them.
-    Empty where no phase is of kind terms."""
+    names, source: what identifies a concept, and where the hierarchy is from, in words. Empty where no phase is of
+    kind terms."""
 
     train: Sequence[Concept] = ()
     held_out: Sequence[Concept] = ()
     hierarchy: Hierarchy | None = None
     relations: Relations = ()
+    names: str = "English names"
+    source: str = "the Disease Ontology"
 
 
 def term_lists(run: Run, pack: Pack) -> TermLists:
-    """The pack's terms under data.root. InputError where a phase needs terms or a hierarchy that are not there."""
+    """The terminology of the settings, or the pack's terms under data.root. InputError where a phase needs terms or a
+    hierarchy that are not there."""
     if all(phase.kind != "terms" for phase in run.phases):
         return TermLists()
-    if run.data.root is None:
-        raise InputError("objective.kind terms reads the pack's term lists: say where they lie with --data ROOT")
-    root, steps = Path(run.data.root), run.objective.hierarchy_steps
-    train, held_out = concepts_of(read_terms(pack, root))
-    hierarchy = hierarchy_of_terms(root)
+    steps = run.objective.hierarchy_steps
+    if run.objective.terminology is not None:
+        lists = _of_terminology(Path(run.objective.terminology), pack)
+    else:
+        lists = _of_pack(run, pack)
     if not steps:
-        return TermLists(train, held_out, hierarchy)
-    if hierarchy is None:
+        return lists
+    if lists.hierarchy is None:
         raise InputError("objective.hierarchy_steps: the Disease Ontology is not under data.root (terms/doid)")
-    return TermLists(train, held_out, hierarchy, relations_of(train, hierarchy, steps))
+    return replace(lists, relations=relations_of(lists.train, lists.hierarchy, steps))
+
+
+def _of_pack(run: Run, pack: Pack) -> TermLists:
+    if run.data.root is None:
+        raise InputError(
+            "objective.kind terms reads the pack's term lists: say where they lie with --data ROOT, or name a release "
+            "in objective.terminology"
+        )
+    root = Path(run.data.root)
+    train, held_out = concepts_of(read_terms(pack, root))
+    return TermLists(train, held_out, hierarchy_of_terms(root))
+
+
+def _of_terminology(path: Path, pack: Pack) -> TermLists:
+    """Preferred names with their synonyms. A name of two concepts stands for both."""
+    concepts = read_concepts(path, pack.code)
+    train, held_out = concepts_of(Term(s, c.name, OTHER, "") for c in concepts for s in c.synonyms)
+    names = {c.code: c.name.lower() for c in concepts}
+    edges = [
+        (names[c.code], names.get(parent, ""))
+        for c in concepts
+        for parent in c.parents or ("",)
+        if names.get(parent, "") != names[c.code]
+    ]
+    return TermLists(train, held_out, hierarchy_of(edges, str(path)), (), "preferred names", path.name)

@@ -1,6 +1,8 @@
 """Term embeddings: names of one thing brought together."""
 
+from collections.abc import Callable
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +11,12 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import pack
 from medlingua.languages.errors import InputError
 from medlingua.languages.hierarchy import hierarchy_of
+from medlingua.languages.pack import load_pack
 from medlingua.languages.terms import Term
 from medlingua.recipes.evaluation.terms import hierarchy_scores, retrieval
+from medlingua.recipes.settings import Run
 from medlingua.recipes.training.batches import Place, batches
+from medlingua.recipes.training.term_lists import term_lists
 from medlingua.recipes.training.term_stream import TermStream, concepts_of, encoded, relations_of
 from medlingua.recipes.training.terms import Terms, distances, embedded, multi_similarity
 
@@ -194,3 +199,18 @@ def test_the_hierarchy_is_scored_by_what_names_are_near(encoder: Encoder, monkey
     assert found["tree"]["parent MRR"] == 1
     assert found["noise"]["parent MRR"] < 0.5
     assert found["tree"]["relatedness Spearman"] > 0.7 > 0.3 > abs(found["noise"]["relatedness Spearman"])
+
+
+def test_a_terminology_gives_synonyms_and_its_hierarchy(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    rows = ["code,description,parent,synonyms", "R,Signe,,"]
+    rows += [f"R{i},Douleur {i},R,mal {i}|algie {i}" for i in range(40)]
+    (tmp_path / "codes.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    where = f"objective.terminology={tmp_path / 'codes.csv'}"
+    lists = term_lists(make_run("objective.kind=terms", "objective.hierarchy_steps=2", where), load_pack("fr"))
+    assert {len(concept.names) for concept in (*lists.train, *lists.held_out)} == {3}
+    assert len(lists.train) + len(lists.held_out) == 40
+    assert lists.hierarchy is not None
+    assert lists.hierarchy.parents["douleur 3"] == {"signe"}
+    assert all(set(near.values()) == {2} for near in lists.relations)  # sisters below one sign
+    with pytest.raises(InputError, match=r"--data ROOT, or name a release in objective.terminology"):
+        term_lists(make_run("objective.kind=terms"), load_pack("fr"))
