@@ -15,6 +15,7 @@ from medlingua.languages.permissions import Permission
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 STRATEGIES = ("convert", "continue", "scratch")
+WITHOUT_CORPUS = ("terms", "relations")  # kinds of phases that read term lists or a terminology
 LANGUAGE_MODELS = ("mlm", "clm")  # kinds of phases that train the language model's head on the text's own tokens
 # Settings that a run decides for itself where they are not given: see training/defaults. What stands in their place
 # until then is the default of the class.
@@ -152,15 +153,16 @@ class Adapt(Settings):
 class Objective(Settings):
     """What the model learns to predict."""
 
-    kind: Literal["mlm", "clm", "distil", "rtd", "terms"] = "mlm"
+    kind: Literal["mlm", "clm", "distil", "rtd", "terms", "relations"] = "mlm"
     """mlm: masked words. clm: the next token, with causal attention, for a phase before mlm. distil: what the base
     answers at masked words (scratch), or the hidden states of the model before a conversion to rotary positions. rtd:
-    replaced tokens (ELECTRA). terms: names of one thing brought together, from the term lists under data.root."""
+    replaced tokens (ELECTRA). terms: names of one thing brought together, from the term lists under data.root or
+    objective.terminology. relations: masked words, and how two things of objective.terminology are related."""
     unit: Literal["piece", "word", "span"] = "piece"
     """What is masked as a whole."""
     terminology: str | None = None
-    """Of kind terms: a terminology, as adapt terminology reads it, whose synonyms and hierarchy are learnt; unset:
-    the pack's lists of translations, with the Disease Ontology."""
+    """Of kinds terms and relations: a terminology, as adapt terminology reads it, whose synonyms and hierarchy are
+    learnt; unset: the pack's lists of translations, with the Disease Ontology."""
     hierarchy_steps: int = Field(default=0, ge=0, le=3)
     """Of kind terms: names so many steps apart in the hierarchy are brought near too, less than synonyms."""
     compounds: Literal["whole", "parts"] = "whole"
@@ -292,7 +294,7 @@ class Phase(Settings):
 
     name: str = "train"
     tokens: int = Field(ge=0)
-    kind: Literal["mlm", "clm", "distil", "rtd", "terms"] = "mlm"
+    kind: Literal["mlm", "clm", "distil", "rtd", "terms", "relations"] = "mlm"
     unit: Literal["piece", "word", "span"] = "piece"
     mask_rate: float = Field(default=0.3, gt=0, lt=1)
     mask_rate_end: float | None = Field(default=None, gt=0, lt=1)

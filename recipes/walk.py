@@ -324,6 +324,7 @@ def _training(
         new_ids=new_ids,
         concepts=job.terms.train,
         relations=job.terms.relations,
+        terminology=job.terms.concepts,
         processes=job.processes,
         probe=probe,
     )

@@ -28,7 +28,7 @@ def phase_names(record: RunRecord) -> dict[int, str]:
 
 def has_likelihood(record: RunRecord) -> bool:
     """Whether the training loss is a negative log-likelihood per token in every phase, and so has a perplexity."""
-    return all(phase.get("kind", "mlm") == "mlm" for phase in record.settings.get("phases", []))
+    return all(phase.get("kind", "mlm") in ("mlm", "clm") for phase in record.settings.get("phases", []))
 
 
 def tokens_by_corpus(record: RunRecord) -> dict[str, float]:
@@ -40,7 +40,7 @@ def tokens_by_corpus(record: RunRecord) -> dict[str, float]:
     for number, rows in groupby(record.training, key=lambda row: row.phase):
         *_, last = rows
         phase = phases[number] if number < len(phases) else {}
-        if phase.get("kind", "mlm") != "terms":  # term phases read term lists
+        if phase.get("kind", "mlm") not in ("terms", "relations"):  # which read term lists and terminologies
             parts = _parts(phase.get("mixture", ()), corpora)
             total = sum(parts.values())
             for name, part in parts.items():

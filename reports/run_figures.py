@@ -61,7 +61,7 @@ def training_chart(rows: Sequence[TrainRow], phases: Mapping[int, str], likeliho
                     transform=upper.get_xaxis_transform(),
                 )  # fmt: skip
 
-    loss = "loss per masked token, with its perplexity," if likelihood else "loss"
+    loss = "loss per predicted token, with its perplexity," if likelihood else "loss"
     caption = f"Training {loss} and learning rate over the tokens trained."
     if any(last.phase != first.phase for last, first in pairwise(rows)):
         caption += " Dotted lines: a phase begins."

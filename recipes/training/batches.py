@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from medlingua.adapters.packed import Packed, pack
 from medlingua.languages.errors import InputError
-from medlingua.recipes.settings import Phase
+from medlingua.recipes.settings import WITHOUT_CORPUS, Phase
 from medlingua.recipes.text.shards import Shard, mixture_of
 from medlingua.recipes.training.objectives import Masker, NextToken
 from medlingua.recipes.training.schedules import BatchWarmup, mask_rate
@@ -128,7 +128,7 @@ def shares_of(shards: tuple[Shard, ...], phase: Phase) -> list[Share]:
 
 def pass_tokens(shards: tuple[Shard, ...], phase: Phase) -> int:
     """Tokens of one pass of a phase over its corpora; 0 for a phase that reads none."""
-    if phase.kind == "terms" or not phase.tokens:
+    if phase.kind in WITHOUT_CORPUS or not phase.tokens:
         return 0
     return round(sum(share.repeat * share.tokens for share in shares_of(shards, phase)))
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medlingua.recipes.settings import Phase, Run
+from medlingua.recipes.settings import WITHOUT_CORPUS, Phase, Run
 from medlingua.recipes.training.memory import Size, largest_pass
 from medlingua.reports.quantities import memory
 from medlingua.reports.rows import DefaultRow
@@ -108,7 +108,7 @@ def passes(run: Run, pass_tokens: Sequence[int]) -> float:
     counts = [
         phase.tokens / tokens
         for phase, tokens in zip(run.phases, pass_tokens, strict=True)
-        if tokens and phase.kind != "terms"
+        if tokens and phase.kind not in WITHOUT_CORPUS
     ]
     return max(counts, default=0.0)
 
@@ -133,7 +133,7 @@ def _with_tokens(run: Run, facts: Facts, rows: list[DefaultRow]) -> Run:
     total = run.tokens
     phases = []
     for phase, tokens in zip(run.phases, facts.pass_tokens, strict=True):
-        if phase.kind == "terms":  # reads no corpus
+        if phase.kind in WITHOUT_CORPUS:
             phases.append(phase)
             continue
         share = phase.tokens / total

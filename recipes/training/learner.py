@@ -11,6 +11,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.gradual import Gradual
 from medlingua.adapters.lora import add_lora, check_lora
 from medlingua.languages.errors import InputError
+from medlingua.languages.terminologies import concept as terminologies
 from medlingua.recipes.console import say
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import LANGUAGE_MODELS, Run, Train
@@ -20,6 +21,7 @@ from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.collapse import CollapseProbe
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.processes import SINGLE, Processes
+from medlingua.recipes.training.relations import relation_head
 from medlingua.recipes.training.replaced_tokens import GeneratorAndDetector
 from medlingua.recipes.training.term_stream import Concept, Relations
 from medlingua.recipes.training.working_copy import WorkingCopy, checkpoint_layers, working_copy
@@ -39,9 +41,8 @@ class Training:
     evaluate: measures the model on held-out text during training. on_evaluation: receives each such row once it is
     written; what it raises ends the training. on_checkpoint: called before each checkpoint, by the main process.
     source: the model before a conversion, for phases that learn from it and for positions that change gradually.
-    new_ids: ids of the pieces that the base did not have, for phases that train their embeddings alone.
-    concepts, relations: for phases of kind terms. probe: watches for a collapse.
-    """
+    new_ids: ids of the pieces that the base did not have, for phases that train their embeddings alone. concepts,
+    relations: for phases of kind terms. terminology: for phases of kind relations. probe: watches for a collapse."""
 
     run: Run
     folder: Path
@@ -54,6 +55,7 @@ class Training:
     new_ids: Tensor | None = None
     concepts: Sequence[Concept] = ()
     relations: Relations = ()
+    terminology: Sequence[terminologies.Concept] = ()
     processes: Processes = SINGLE
     probe: CollapseProbe | None = None
 
@@ -64,8 +66,8 @@ class Learner:
 
     encoder: the whole model, which the main process evaluates and saves. trained: the one whose weights move;
     `encoder` itself unless it is split over processes. module: everything with gradients, with a generator and a
-    detector where an ELECTRA learns to detect replaced tokens. working: a copy for the passes, where there is one.
-    """
+    detector where an ELECTRA learns to detect replaced tokens, or the classifier of relations. working: a copy for
+    the passes, where there is one."""
 
     encoder: Encoder
     trained: Encoder
@@ -76,6 +78,7 @@ class Learner:
     processes: Processes = SINGLE
     split: sharded.Split | None = None
     electra: GeneratorAndDetector | None = None
+    relation_head: nn.Linear | None = None
     gradual: Gradual | None = None
     trackers: tuple[str, ...] = field(default=())
     working: WorkingCopy | None = None
@@ -159,11 +162,13 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
         gradual = Gradual(training.source, trained)
     if run.train.lora is not None:
         add_lora(trained, run.train.lora, run.train.seed)
-    electra = None
-    module: nn.Module = trained.model
+    electra, head = None, None
+    parts: dict[str, nn.Module] = {}  # what learns beside the model and is thrown away
     if any(phase.kind == "rtd" for phase in run.phases):
-        electra = GeneratorAndDetector(trained, run.train.seed, run.train.dropout)
-        module = nn.ModuleDict({"model": trained.model, "electra": electra})
+        parts["electra"] = electra = GeneratorAndDetector(trained, run.train.seed, run.train.dropout)
+    if any(phase.kind == "relations" for phase in run.phases):
+        parts["relations"] = head = relation_head(trained, run.train.seed)
+    module: nn.Module = nn.ModuleDict({"model": trained.model, **parts}) if parts else trained.model
     split = sharded.split(module, trained.model.base_model) if splits else None
     if splits and not processes.is_main:
         encoder.model.to("meta")  # the main process alone keeps a whole one
@@ -180,8 +185,8 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     elif run.train.compile == "on":
         say("train.compile: layers are compiled for masked words and the next token alone; this run goes without")
     return Learner(
-        encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, gradual,
-        trackers, working,
+        encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, head,
+        gradual, trackers, working,
     )  # fmt: skip
 
 

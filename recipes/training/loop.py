@@ -33,6 +33,7 @@ from medlingua.recipes.training.objectives import (
     special_ids,
 )
 from medlingua.recipes.training.prefetch import prefetched
+from medlingua.recipes.training.relations import RelationLoss, RelationStream
 from medlingua.recipes.training.replaced_tokens import ReplacedTokens
 from medlingua.recipes.training.schedules import batch_warmup, lr_factor
 from medlingua.recipes.training.stopping import stop_requests
@@ -49,7 +50,7 @@ class _Work:
     """What a phase trains by: its loss, its batches, and what of its parameters does not move."""
 
     objective: torch.nn.Module
-    stream: Stream | TermStream
+    stream: Stream | TermStream | RelationStream
     masks: GradientMasks
 
 
@@ -139,8 +140,14 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
         context = min(context, training.source.length)
         distilled = Distilled if run.new_rotations else DistilledAnswers
         objective = distilled(encoder, training.source)
-    stream: Stream | TermStream
-    if phase.kind == "terms":
+    stream: Stream | TermStream | RelationStream
+    if phase.kind == "relations" and learner.relation_head is not None:
+        objective = RelationLoss(encoder, learner.relation_head)
+        stream = RelationStream(
+            training.terminology, encoder, context, number, run.train.seed,
+            masker(encoder.tokenizer, "piece", phase.mask_rate),
+        )  # fmt: skip
+    elif phase.kind == "terms":
         objective = Terms(encoder, training.relations, run.objective.hierarchy_steps)
         stream = TermStream(training.concepts, encoder.tokenizer, context, number, run.train.seed, training.relations)
     else:
@@ -323,7 +330,7 @@ def _trainable(encoder: Encoder, parameters: str, new_ids: Tensor | None) -> Gra
 
 
 def _remaining(
-    stream: Stream | TermStream, learner: Learner, training: Training, state: Checkpoint
+    stream: Stream | TermStream | RelationStream, learner: Learner, training: Training, state: Checkpoint
 ) -> Iterator[Batch]:
     """The batches that are left of the phase that `state` is in."""
     settings, processes = training.run.train, learner.processes
@@ -355,7 +362,7 @@ def _warn_of_idle_processes(batch: Batch, processes: int) -> None:
 def _average(learner: Learner, training: Training, state: Checkpoint) -> None:
     """Set the whole model to the mean of its last checkpoints."""
     asked = training.run.train.average
-    prefix = "" if learner.electra is None else "model."  # beside a generator and a detector
+    prefix = "model." if isinstance(learner.module, torch.nn.ModuleDict) else ""  # beside heads that are thrown away
     used = checkpoint.set_to_average(
         training.folder / "checkpoints", asked, state.phase, learner.encoder.model, prefix
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from medlingua.languages.errors import InputError
 from medlingua.languages.hierarchy import Hierarchy, hierarchy_of
 from medlingua.languages.pack import Pack
+from medlingua.languages.terminologies.concept import Concept as Terminology
 from medlingua.languages.terminologies.reading import read_concepts
 from medlingua.languages.terms import OTHER, Term, hierarchy_of_terms, read_terms
 from medlingua.recipes.settings import Run
@@ -16,13 +17,14 @@ from medlingua.recipes.training.term_stream import Concept, Relations, concepts_
 @dataclass(frozen=True, slots=True)
 class TermLists:
     """train, held_out: concepts with their names. relations: of each concept of `train`, where a phase uses them.
-    names, source: what identifies a concept, and where the hierarchy is from, in words. Empty where no phase is of
-    kind terms."""
+    concepts: of the terminology, for phases of kind relations. names, source: what identifies a concept, and where
+    the hierarchy is from, in words. Empty where no phase is of kind terms."""
 
     train: Sequence[Concept] = ()
     held_out: Sequence[Concept] = ()
     hierarchy: Hierarchy | None = None
     relations: Relations = ()
+    concepts: Sequence[Terminology] = ()
     names: str = "English names"
     source: str = "the Disease Ontology"
 
@@ -30,13 +32,20 @@ class TermLists:
 def term_lists(run: Run, pack: Pack) -> TermLists:
     """The terminology of the settings, or the pack's terms under data.root. InputError where a phase needs terms or a
     hierarchy that are not there."""
-    if all(phase.kind != "terms" for phase in run.phases):
-        return TermLists()
+    kinds = {phase.kind for phase in run.phases}
+    if "relations" in kinds and run.objective.terminology is None:
+        raise InputError("objective.kind relations learns from a terminology: name its file in objective.terminology")
+    concepts: Sequence[Terminology] = ()
+    if "relations" in kinds:
+        concepts = read_concepts(Path(str(run.objective.terminology)), pack.code)
+    if "terms" not in kinds:
+        return TermLists(concepts=concepts)
     steps = run.objective.hierarchy_steps
     if run.objective.terminology is not None:
         lists = _of_terminology(Path(run.objective.terminology), pack)
     else:
         lists = _of_pack(run, pack)
+    lists = replace(lists, concepts=concepts)
     if not steps:
         return lists
     if lists.hierarchy is None:
@@ -66,4 +75,4 @@ def _of_terminology(path: Path, pack: Pack) -> TermLists:
         for parent in c.parents or ("",)
         if names.get(parent, "") != names[c.code]
     ]
-    return TermLists(train, held_out, hierarchy_of(edges, str(path)), (), "preferred names", path.name)
+    return TermLists(train, held_out, hierarchy_of(edges, str(path)), names="preferred names", source=path.name)
