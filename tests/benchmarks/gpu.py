@@ -158,6 +158,10 @@ def check_families() -> dict[str, Any]:
                     "from_cpu": float((packed - truth).norm() / truth.norm()),
                     "packed_from_alone": float((packed - alone).norm() / truth.norm()),
                 }
+            if not encoder.architecture.padded:  # as a phase of kind clm computes them
+                before = hidden_states(exact, row, causal=True)
+                after = hidden_states(encoder, row.to(DEVICE), causal=True).cpu()
+                result[f"{family} causal"] = {"from_cpu": float((after - before).norm() / before.norm())}
     return result
 
 
