@@ -11,14 +11,14 @@ from medlingua.recipes.text.annotation import BIOMED_ENRICHED, prompts, read_ans
 
 from ..conftest import call, cases, write_jsonl
 
-COMMON = ["--set", "eval.epochs=20", "--set", "eval.lr=1e-3", "--set", "eval.head_lr=1e-2"]
+COMMON = ["--set", "eval.epochs=12", "--set", "eval.lr=1e-3", "--set", "eval.head_lr=1e-2"]
 
 
 @pytest.fixture
 def notes(tmp_path: Path) -> Path:
     """Cases, and articles of law, which are about something else."""
-    law = [f"Article {i} : la loi fixe les conditions de la vente numéro {i}. " * 6 for i in range(40)]
-    return write_jsonl(tmp_path / "notes.jsonl", [*cases(40, seed=5), *law])
+    law = [f"Article {i} : la loi fixe les conditions de la vente numéro {i}. " * 6 for i in range(26)]
+    return write_jsonl(tmp_path / "notes.jsonl", [*cases(26, seed=5, words=(40, 90)), *law])
 
 
 def answers_to(file: Path, out: Path) -> Path:
@@ -43,8 +43,8 @@ def test_a_model_is_asked_and_its_answers_are_learnt_and_spread(
 ) -> None:
     asked = tmp_path / "prompts.jsonl"
     line = ["select", "--lang", "fr", "--corpus", str(notes)]
-    assert call(monkeypatch, [*line, "--prompts", str(asked), "--sample", "50"]) == 0
-    assert len(asked.read_text(encoding="utf-8").splitlines()) == 50
+    assert call(monkeypatch, [*line, "--prompts", str(asked), "--sample", "40"]) == 0
+    assert len(asked.read_text(encoding="utf-8").splitlines()) == 40
     answers = answers_to(asked, tmp_path / "answers.jsonl")
     out = tmp_path / "scored"
     assert call(monkeypatch, [*line, "--answers", str(answers), "--base", str(base), "--out", str(out), *COMMON]) == 0
@@ -63,7 +63,7 @@ def test_a_model_is_asked_and_its_answers_are_learnt_and_spread(
     run += ["--corpus", str(out / "notes_scored.parquet"), "--set", mixture, "--set", "train.tokens=600"]
     assert call(monkeypatch, [*run, "--set", "train.precision='fp32'", "--set", "train.collapse=warn"]) == 0
     corpora = json.loads((tmp_path / "run" / "corpora.json").read_text(encoding="utf-8"))["corpora"]
-    assert corpora[0]["filtered"] >= 35
+    assert corpora[0]["filtered"] >= 20
 
 
 def test_a_sample_is_the_same_each_time_and_no_prefix_of_the_corpus() -> None:
