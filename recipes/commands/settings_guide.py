@@ -115,7 +115,7 @@ def _default(name: str, field: FieldInfo) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ", ".join(f'"{item}"' for item in value) + "]"
+        return "[" + ", ".join(f'"{item}"' if isinstance(item, str) else f"{item}" for item in value) + "]"
     return f'"{value}"' if isinstance(value, str) else f"{value}"
 
 
