@@ -50,6 +50,21 @@ def brat(*folders: str) -> Files:
     }
 
 
+def casimedicos(part: str, numbers: Iterable[int]) -> Files:
+    """Tabs after each tag; now and then a space in their place, and one at the end of the line."""
+    lines = ["QUESTION|O||", "TYPE:|O||", "CARDIOLOGIA|O||", "", "CLINICAL|O||", "CASE:|O||", ""]
+    case = ["Asma|B-Premise|HighQuality|", "grave|I-Premise|HighQuality|", "{}.|I-Premise|HighQuality|", ""]
+    answer = ["RISPOSTA|O||", "CORRETTA:|O||", "2|O||", "", "Atlas O ", "clinico.|O||", ""]
+    return {
+        f"tasks/casimedicos_arg/IT/{part}.tsv": [line.format(n) for n in numbers for line in (*lines, *case, *answer)]
+    }
+
+
+def e3c(numbers: Iterable[int]) -> str:
+    """Sentences, each a document."""
+    return "".join(f"dolore B-ety\naddome I-ety\n, O\n{n} O\n. O\n\n" for n in numbers)
+
+
 def json_of(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
@@ -182,6 +197,7 @@ _GERMANQUAD = "tasks/germanquad/GermanQuAD/GermanQuAD"
 _RADQA, _EX4CDS = "tasks/radqa_de", "tasks/ex4cds/Ex4CDS_finalAnnotation/finalAnnotation/2"
 _I2B2 = "tasks/i2b2_2010"
 _TRAIN = f"{_I2B2}/concept_assertion_relation_training_data"
+_E3C_IT = "tasks-nc/e3c_clinical_entities/clinical_entities/layer1/Italian"
 _QUAERO = "tasks/quaero/QUAERO_FrenchMed/corpus"
 _SNIPPETS = [{"text": "Aspirin helps.", "document": "d"}] * 2
 
@@ -321,6 +337,14 @@ LAYOUTS: dict[str, tuple[Files, Gold]] = {
             ],
         },
         (Span.of(6, 10, "ENFERMEDAD"),),
+    ),
+    "casimedicos_it": (
+        casimedicos("train", range(20, 40)) | casimedicos("dev", range(40, 44)) | casimedicos("test", range(50, 60)),
+        (Span.of(42, 56, "Premise"),),
+    ),
+    "e3c_clinical_it": (
+        {f"{_E3C_IT}/train.txt": e3c(range(20, 40)), f"{_E3C_IT}/test.txt": e3c(range(50, 60))},
+        (Span.of(0, 13, "ety"),),
     ),
     "grascco": (
         {f"tasks/grascco/grascco_phi_annotation_json/d{n}.json": cas_json(n) for n in range(12)},

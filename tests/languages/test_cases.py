@@ -119,6 +119,21 @@ def test_spanish_contracts() -> None:
         assert wrong not in text, wrong
 
 
+def test_italian_takes_the_article_of_the_next_letter_and_contracts() -> None:
+    text = "\n".join(case.document.text for case in cases("it", 200)).lower()
+    for wrong in (
+        r"\b(?:il|un|del|al|sul|i|dei|ai|sui) (?:s[^aeiouàèéìòù]|z|ps|pn|gn)",
+        r"\b(?:il|lo|la|del|della|al|alla|sul|sulla|una|uno|i|dei|ai) [aeiouàèéìòù]",
+        r"\b(?:lo|uno|dello|gli|degli) [bcdfglmrtv]",
+        r"\b(?:di|a|su) (?:il|lo|la|i|gli|le) ",
+        r"\bun’(?:empiema|ictus|herpes|infarto|eritema|ittero|aumento|elettrocardiogramma)",
+        r"\bun (?:emoglobina|asma|epilessia|embolia|emiparesi|infezione|ecografia|ureteroscopia)",
+    ):
+        assert not re.findall(wrong, text), wrong
+    for right in ("uno striscio", "lo striscio", "un empiema", "un’asma", "dell’", "gli edemi", "all’ecografia"):
+        assert right in text, right
+
+
 def test_german_has_umlauts_and_english_its_articles() -> None:
     german = "\n".join(case.document.text for case in cases("de", 200))
     assert all(letter in german for letter in "äöüß")

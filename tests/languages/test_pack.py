@@ -14,11 +14,12 @@ LOCAL = {
     "es": {"codiesp_background_es": 2750, "e3c_journal_es": 504},
     "de": {"gesetze_medizin_de": 67, "gesetze_plain_de": 24, "klexikon_medizin_de": 136},
     "en": {"e3c_cases_en": 7938, "nli4ct_records_en": 999, "medquad_en": 15380, "openstax_en": 28},
+    "it": {},
 }
 
 
-def test_four_languages_are_known() -> None:
-    assert known_languages() == ("de", "en", "es", "fr")
+def test_the_mission_s_languages_and_the_guide_s_example_are_known() -> None:
+    assert known_languages() == ("de", "en", "es", "fr", "it")
 
 
 @pytest.mark.parametrize("code", LANGUAGES)

@@ -13,6 +13,7 @@ from medlingua.languages.terminologies.concept import Concept
 from medlingua.languages.terminologies.passages import passages, with_parents
 from medlingua.languages.terminologies.reading import read_concepts
 
+from tests.languages.conftest import LANGUAGES
 from tests.recipes.conftest import call
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
@@ -198,7 +199,7 @@ def test_what_is_no_terminology_is_one_clear_line(name: str, text: str, message:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("code", ["fr", "es", "de", "en"])
+@pytest.mark.parametrize("code", LANGUAGES)
 def test_a_passage_says_all_that_the_release_says(code: str) -> None:
     sentences = load_pack(code).sentences
     assert sentences is not None

@@ -12,7 +12,7 @@ import pytest
 import zstandard
 from medlingua import __version__
 from medlingua.languages.errors import InputError, reason
-from medlingua.languages.pack import load_pack
+from medlingua.languages.pack import known_languages, load_pack
 from medlingua.recipes.bases import default_base, known_bases, located
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run, setting_names
@@ -102,7 +102,7 @@ def test_bases_lists_context_size_and_licence(
     assert rows["drbert_7gb"] == ["drbert_7gb", "Dr-BERT/DrBERT-7GB", "camembert", "512", "-", "Apache-2.0", "-"]
 
 
-@pytest.mark.parametrize("lang", ["fr", "es", "de", "en"])
+@pytest.mark.parametrize("lang", known_languages())
 @pytest.mark.parametrize("strategy", ["convert", "continue"])
 def test_a_strategy_has_a_base_that_is_open_and_cased(lang: str, strategy: str) -> None:
     pack = load_pack(lang)
