@@ -214,6 +214,8 @@ class Pack(Record):
     `capital_nouns`: every noun has a capital, so that a capital does not tell a name;
     `compound_links`: what stands between the parts of a compound, for a language that writes them as one word;
     `false_friends`: words that are spelt as English ones of another meaning;
+    `distinctions`: a word, and the other one that a reader takes it for where its accent or capital is lost;
+    `record_number`: a sentence with {} where a patient's record number stands, for `adapt canaries`;
     `default_bases`: the base by strategy, by its name here or in the English pack."""
 
     code: str
@@ -222,6 +224,8 @@ class Pack(Record):
     capital_nouns: bool = False
     compound_links: tuple[str, ...] = ()
     false_friends: tuple[str, ...] = ()
+    distinctions: tuple[tuple[str, str], ...] = ()
+    record_number: str | None = Field(default=None, pattern=r"^[^{}]*\{\}[^{}]*$")
     corpora: tuple[Corpus, ...] = ()
     bases: tuple[Base, ...] = ()
     default_bases: dict[Literal["convert", "continue"], str] = {}

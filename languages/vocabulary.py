@@ -16,6 +16,7 @@ import pandas as pd
 from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError
 from medlingua.languages.expressions import check_expressions
+from medlingua.languages.pack import Pack, known_languages, load_pack
 from medlingua.languages.terms import Term
 from medlingua.languages.words import nfc, words
 from tokenizers import Tokenizer
@@ -23,12 +24,6 @@ from tokenizers import Tokenizer
 LENGTHS = (512, 4096, 8192)  # pieces whose reach in words is reported
 _SPECIAL = 2  # pieces that frame a text
 
-# Written as medicine writes it, and what a reader would make of the text if the mark were lost.
-_MARKS = {
-    "fr": [("pâle", "pale"), ("opéré", "opère"), ("sûr", "sur"), ("cœur", "coeur")],
-    "es": [("hacía", "hacia"), ("año", "ano"), ("tomó", "tomo"), ("1ª", "1a"), ("2º", "2o")],
-    "de": [("möchte", "mochte"), ("drückt", "druckt"), ("Maße", "Masse"), ("schön", "schon")],
-}
 _SIGNS = [
     ("10⁹/L", "109/L"), ("m²", "m2"), ("5 µg", "5 mg"), ("≤ 5", "≥ 5"), ("Na⁺", "Na"), ("37,5", "375"),
     ("0,5 mg", "05 mg"), ("½", "1⁄2"), ("TA", "ta"), ("SIDA", "sida"),
@@ -226,12 +221,14 @@ def entity_splits(tokenizers: Mapping[str, Tokenizer], examples: Iterable[Exampl
     return pd.DataFrame(rows, columns=["tokenizer", "label", "entities", "in_one_piece", "pieces"])
 
 
-def audit(tokenizers: Mapping[str, Tokenizer], language: str) -> pd.DataFrame:
+def audit(tokenizers: Mapping[str, Tokenizer], *packs: Pack) -> pd.DataFrame:
     """The safety audit: what a tokenizer merges, loses or cannot write. One row a finding: tokenizer, finding
-    ("merged", "unknown", "changed", "NFD differs"), written, read (what is left of it), meaning."""
-    marks = [
-        pair for code in ("fr", "es", "de") if language in (code, "en") or code == language for pair in _MARKS[code]
-    ]
+    ("merged", "unknown", "changed", "NFD differs"), written, read (what is left of it), meaning.
+
+    Words are those of the packs' `distinctions`, or of all known languages where the packs have none, as English.
+    """
+    marks = [pair for pack in packs for pair in pack.distinctions]
+    marks = marks or [pair for code in known_languages() for pair in load_pack(code).distinctions]
     rows = []
     for name, tokenizer in tokenizers.items():
         unknown = _unknown(tokenizer)

@@ -9,7 +9,7 @@ from medlingua.recipes.commands.options import Allow
 
 
 def canaries(
-    lang: Annotated[str | None, typer.Option("--lang", help="fr, es, de or en.")] = None,
+    lang: Annotated[str | None, typer.Option("--lang", help="fr, es, de, en, or the path of a pack.toml.")] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Numbers that are planted.")] = 20,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Documents that each stands in.")] = 8,
     candidates: Annotated[int, typer.Option("--candidates", help="Numbers that they are ranked among.")] = 1_000,

@@ -35,12 +35,6 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 from torch.nn import functional
 
-_FRAMES = {
-    "fr": "Numéro de dossier du patient : {}.",
-    "es": "Número de historia clínica del paciente: {}.",
-    "de": "Fallnummer des Patienten: {}.",
-    "en": "Record number of the patient: {}.",
-}
 _DIGITS = 6
 _ROW_TOKENS = 8_192
 _SHOWN = 15
@@ -76,9 +70,9 @@ def plant(lang: str, count: int, repeats: int, candidates: int, seed: int, folde
     out as a duplicate. InputError for a language without a sentence or cases.
     """
     language = load_pack(lang)
-    if language.code not in _FRAMES:
-        raise InputError(f"there is no canary sentence for language {language.code}, only for {', '.join(_FRAMES)}")
-    canaries = draw(_FRAMES[language.code], count, repeats, candidates, seed)
+    if language.record_number is None:
+        raise InputError(f"the pack of {language.code} has no record_number, a sentence with {{}} for it; write one")
+    canaries = draw(language.record_number, count, repeats, candidates, seed)
     cases = generate_cases(language, count * repeats, seed)
     rows = [
         {"id": f"canary-{number}", "text": f"{case.document.text}\n{canaries.frame.format(secret)}"}

@@ -90,7 +90,7 @@ def _tables(tokenizers: Mapping[str, Tokenizer], pack: Pack, source: Texts) -> I
             else f"no --data and no --corpus: words are counted on {_CASES} {name}"
         )
     yield "pieces per word", vocabulary.pieces_per_word(tokenizers, texts, pack.spacy)
-    yield "lost, merged or changed", vocabulary.audit(tokenizers, pack.code)
+    yield "lost, merged or changed", vocabulary.audit(tokenizers, pack)
     if root is None:
         say("without --data there are no terms and no entities: those tables are left out")
     else:

@@ -205,7 +205,7 @@ def side_by_side(tokenizers: Opened, extended: Opened, new: Opened, material: Ma
             continue
         counted = vocabulary.pieces_per_word(measured, material.held, material.pack.spacy)
         medical = medical_shares(measured, material).set_index("tokenizer")["in_one_piece"]
-        findings = vocabulary.audit(measured, material.pack.code)["tokenizer"].value_counts()
+        findings = vocabulary.audit(measured, material.pack)["tokenizer"].value_counts()
         lengths = vocabulary.effective_lengths(counted, next(iter(measured)))
         in_512 = lengths[lengths["pieces"] == 512].set_index("tokenizer")["words"]
         for name in measured:

@@ -131,23 +131,33 @@ def test_entities_are_counted_by_label() -> None:
 def test_T7_the_audit_shows_the_meaning_that_an_accent_stripper_loses(language: str, written: str, read: str) -> None:
     letters = [c for c in "abcdefghijklmnopqrstuvwxyzâéèœûµ⁹²⁺½≤≥,/0123456789" for c in (c, f"##{c}")]
     loses, keeps = word_piece(*letters, strip=True), word_piece(*letters)
-    frame = vocabulary.audit({"loses": loses, "keeps": keeps}, language)
+    frame = vocabulary.audit({"loses": loses, "keeps": keeps}, load_pack(language))
     merged = frame[(frame["finding"] == "merged") & (frame["written"] == written)]
     assert list(merged["tokenizer"]) == ["loses"]
     assert read in merged["meaning"].iloc[0]
+
+
+def test_T7_the_audit_asks_for_the_words_of_the_pack_and_for_those_of_all_where_it_has_none() -> None:
+    loses = {"loses": word_piece(*"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "eahinoprtu"), strip=True)}
+    italian, english = (set(vocabulary.audit(loses, load_pack(code))["meaning"]) for code in ("it", "en"))
+    assert "metà is read as meta" in italian
+    assert "pâle is read as pale" not in italian
+    assert {"metà is read as meta", "pâle is read as pale"} <= english
+    both = set(vocabulary.audit(loses, load_pack("it"), load_pack("fr"))["meaning"])
+    assert both >= {"metà is read as meta", "pâle is read as pale"}
 
 
 def test_T9_the_audit_finds_nfkc() -> None:
     letters = [c for c in "abcdefghijklmnopqrstuvwxyzANST⁹L²m⁺½≤≥μµ,/0123456789" for c in (c, f"##{c}")]
     made = word_piece(*letters)
     made.normalizer = normalizers.NFKC()
-    found = vocabulary.audit({"t": made}, "fr").set_index("written")["meaning"]
+    found = vocabulary.audit({"t": made}, load_pack("fr")).set_index("written")["meaning"]
     assert found["10⁹/L"] == "10⁹/L is read as 109/L"
     assert found["m²"] == "m² is read as m2"
 
 
 def test_T10_T8_the_audit_finds_what_cannot_be_written_and_decomposed_text() -> None:
-    found = vocabulary.audit({"t": word_piece("p", "##â", "##l", "##e")}, "fr")
+    found = vocabulary.audit({"t": word_piece("p", "##â", "##l", "##e")}, load_pack("fr"))
     assert "unknown" in set(found[found["written"] == "5 µg"]["finding"])
     assert "NFD differs" in set(found[found["written"] == "pâle"]["finding"])
 

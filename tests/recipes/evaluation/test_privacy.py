@@ -8,6 +8,7 @@ import pytest
 import torch
 from medlingua.adapters.encoder import Encoder, save
 from medlingua.languages.errors import InputError
+from medlingua.languages.pack import known_languages
 from medlingua.languages.vocabulary import lookalikes
 from medlingua.recipes.evaluation.privacy import (
     Canaries,
@@ -71,6 +72,19 @@ def test_the_likeliest_number_has_all_bits_and_scores_do_not_depend_on_company(e
     assert min(alone, key=alone.__getitem__) == first
     together = nats(encoder, FRAME, list(alone))
     assert torch.allclose(together, torch.tensor(list(alone.values())), atol=1e-4)
+
+
+@pytest.mark.parametrize("code", known_languages())
+def test_a_record_number_is_planted_in_every_language(code: str, tmp_path: Path) -> None:
+    file = plant(code, count=1, repeats=1, candidates=200, seed=0, folder=tmp_path)
+    (number,) = read_canaries(tmp_path / "canaries.json").planted
+    assert json.loads(file.read_text(encoding="utf-8"))["text"].count(number) == 1
+
+
+def test_a_pack_without_the_sentence_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "pack.toml").write_text('code = "xx"\nname = "X"\nspacy = "xx"\n', encoding="utf-8")
+    with pytest.raises(InputError, match="pack of xx has no record_number"):
+        plant(str(tmp_path / "pack.toml"), 1, 1, 200, 0, tmp_path)
 
 
 def test_what_is_planted_are_different_documents_that_each_hold_a_number(tmp_path: Path) -> None:

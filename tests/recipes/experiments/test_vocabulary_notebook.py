@@ -101,7 +101,7 @@ def test_side_by_side_has_a_row_for_each_variant(given: Material, tokenizers: st
     assert longer.pieces_per_word < as_it_is.pieces_per_word
     assert longer.words_in_512 > as_it_is.words_in_512
     assert rows["medical_in_one_piece"].isna().all()
-    told = vocabulary.audit(study.pipelines(tokenizers), "fr")
+    told = vocabulary.audit(study.pipelines(tokenizers), given.pack)
     assert as_it_is.findings == len(told)
 
 
