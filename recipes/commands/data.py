@@ -10,6 +10,7 @@ from medlingua.recipes.commands.options import (
     Config,
     Corpus,
     Data,
+    EvalSets,
     Lang,
     Sets,
     TextField,
@@ -78,7 +79,7 @@ def select(
     schema: Annotated[
         Path | None, typer.Option("--schema", help="What is asked (TOML); default: as Biomed-Enriched.")
     ] = None,
-    sets: Sets = None,
+    sets: EvalSets = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the scored corpora.")] = Path("scored"),
     allow: Allow = None,
 ) -> None:
@@ -89,10 +90,10 @@ def select(
 
     code = needed(lang, "--lang", "the language whose text is scored")
     text = Text(code, data, tuple(corpus or ()), text_field, paragraphs, permitted(allow))
-    if prompts is not None:
-        print(ask(text, read_schema(schema), sample, prompts))
-        return
     labelling = Labelling(base, seed_set, answers, read_schema(schema), resolve_eval({}, tuple(sets or ())))
+    if prompts is not None:
+        print(ask(text, labelling.schema, sample, prompts))
+        return
     print(select_text(text, near, labelling, out))
 
 

@@ -66,6 +66,15 @@ def test_a_model_is_asked_and_its_answers_are_learnt_and_spread(
     assert corpora[0]["filtered"] >= 20
 
 
+def test_a_setting_that_select_would_not_read_is_refused(
+    notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["select", "--lang", "fr", "--corpus", str(notes), "--prompts", str(tmp_path / "prompts.jsonl")]
+    assert call(monkeypatch, [*line, "--set", "data.synthetic_documents=40"]) == 2
+    assert "only eval.* settings apply here" in capsys.readouterr().err
+    assert not (tmp_path / "prompts.jsonl").exists()
+
+
 def test_a_sample_is_the_same_each_time_and_no_prefix_of_the_corpus() -> None:
     documents = [Document(f"d{i}", "text", "notes") for i in range(100)]
     chosen = [d.id for d in sampled(documents, 20)]
