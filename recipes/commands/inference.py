@@ -17,7 +17,10 @@ def apply(
     text_field: TextField = None,
     allow: Allow = None,
 ) -> None:
-    """Annotate notes of any length with a fine-tuned model. The same command resumes a stopped one."""
+    """Annotate notes of any length with a fine-tuned model. The same command resumes a stopped one.
+
+    --show-text also writes annotations.html, the first notes with what was found in them.
+    """
     from typing import get_args
 
     from medlingua.languages.errors import InputError, nearest
