@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from .files import File, Member, missing_column, parsed_json, read_lines, read_t
 from .folders import NAME, READABLE, files_of
 
 Scalar = str | int | float | bool | None
+Skip = Callable[[InputError], None]
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -29,7 +30,9 @@ class Document:
     meta: Mapping[str, Scalar] = field(default_factory=lambda: MappingProxyType({}))
 
 
-def read_documents(path: str | Path, *, source: str, text_field: str | None = None) -> Iterator[Document]:
+def read_documents(
+    path: str | Path, *, source: str, text_field: str | None = None, skip: Skip | None = None
+) -> Iterator[Document]:
     """Stream the documents of a file, a folder (recursive, sorted; see `folders.files_of`) or a glob pattern.
 
     A `.txt` or `.md` file is one document whose id is its name (in a folder or archive: its path from there).
@@ -40,19 +43,21 @@ def read_documents(path: str | Path, *, source: str, text_field: str | None = No
     of one document (parquet: of 1,024 rows).
 
     Raises InputError for what is missing, empty, truncated, not UTF-8, without the text column, or changed while it
-    is read.
+    is read. skip: takes that of a text file or of a row, which is then left out; a table that breaks off or is
+    not UTF-8 still raises it, as rows would be lost that nobody can count.
     """
     listing = files_of(path)
     has_text = False
     for file in listing.files:
         before = _state(file)
-        for document in _of_file(file, file.relative_to(listing.root).as_posix(), source, text_field or "text"):
+        for document in _of_file(file, file.relative_to(listing.root).as_posix(), source, text_field or "text", skip):
             has_text = has_text or bool(document.text.strip())
             yield document
         if _state(file) != before:
             raise InputError(f"{file}: changed while it was read; wait until it is whole, and start again")
     if not has_text:
-        raise InputError(f"{path}: no documents in it (every file or text is empty); give a path with text")
+        state = "empty, or left out" if skip else "empty"
+        raise InputError(f"{path}: no documents in it (every file or text is {state}); give a path with text")
 
 
 def check_first_rows(path: str | Path, *, text_field: str | None = None) -> None:
@@ -67,15 +72,15 @@ def check_first_rows(path: str | Path, *, text_field: str | None = None) -> None
             next(_of_file(file, file.name, "", text_field or "text"), None)
 
 
-def _of_file(file: Path, name: str, source: str, text_field: str) -> Iterator[Document]:
+def _of_file(file: Path, name: str, source: str, text_field: str, skip: Skip | None = None) -> Iterator[Document]:
     if not ARCHIVE.search(file.name):
-        yield from _read_file(file, name, source, text_field)
+        yield from _read_file(file, name, source, text_field, skip)
         return
     passed = read = 0
     for member in members(file):
         if NAME.search(member.name):
             read += 1
-            yield from _read_file(member, f"{name}/{member.path}", source, text_field)
+            yield from _read_file(member, f"{name}/{member.path}", source, text_field, skip)
         else:
             passed += 1
     if not read:
@@ -88,7 +93,7 @@ def _state(file: Path) -> tuple[int, int, int]:
     return about.st_ino, about.st_size, about.st_mtime_ns
 
 
-def _read_file(file: File, name: str, source: str, text_field: str) -> Iterator[Document]:
+def _read_file(file: File, name: str, source: str, text_field: str, skip: Skip | None) -> Iterator[Document]:
     match = NAME.search(file.name)
     assert match is not None
     kind, packing = match[1].lower(), match[2]
@@ -98,14 +103,30 @@ def _read_file(file: File, name: str, source: str, text_field: str) -> Iterator[
         from .parquet import rows_of  # pyarrow takes a third of a second to import
 
         for number, row in rows_of(file, text_field):
-            yield document_of(row, f"{name}:{number}", f"{file}, row {number}", source, text_field)
+            yield from _or_skip(
+                document_of, skip, row, f"{name}:{number}", f"{file}, row {number}", source, text_field
+            )
     elif kind in ("txt", "md"):
-        yield Document(name, read_text(file).removeprefix("\ufeff"), source)
+        yield from _or_skip(lambda: Document(name, read_text(file).removeprefix("\ufeff"), source), skip)
     elif kind in ("csv", "tsv"):
         for number, row in read_rows(file, delimiter=None):
-            yield document_of(row, f"{name}:{number}", f"{file}, line {number}", source, text_field)
+            yield from _or_skip(
+                document_of, skip, row, f"{name}:{number}", f"{file}, line {number}", source, text_field
+            )
     else:
-        yield from _read_jsonl(file, name, source, text_field)
+        yield from _read_jsonl(file, name, source, text_field, skip)
+
+
+def _or_skip(read: Callable[..., Document], skip: Skip | None, *given: Any) -> Iterator[Document]:
+    """The document; none where it cannot be read and `skip` takes the reason."""
+    try:
+        document = read(*given)
+    except InputError as error:
+        if skip is None:
+            raise
+        skip(error)
+    else:
+        yield document
 
 
 def document_of(row: Mapping[str, Any], where: str, place: str, source: str, text_field: str) -> Document:
@@ -163,24 +184,30 @@ def _scalar(value: object) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
 
 
-def _read_jsonl(file: File, name: str, source: str, text_field: str) -> Iterator[Document]:
+def _read_jsonl(file: File, name: str, source: str, text_field: str, skip: Skip | None) -> Iterator[Document]:
     before = 0
     for number, line in enumerate(read_lines(file), 1):
-        if not line.strip():
-            continue
-        place = f"{file}, line {number}"
-        try:
-            row = parsed_json(line, place)
-        except json.JSONDecodeError as error:
-            cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
-            raise InputError(
-                f"{place}: not JSON ({error.msg} at column {error.colno}); {before} documents came "
-                f"before{cut}; each line must be one JSON object (jq -c . FILE writes it so)"
-            ) from error
-        if not isinstance(row, dict):
-            raise InputError(
-                f"{place}: {kind_of(row)}, not an object; each line must be an object such as "
-                f'{{"id": "1", "{text_field}": "..."}}'
-            )
-        yield document_of(row, f"{name}:{number}", place, source, text_field)
-        before += 1
+        if line.strip():
+            for document in _or_skip(
+                _of_line, skip, line, f"{name}:{number}", f"{file}, line {number}", source, text_field, before
+            ):
+                yield document
+                before += 1
+
+
+def _of_line(line: str, where: str, place: str, source: str, text_field: str, before: int) -> Document:
+    """A line of JSON as a document; `before`: documents that came before it."""
+    try:
+        row = parsed_json(line, place)
+    except json.JSONDecodeError as error:
+        cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
+        raise InputError(
+            f"{place}: not JSON ({error.msg} at column {error.colno}); {before} documents came "
+            f"before{cut}; each line must be one JSON object (jq -c . FILE writes it so)"
+        ) from error
+    if not isinstance(row, dict):
+        raise InputError(
+            f"{place}: {kind_of(row)}, not an object; each line must be an object such as "
+            f'{{"id": "1", "{text_field}": "..."}}'
+        )
+    return document_of(row, where, place, source, text_field)

@@ -8,6 +8,7 @@ from typing import Any
 
 _LONGEST_REASON = 300  # characters
 _LONGEST_ID = 80
+_LISTED, _NEAREST = 20, 5  # known names that are listed; of more the nearest ones
 # The kinds of pydantic's errors, as what a person should have written.
 _EXPECTED = {
     "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "tuple": "a list",
@@ -66,11 +67,16 @@ def mismatch(error: Mapping[str, Any]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End of an error message: the known names, the nearest one first when there is one."""
+    """End of an error message: the known names, or of many the nearest ones, and which one may be meant."""
     choices = sorted(known)
-    close = get_close_matches(name, choices, n=1, cutoff=0.5)
+    if not choices:
+        return "none are known"
+    close = get_close_matches(name, choices, n=_NEAREST, cutoff=0.5)
     hint = f"; did you mean '{close[0]}'?" if close else ""
-    return f"known: {', '.join(choices)}{hint}" if choices else "none are known"
+    if len(choices) <= _LISTED:
+        return f"known: {', '.join(choices)}{hint}"
+    listed = f", the nearest: {', '.join(close)}" if close else ""
+    return f"{len(choices)} are known{listed}{hint}"
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -18,9 +18,11 @@ Reader = Literal[
     "brat", "brat_relations", "conll", "tokens", "table", "json", "uima", "webanno", "bioc", "pubtator", "doccano",
     "label_studio", "prodigy", "docbin", "offsets", "span_tables", "codes", "line_labels", "paraphrases", "nli4ct",
     "pubmedqa", "options", "squad", "e3c_relations", "cues", "concepts", "id_pairs", "deft_pairs", "bioasq",
+    "bio_lists", "tag_lists",
 ]  # fmt: skip
 _NO_FOLDS = ("choice", "answers", "normalization")
-_TAGGED = ("tokens", "cues")  # readers
+_TAGGED = ("tokens", "tag_lists", "cues")  # readers
+_BIO = {"tokens": "conll", "tag_lists": "bio_lists"}  # the reader of entities in the same format
 _ROOM = Path(__file__).parent
 
 
@@ -165,8 +167,10 @@ class TaskSpec(Record):
             )
         if self.path is not None and self.kind == "tagging" and self.reader not in _TAGGED:
             raise ValueError(f"tagging needs a reader that gives every token its tag: {', '.join(_TAGGED)}")
-        if self.reader == "tokens" and self.kind != "tagging":
-            raise ValueError("reader tokens is for kind tagging; entities in BIO tags have the reader conll")
+        if self.reader in _BIO and self.kind != "tagging":
+            raise ValueError(
+                f"reader {self.reader} is for kind tagging; entities in BIO tags have the reader {_BIO[self.reader]}"
+            )
         if self.levels and self.kind not in ("multilabel", "normalization"):
             raise ValueError("levels are for codes: kind multilabel or normalization; take it out")
         if self.terminology is not None and self.kind != "normalization":

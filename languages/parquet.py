@@ -14,15 +14,16 @@ from .errors import InputError
 from .files import missing_column, too_large
 
 _ARROW_FILE = b"ARROW1"  # how an Arrow file begins; a stream does not
+_FEATURES = b"huggingface"  # key of the schema's metadata, as datasets writes it
 _TERMS = b"medlingua.terms"  # key of the schema's metadata
 LARGEST_GROUP = 2**31  # bytes of one row group, unpacked: what is larger is taken for a bomb
 _ROWS_A_BYTE = 1_000  # of a file: more are one row, written down once
 _ROWS_PER_READ, _ROWS_PER_BATCH = 1_024, 64  # rows that are read, and made Python's, at once
 
 
-def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The rows of a .parquet or .arrow file with their numbers, from 1. Nested columns, of which a document takes
-    none, are not unpacked.
+def rows_of(file: Path, text_field: str, lists: tuple[str, ...] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a .parquet or .arrow file with their numbers, from 1. Of nested columns, of which a document
+    takes none, `lists` are unpacked.
 
     Memory is that of 1,024 rows (of Arrow: of a batch, as it was written). A value that many rows share stays one
     until it is measured: a dictionary of one long text makes a bomb of a small file. InputError for a file that is
@@ -32,7 +33,7 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
     number = 0
     kind = file.suffix.lower().removeprefix(".")
     try:
-        for batch in (_arrow_batches if kind == "arrow" else _parquet_batches)(file, text_field):
+        for batch in (_arrow_batches if kind == "arrow" else _parquet_batches)(file, text_field, lists):
             for row in _rows(batch, f"{file}, after row {number}"):
                 number += 1
                 yield number, row
@@ -51,22 +52,23 @@ def rows_of(file: Path, text_field: str) -> Iterator[tuple[int, dict[str, Any]]]
         ) from error
 
 
-def _columns(schema: pa.Schema, text_field: str, file: Path) -> list[str]:
+def _columns(schema: pa.Schema, text_field: str, lists: tuple[str, ...], file: Path) -> list[str]:
     if text_field not in schema.names:
         raise missing_column(text_field, schema.names, file)
-    return [field.name for field in schema if not pa.types.is_nested(field.type) or field.name == text_field]
+    taken = (text_field, *lists)
+    return [field.name for field in schema if not pa.types.is_nested(field.type) or field.name in taken]
 
 
-def _parquet_batches(file: Path, text_field: str) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(file: Path, text_field: str, lists: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     schema = pq.read_schema(file)
-    columns = _columns(schema, text_field, file)
+    columns = _columns(schema, text_field, lists, file)
     texts = [field.name for field in schema if _is_text(field.type)]
     with pq.ParquetFile(file, read_dictionary=texts) as table:
         _check(table.metadata, file)
         yield from table.iter_batches(batch_size=_ROWS_PER_READ, columns=columns)
 
 
-def _arrow_batches(file: Path, text_field: str) -> Iterator[pa.RecordBatch]:
+def _arrow_batches(file: Path, text_field: str, lists: tuple[str, ...]) -> Iterator[pa.RecordBatch]:
     """Batches of an Arrow stream, which `datasets` saves, or of an Arrow file; each is validated."""
     with pa.OSFile(str(file)) as handle:
         start = handle.read(len(_ARROW_FILE))
@@ -77,11 +79,29 @@ def _arrow_batches(file: Path, text_field: str) -> Iterator[pa.RecordBatch]:
         else:
             table = pa.ipc.open_stream(handle)
             batches = iter(table)
-        columns = _columns(table.schema, text_field, file)
+        columns = _columns(table.schema, text_field, lists, file)
         for batch in batches:
             chosen = batch.select(columns)
             chosen.validate(full=True)
             yield chosen
+
+
+def class_names(file: Path, column: str) -> tuple[str, ...]:
+    """The names that `datasets` has noted for the numbers in a column, or in its lists; none where it has not."""
+    try:
+        if file.suffix == ".parquet":
+            schema = pq.read_schema(file)
+        else:
+            with pa.OSFile(str(file)) as handle:
+                whole = handle.read(len(_ARROW_FILE)) == _ARROW_FILE
+                handle.seek(0)
+                schema = (pa.ipc.open_file if whole else pa.ipc.open_stream)(handle).schema
+        feature = json.loads((schema.metadata or {})[_FEATURES])["info"]["features"][column]
+        while "names" not in feature:  # [ClassLabel], or {"feature": ClassLabel}
+            feature = feature[0] if isinstance(feature, list) else feature["feature"]
+        return tuple(map(str, feature["names"]))
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, IndexError):
+        return ()  # a damaged file is refused where its rows are read
 
 
 def write_table(table: pa.Table, file: Path, terms: dict[str, str | bool]) -> None:

@@ -65,11 +65,12 @@ def _places(spec: TaskSpec, root: Path) -> dict[str, tuple[Path, ...]]:
         return {"hash": (folder,)}
     # A table in a folder of its own: the data file is the one that is not a licence or a readme.
     tables = [file for file in sorted(folder.iterdir()) if _is_table(file)]
-    return {"hash": (tables[0] if len(tables) == 1 else folder / "one data file (.csv, .tsv, .json, .jsonl)",)}
+    absent = folder / "one data file (.csv, .tsv, .json, .jsonl, .parquet)"
+    return {"hash": (tables[0] if len(tables) == 1 else absent,)}
 
 
 def _is_table(file: Path) -> bool:
-    return file.name.removesuffix(".gz").endswith((".csv", ".tsv", ".json", ".jsonl"))
+    return file.name.removesuffix(".gz").endswith((".csv", ".tsv", ".json", ".jsonl", ".parquet"))
 
 
 def _missing(spec: TaskSpec, root: Path) -> list[Path]:

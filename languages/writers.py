@@ -19,6 +19,8 @@ Format = Literal["brat", "jsonl", "conll", "docbin", "csv"]
 
 _LINE_END = re.compile(r"[^\S\n]*\n\s*")
 _LONGEST_NAME = 200  # bytes; file systems take 255, with an ending
+# Spreadsheets compute a cell that begins so, and a formula may open an address or a program ("CSV injection").
+_FORMULA = re.compile(r"[=+\-@\t\r\n\0＝＋－＠]")
 _NOT_A_NAME = re.compile(r"[^\w.\- ]+")
 
 
@@ -123,17 +125,27 @@ CSV_COLUMNS = {
 
 
 def csv_rows(annotated: Annotated) -> str:
-    """A row an entity, or a label, without a header. Fragments are joined by semicolons: "3;9" to "5;12"."""
-    target = io.StringIO()
-    rows = csv.writer(target, lineterminator="\n")
-    if annotated.value is not None:
-        rows.writerow([annotated.id, annotated.value])
-    for label, share in annotated.labels:
-        rows.writerow([annotated.id, label, _decimals(share)])
+    """A row an entity, or a label, without a header. Fragments are joined by semicolons: "3;9" to "5;12".
+
+    An id, label or text that a spreadsheet would take for a formula has an apostrophe in front, as OWASP advises:
+    '=1+1. Offsets and numbers are as they are.
+    """
+    name = _not_a_formula(annotated.id)
+    rows: list[tuple[object, ...]] = [] if annotated.value is None else [(name, annotated.value)]
+    rows += [(name, _not_a_formula(label), _decimals(share)) for label, share in annotated.labels]
     for span, share in annotated.entities:
         starts, ends = (";".join(str(fragment[side]) for fragment in span.fragments) for side in (0, 1))
-        rows.writerow([annotated.id, starts, ends, span.label, _decimals(share), span.surface(annotated.text)])
+        words_of = _not_a_formula(span.surface(annotated.text))
+        rows.append((name, starts, ends, _not_a_formula(span.label), _decimals(share), words_of))
+    # The csv module leaves a carriage return without quotes where lines do not end in one.
+    returns = any("\r" in str(cell) for row in rows for cell in row)
+    target = io.StringIO()
+    csv.writer(target, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL).writerows(rows)
     return target.getvalue()
+
+
+def _not_a_formula(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def _decimals(probability: float | None) -> str:

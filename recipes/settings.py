@@ -24,6 +24,7 @@ DECIDED = (
     "train.eval_tokens", "eval.tasks", "eval.seeds",
 )  # fmt: skip
 DECIDED_BY_PHASE = ("tokens", "lr", "warmup")
+_FROZEN_HEAD_LR = 1e-2  # reports/notes/2026-11-27-tasks.md
 
 
 class Settings(BaseModel):
@@ -259,7 +260,7 @@ class Eval(Settings):
     lr: float = Field(default=5e-5, gt=0)
     """Learning rate, for models of base size; small ones want three to six times as much."""
     head_lr: float | None = Field(default=None, gt=0)
-    """Learning rate of the task's head; unset: lr, 1e-3 on a frozen body."""
+    """Learning rate of the task's head; unset: lr, 1e-2 on a frozen body."""
     trials: int = Field(default=0, ge=0)
     """Learning rates tried on dev before the seeds are run, the same for every model; under a protocol of its own."""
     warm_start: str = ""
@@ -280,6 +281,11 @@ class Eval(Settings):
     """Most tokens of one step; a longer document goes alone."""
     batch_documents: int = Field(default=32, gt=0)
     """Most documents of one step."""
+
+    @property
+    def rate_of_head(self) -> float:
+        """head_lr, or what stands for it where it is unset."""
+        return self.head_lr or (_FROZEN_HEAD_LR if self.body == "frozen" else self.lr)
 
     @model_validator(mode="before")
     @classmethod

@@ -112,7 +112,9 @@ _BY_ID = {record.id: record for record in _RECORDS}
 
 
 def _frozen(record: Protocol, match: re.Match[str]) -> Protocol:
-    return replace(record, training=record.training + "; a linear head on frozen hidden states")
+    rate = "0.01" if match[1] else "0.001"
+    option = f"; a linear head on frozen hidden states, with a learning rate of {rate} unless eval.head_lr is given"
+    return replace(record, training=record.training + option)
 
 
 def _tuned(record: Protocol, match: re.Match[str]) -> Protocol:
@@ -149,7 +151,7 @@ def _cut_questions(record: Protocol, match: re.Match[str]) -> Protocol:
 
 
 _VARIANTS: tuple[tuple[re.Pattern[str], Callable[[Protocol, re.Match[str]], Protocol]], ...] = (
-    (re.compile(r"frozen body"), _frozen),
+    (re.compile(r"frozen body(/2)?"), _frozen),
     (re.compile(r"tuned in (\d+) trials"), _tuned),
     (re.compile(r"span head"), _span_head),
     (re.compile(r"first token"), _first_token),

@@ -19,6 +19,7 @@ from .pairs import read_deft_pairs, read_id_pairs
 from .span_tables import read_span_tables
 from .standoff import read_codes, read_offsets
 from .tables import read_json, read_table
+from .token_lists import read_bio_lists, read_tag_lists
 from .tokens import read_tokens
 from .uima import read_uima
 from .webanno import read_webanno
@@ -37,6 +38,8 @@ READERS: dict[str, Reader] = {
     "brat_relations": Reader(read_brat_relations, folder=True),
     "conll": Reader(read_conll),
     "tokens": Reader(read_tokens),
+    "bio_lists": Reader(read_bio_lists),
+    "tag_lists": Reader(read_tag_lists),
     "table": Reader(read_table),
     "json": Reader(read_json),
     "uima": Reader(read_uima, folder=True),

@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..files import read_lines
 
 BARE = "entity"  # the label of tags that name none: B, I, O
-_TAG = re.compile(r"O|[BIESULM](?:-(?P<label>.+))?")  # BIO, BIOES, BILOU, BMES
+TAG = re.compile(r"O|[BIESULM](?:-(?P<label>.+))?")  # BIO, BIOES, BILOU, BMES
 _BORDER = "-DOCSTART-"
 DAMAGED = "lines that are not UTF-8, whose wrong bytes are read as U+FFFD: {n}"
 SPACED = "tokens with a space inside: {n}"
@@ -63,7 +63,7 @@ def read_conll(
     if not documents:
         raise InputError(f"{path}: no tokens in it; give a file with a token and its tag a line")
     for number, blocks in zip(firsts, documents, strict=True):
-        yield _example(blocks, f"{path.name}:{number}", source, notes)
+        yield entities_document(blocks, f"{path.name}:{number}", source, notes)
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -78,7 +78,7 @@ def _repaired(path: Path, notes: Counter[str]) -> Iterator[Row]:
     damaged: list[int] = []
     for number, line in enumerate(read_lines(path, damaged), 1):
         cells = line.rsplit(maxsplit=1)
-        if len(cells) == 1 and _TAG.fullmatch(cells[0]):
+        if len(cells) == 1 and TAG.fullmatch(cells[0]):
             notes[NO_TOKEN] += 1
             continue
         notes[SPACED] += len(cells) > 1 and len(cells[0].split()) > 1
@@ -94,7 +94,7 @@ def _without_comments(rows: list[Row]) -> list[Row]:
     remaining = []
     first = True
     for number, cells in rows:
-        if first and cells and cells[0].startswith("#") and not (len(cells) > 1 and _TAG.fullmatch(cells[-1])):
+        if first and cells and cells[0].startswith("#") and not (len(cells) > 1 and TAG.fullmatch(cells[-1])):
             continue
         first = not cells
         remaining.append((number, cells))
@@ -121,7 +121,7 @@ def _column(rows: list[Row], path: Path, label_column: int | None) -> int:
                 f"{path}, line {number}: {len(others)} columns, and line {first} has {width}; separate them by tabs "
                 "where a cell holds a space, or name the column of the tags in the options: label_column = 2"
             )
-    tags = [i for i in range(1, width) if all(_TAG.fullmatch(cells[i]) for _, cells in full)]
+    tags = [i for i in range(1, width) if all(TAG.fullmatch(cells[i]) for _, cells in full)]
     if len(tags) > 1:
         listed = " and ".join(str(i + 1) for i in tags)
         raise InputError(
@@ -142,7 +142,7 @@ def _blocks(rows: list[Row], column: int, path: Path) -> Iterator[tuple[int, lis
         if border:
             yield number, []
         elif cells:
-            if len(cells) <= max(column, 1) or not cells[0] or not _TAG.fullmatch(cells[column]):
+            if len(cells) <= max(column, 1) or not cells[0] or not TAG.fullmatch(cells[column]):
                 raise InputError(
                     f"{path}, line {number}: not a token and, in column {column + 1}, its tag (O, B-X, I-X, E-X, S-X)"
                     "; correct the line, or name the column of the tags in the options: label_column",
@@ -152,7 +152,10 @@ def _blocks(rows: list[Row], column: int, path: Path) -> Iterator[tuple[int, lis
             block.append((cells[0], cells[column]))
 
 
-def _example(blocks: list[list[tuple[str, str]]], identity: str, source: str, notes: Counter[str] | None) -> Example:
+def entities_document(
+    blocks: list[list[tuple[str, str]]], identity: str, source: str, notes: Counter[str] | None
+) -> Example:
+    """Blocks of tokens and BIO tags as a document: tokens joined by spaces, blocks by newlines."""
     lines: list[str] = []
     spans: list[Span] = []
     position = 0
@@ -168,7 +171,7 @@ def _spans(block: list[tuple[str, str]], position: int) -> Iterator[Span]:
     """The spans of one block whose first token begins at `position`."""
     label, start, end = "", 0, 0
     for token, tag in block:
-        match = _TAG.fullmatch(tag)
+        match = TAG.fullmatch(tag)
         assert match is not None
         kind, of = tag[0], match["label"] or BARE
         if label and (kind in "OBSU" or of != label):

@@ -15,9 +15,16 @@ def apply(
     out: Annotated[Path, typer.Option("--out", help="Folder of the annotations.")] = Path("annotated"),
     form: Annotated[str, typer.Option("--format", help="brat, jsonl, conll, docbin (spaCy) or csv.")] = "jsonl",
     text_field: TextField = None,
+    skip_unreadable: Annotated[
+        bool,
+        typer.Option("--skip-unreadable", help="Leave out notes that cannot be read; a list names them."),
+    ] = False,
     allow: Allow = None,
 ) -> None:
-    """Annotate notes of any length with a fine-tuned model. The same command resumes a stopped one."""
+    """Annotate notes of any length with a fine-tuned model. The same command resumes a stopped one.
+
+    --show-text also writes annotations.html, the first notes with what was found in them.
+    """
     from typing import get_args
 
     from medlingua.languages.errors import InputError, nearest
@@ -28,7 +35,8 @@ def apply(
     allowed = permitted(allow)
     from medlingua.recipes.inference.apply import apply as annotate
 
-    print(annotate(model, files, form, text_field, allowed, out, SHOW_TEXT in sys.argv))  # type: ignore[arg-type]
+    shown = SHOW_TEXT in sys.argv
+    print(annotate(model, files, form, text_field, allowed, out, shown, skip_unreadable))  # type: ignore[arg-type]
 
 
 def embed(

@@ -24,7 +24,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.documents import Document, read_documents
@@ -35,8 +34,8 @@ from medlingua.languages.words import nfc, sentences, words
 from medlingua.recipes import machine
 from medlingua.recipes.commands.annotate import spread, value_of, write_prompts
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.evaluation.finetune import encode_document, mean_of, token_states
 from medlingua.recipes.evaluation.tasks import dictionary
+from medlingua.recipes.inference.embed import vectors_of
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.text.annotation import Schema, read_answers
@@ -49,7 +48,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 _BLANK = re.compile(r"\n[ \t\r]*\n\s*")
 _FOLDS = 5
-_BATCH = 16
+_BATCH = 256  # texts that are put in order of their length
 
 
 class Scored(NamedTuple):
@@ -214,13 +213,13 @@ def learn(encoder: Encoder, seed_set: Path) -> Classifier:
     rare = min(counts, key=lambda label: (counts[label], label))
     if counts[rare] < 4:
         raise InputError(f"{seed_set}: label '{rare}' has {counts[rare]} examples; four are needed to calibrate")
-    states = states_of(encoder, texts, "states of the seed set")
+    vectors = embedded(encoder, texts, "vectors of the seed set")
     folds = StratifiedKFold(min(_FOLDS, counts[rare] // 2), shuffle=True, random_state=0)
     model = CalibratedClassifierCV(LogisticRegression(max_iter=1_000), cv=folds)
-    probabilities = cross_val_predict(model, states, labels, cv=folds, method="predict_proba")
+    probabilities = cross_val_predict(model, vectors, labels, cv=folds, method="predict_proba")
     known = tuple(sorted(counts))
     shares = np.array([counts[label] / len(labels) for label in known])
-    model.fit(states, labels)
+    model.fit(vectors, labels)
     return Classifier(
         known,
         model.predict_proba,
@@ -231,22 +230,18 @@ def learn(encoder: Encoder, seed_set: Path) -> Classifier:
     )
 
 
-@torch.no_grad()
-def states_of(encoder: Encoder, texts: Sequence[str], what: str) -> np.ndarray:
-    """Mean states (texts, width) float32 of texts read whole."""
-    encoder.model.eval()
-    states = []
+def embedded(encoder: Encoder, texts: Sequence[str], what: str) -> np.ndarray:
+    """(texts, width) float32, as `adapt embed` gives them."""
+    vectors: list[np.ndarray] = []
     with progress(what, len(texts)) as bar:
         for start in range(0, len(texts), _BATCH):
-            reads = [encode_document(encoder, text) for text in texts[start : start + _BATCH]]
-            owner = np.repeat(np.arange(len(reads)), [r.tokens for r in reads])
-            states.append(mean_of(token_states(encoder, reads), owner, len(reads)).cpu().numpy())
-            bar.update(start + len(reads))
-    return np.concatenate(states)
+            vectors += vectors_of(encoder, texts[start : start + _BATCH], "mean")
+            bar.update(len(vectors))
+    return np.stack(vectors)
 
 
 def _label(rows: list[Scored], encoder: Encoder, classifier: Classifier, what: str) -> None:
-    probabilities_of = classifier.predict(states_of(encoder, [row.document.text for row in rows], what))
+    probabilities_of = classifier.predict(embedded(encoder, [row.document.text for row in rows], what))
     for row, probabilities in zip(rows, probabilities_of, strict=True):
         best = int(probabilities.argmax())
         row.columns["label"], row.columns["confidence"] = classifier.labels[best], float(probabilities[best])

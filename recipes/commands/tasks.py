@@ -20,6 +20,7 @@ from medlingua.languages.task_statistics import (
 from medlingua.languages.tasks import available, read_task
 from medlingua.languages.vocabulary import read_tokenizer
 from medlingua.recipes.commands.columns import aligned
+from medlingua.recipes.console import progress
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.settings import Eval
 from medlingua.reports.published import published_of
@@ -172,10 +173,27 @@ def list_tasks(lang: str, root: str | None, name: str | None, tokenizer: str | N
         return "\n".join(lister.lines(lister.entry(specs[name])))
     if not specs:
         raise InputError(f"pack {pack.code} has no tasks; add [[tasks]] to {pack.folder / 'pack.toml'}")
-    entries = [lister.entry(spec) for spec in chosen]
-    absent = [f"{e.spec.name}: {e.problem or needs(e.spec)}" for e in entries if e.task is None]
-    rows = aligned([lister.line(entry) for entry in entries])
-    return "\n".join([*rows, *(["", "Not read:", *absent] if absent else [])])
+    entries, rows = list[Entry](), list[dict[str, str]]()
+    with progress(f"reading the tasks of {pack.code}", len(chosen)) as bar:
+        for number, spec in enumerate(chosen, 1):
+            entries.append(lister.entry(spec))
+            rows.append(lister.line(entries[-1]))
+            bar.update(number, spec.name)
+    order = sorted(range(len(rows)), key=lambda i: (entries[i].task is None, not entries[i].problem))
+    absent: dict[str, list[str]] = {}  # names of the tasks by what they need
+    for entry in (entries[i] for i in order):
+        if entry.task is None:
+            absent.setdefault(entry.problem or needs(entry.spec), []).append(entry.spec.name)
+    listed = [f"{', '.join(names)}: {what}" for what, names in absent.items()]
+    table = aligned([rows[i] for i in order])
+    return "\n".join([*table, "", _summary(entries), *(["", "Not read:", *listed] if listed else [])])
+
+
+def _summary(entries: list[Entry]) -> str:
+    there, broken = sum(e.task is not None for e in entries), sum(bool(e.problem) for e in entries)
+    if not entries[0].searched:
+        return f"{len(entries)} tasks; --data ROOT says which are at hand"
+    return f"{len(entries)} tasks: {there} at hand, {broken} unreadable, {len(entries) - there - broken} missing"
 
 
 def needs(spec: TaskSpec) -> str:

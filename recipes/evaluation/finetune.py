@@ -25,7 +25,6 @@ from torch import Tensor, nn
 
 DROPOUT = 0.1
 _WARMUP = 0.1
-_PROBE_LR = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,10 +321,9 @@ def _optimizer(encoder: Encoder, model: TaskModel, settings: Eval) -> torch.opti
     """AdamW on what of the body is trained, and on the head, each with its peak learning rate."""
     frozen = settings.body == "frozen"
     body = [] if frozen else [p for p in encoder.model.base_model.parameters() if p.requires_grad]
-    head_lr = settings.head_lr or (_PROBE_LR if frozen else settings.lr)
     parts = [
         {"params": body, "peak": settings.lr},
-        {"params": list(model.head.parameters()), "peak": head_lr},
+        {"params": list(model.head.parameters()), "peak": settings.rate_of_head},
     ]
     return torch.optim.AdamW([part for part in parts if part["params"]], weight_decay=0.01, fused=True)
 

@@ -70,7 +70,7 @@ def protocol_under(task: Task, settings: Eval, warm_start: Task | None = None) -
     if settings.pooling == "first" and spec.kind in POOLED:
         words.append("first token")
     if settings.body == "frozen":
-        words.append("frozen body")
+        words.append("frozen body/2")
     if settings.lora is not None:
         words.append(f"LoRA of rank {settings.lora}")
     if settings.long_questions == "cut" and spec.kind in ("pairs", "similarity", "answers", "choice"):

@@ -17,9 +17,10 @@ SEED = 1_000_003  # which no score is of
 def trial_of(settings: Eval, number: int) -> Eval:
     """The settings of a trial: those given first, then learning rates up to four times as small or large, of body and
     head alike. They depend on the number alone, so every model gets the same."""
-    factor = 4.0 ** np.random.default_rng([SEED, number]).uniform(-1, 1) if number else 1.0
-    head_lr = None if settings.head_lr is None else settings.head_lr * factor
-    return settings.model_copy(update={"lr": settings.lr * factor, "head_lr": head_lr})
+    if not number:
+        return settings
+    factor = 4.0 ** np.random.default_rng([SEED, number]).uniform(-1, 1)
+    return settings.model_copy(update={"lr": settings.lr * factor, "head_lr": settings.rate_of_head * factor})
 
 
 def tuned_by_dev(

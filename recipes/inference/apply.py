@@ -3,7 +3,8 @@
 What is written is taken up again after a stop: apply.json in the output folder says how many notes are done.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from medlingua.adapters.encoder import Permission
@@ -32,13 +33,17 @@ def apply(
     allow: tuple[Permission, ...],
     folder: Path,
     show_text: bool = False,
+    skip_unreadable: bool = False,
 ) -> Path:
     """Annotate the notes of files, folders or patterns into `folder`, which is returned.
 
     A stopped call goes on where it was, with the same result. show_text: also a page with the entities in the first
-    notes, as displaCy draws them. InputError for a model without a record of its task, notes that cannot be read, a
-    format that cannot hold what the model predicts, and a folder with annotations by another model, of other notes or
-    in another format; then nothing is written.
+    notes, as displaCy draws them. skip_unreadable: text files and rows that cannot be read are left out, and
+    unreadable.txt says which. In brat, names.jsonl has the ids of notes whose files would have one name.
+
+    InputError for a model without a record of its task, notes that cannot be read, a format that cannot hold what the
+    model predicts, and a folder with annotations by another model, of other notes or in another format; then nothing
+    is written.
     """
     record = read_record(model)
     _check_format(form, record)
@@ -48,6 +53,7 @@ def apply(
         width_of(model),
         lambda document: _check_question(document, record),
         one_file_each=form == "brat",
+        skip_unreadable=skip_unreadable,
     )
     annotate = Annotator(model, allow=allow)
     about = {"model": annotate.digest, "format": form, "notes": notes.digest}
@@ -56,11 +62,25 @@ def apply(
         say(f"{folder}: all {notes.count:,} notes are annotated already")
         return folder
     with at_work(state):
+        _write_lists(notes, folder)
         _annotate(annotate, notes, form, folder, state, show_text)
     what = "labels" if record.task.kind in _WITHOUT_SPANS else "entities"
     found = f"{state.found:,} {what}" if state.found else "nothing was found"
     say(f"{folder}: {found} in {notes.count:,} notes, {notes.characters:,} characters (task {record.task.name})")
     return folder
+
+
+def _write_lists(notes: Notes, folder: Path) -> None:
+    """Which notes are left out, and which have a file of another name."""
+    if notes.unreadable:
+        file = folder / "unreadable.txt"
+        write_whole(file, "".join(f"{line}\n" for line in notes.unreadable))
+        say(f"{len(notes.unreadable):,} notes cannot be read and are left out; {file} says which, and why")
+    if notes.names:
+        file = folder / "names.jsonl"
+        lines = [json.dumps({"file": name, "id": id}, ensure_ascii=False) for id, name in notes.names.items()]
+        write_whole(file, "".join(f"{line}\n" for line in lines))
+        say(f"{len(notes.names):,} notes would be files of the same names; {file} says which is which")
 
 
 def _check_format(form: Format, record: TaskRecord) -> None:
@@ -106,7 +126,7 @@ def _annotate(
             if whole is not None:
                 _append(whole, annotated, form, record, state)
             else:
-                _write_files(annotated, form, record, folder, state.done)
+                _write_files(annotated, form, record, folder, state.done, notes.names)
             state.done += len(examples)
             state.characters += sum(len(example.document.text) for example in examples)
             state.found += sum(map(_count, annotated))
@@ -128,13 +148,20 @@ def _text(note: Annotated, form: Format, record: TaskRecord) -> str:
     return writers.csv_rows(note) if form == "csv" else writers.json_line(note)
 
 
-def _write_files(annotated: Sequence[Annotated], form: Format, record: TaskRecord, folder: Path, first: int) -> None:
+def _write_files(
+    annotated: Sequence[Annotated],
+    form: Format,
+    record: TaskRecord,
+    folder: Path,
+    first: int,
+    names: Mapping[str, str],
+) -> None:
     if form == "docbin":
         nested = record.settings.ner_head == "spans"
         write_whole(folder / f"annotations-{first:09d}.spacy", writers.docbin(annotated, record.spacy, nested))
         return
     for note in annotated:
-        path = folder / writers.file_name(note.id)
+        path = folder / (names.get(note.id) or writers.file_name(note.id))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path.with_name(f"{path.name}.txt"), note.text)
         write_whole(path.with_name(f"{path.name}.ann"), writers.brat(note))

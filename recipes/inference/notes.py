@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import psutil
 from medlingua.languages import writers
-from medlingua.languages.documents import Document, read_documents
+from medlingua.languages.documents import Document, Skip, read_documents
 from medlingua.languages.errors import InputError, reason, shown
 from medlingua.languages.folders import files_of
 from medlingua.recipes import machine
@@ -31,16 +32,23 @@ _DIFFERENCES = {
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """What is worked on. count, characters: of all files. digest: changes with any of them."""
+    """What is worked on. count, characters: of all files. digest: changes with any of them.
+
+    names: of the notes whose files would have one name, the name of each by its id. unreadable: a line each on notes
+    that are left out; None where such a note is an error.
+    """
 
     paths: tuple[str, ...]
     text_field: str | None
     count: int
     characters: int
     digest: str
+    names: Mapping[str, str]
+    unreadable: tuple[str, ...] | None
 
     def __iter__(self) -> Iterator[Document]:
-        return _documents(self.paths, self.text_field)
+        skip = None if self.unreadable is None else _pass  # they are known already
+        return _documents(self.paths, self.text_field, skip)
 
 
 def read_notes(
@@ -49,12 +57,14 @@ def read_notes(
     width: int,
     check: Callable[[Document], None] | None = None,
     one_file_each: bool = False,
+    skip_unreadable: bool = False,
 ) -> Notes:
     """Read all notes once, so that whatever cannot be read is known before anything is written.
 
-    width: of the model's states, which a note's tokens have to fit in memory with. check: of each note. InputError
-    for what `read_documents` refuses, for a note that is too long, and for two of one id, or of one name where each
-    becomes a file (`one_file_each`).
+    width: of the model's states, which a note's tokens have to fit in memory with. check: of each note.
+    one_file_each: each note becomes a file; where several would have one name, all but the first get a number.
+    InputError for what `read_documents` refuses, unless `skip_unreadable`, for a note that is too long, and for two
+    of one id.
     """
     most = int(psutil.virtual_memory().available / (_BYTES_A_CHARACTER * (1 + width / 32)))
     for path in paths:
@@ -62,11 +72,15 @@ def read_notes(
             if file.suffix.lower() in (".txt", ".md") and file.stat().st_size > _BYTES_OF_A_SIGN * most:
                 raise _too_long(str(file), file.stat().st_size, most)
     ids: set[str] = set()
+    taken: dict[str, str] = {}  # ids by the names of their files, as file systems compare them
+    repeats: Counter[str] = Counter()
     names: dict[str, str] = {}
+    unreadable: list[str] = []
+    skip = (lambda error: unreadable.append(str(error))) if skip_unreadable else None
     characters = 0
     digest = hashlib.blake2b(digest_size=16)
     with progress("reading the notes", None) as bar:
-        for document in _documents(paths, text_field):
+        for document in _documents(paths, text_field, skip):
             if len(document.text) > most:
                 raise _too_long(document.id, len(document.text), most)
             if check is not None:
@@ -78,22 +92,26 @@ def read_notes(
                 )
             ids.add(document.id)
             if one_file_each:
-                name = writers.file_name(document.id).casefold()
-                if name in names:
-                    raise InputError(
-                        f"notes '{shown(names[name])}' and '{shown(document.id)}' would be files of one name: give "
-                        "them other ids, or take a format with one file for all"
-                    )
-                names[name] = document.id
+                name = writers.file_name(document.id)
+                while (first := taken.setdefault(name.casefold(), document.id)) != document.id:
+                    names.setdefault(first, writers.file_name(first))
+                    repeats[first] += 1
+                    name = f"{writers.file_name(document.id)}-{repeats[first] + 1}"
+                    names[document.id] = name
             characters += len(document.text)
             digest.update(f"{document.id}\0{len(document.text)}\0{document.text}".encode())
             bar.update(len(ids), f"{len(ids):,} notes")
-    return Notes(paths, text_field, len(ids), characters, digest.hexdigest())
+    left_out = tuple(unreadable) if skip_unreadable else None
+    return Notes(paths, text_field, len(ids), characters, digest.hexdigest(), names, left_out)
 
 
-def _documents(paths: tuple[str, ...], text_field: str | None) -> Iterator[Document]:
+def _documents(paths: tuple[str, ...], text_field: str | None, skip: Skip | None) -> Iterator[Document]:
     for path in paths:
-        yield from read_documents(path, source="notes", text_field=text_field)
+        yield from read_documents(path, source="notes", text_field=text_field, skip=skip)
+
+
+def _pass(error: InputError) -> None:
+    pass
 
 
 def _too_long(name: str, size: int, most: int) -> InputError:

@@ -52,7 +52,9 @@ def find_tasks(
     known = [*synthetic, *long, *(spec.name for spec in pack.tasks)]
     for name in names:
         if name not in known:
-            raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, known)})")
+            raise InputError(
+                f"unknown task '{name}' of language {pack.code} ({nearest(name, known)}); adapt tasks lists them"
+            )
     specs = {spec.name: spec for spec in pack.tasks}
     tasks: dict[str, Task] = {}
     for name in names:

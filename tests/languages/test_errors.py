@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from medlingua.languages.errors import InputError, kind_of, mismatch
+from medlingua.languages.errors import InputError, kind_of, mismatch, nearest
 from medlingua.languages.readers.structure import list_of, object_of
 from medlingua.languages.readers.tables import read_json
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -46,6 +46,18 @@ def test_a_wrong_value_is_told_in_words(value: dict[str, Any], said: str) -> Non
         Entry.model_validate(value)
     (error,) = raised.value.errors()
     assert mismatch(error) == said
+
+
+def test_few_known_names_are_listed_and_of_many_the_nearest() -> None:
+    few = [f"task_{n}" for n in range(3)]
+    assert nearest("tsk_1", few) == "known: task_0, task_1, task_2; did you mean 'task_1'?"
+    assert nearest("x", []) == "none are known"
+    many = [*(f"other{'x' * n}" for n in range(40)), "cantemist", "cantemist_norm"]
+    message = nearest("cantemis", many)
+    assert message.startswith("42 are known, the nearest: cantemist, cantemist_norm")
+    assert message.endswith("did you mean 'cantemist'?")
+    assert "other" not in message
+    assert nearest("§", many) == "42 are known"
 
 
 def test_a_half_written_line_is_no_json_and_is_not_repeated() -> None:

@@ -26,6 +26,7 @@ from medlingua.languages.readers.lines import read_line_labels, read_paraphrases
 from medlingua.languages.readers.pairs import read_deft_pairs, read_id_pairs
 from medlingua.languages.readers.standoff import read_codes, read_offsets
 from medlingua.languages.readers.tables import read_json, read_table
+from medlingua.languages.readers.token_lists import read_bio_lists, read_tag_lists
 from medlingua.languages.readers.tokens import read_tokens
 from medlingua.languages.relations import read_e3c_relations
 from medlingua.languages.tasks import read_task
@@ -81,6 +82,7 @@ def of_tool(name: str) -> tuple[Read, bytes]:
 
 ANN = f"T1\tDIS 7 19\t{NAME}\nT2\tDIS 0 6;7 19\tMadame {NAME}\n#1\tAnnotatorNotes T1\t{NAME}\n".encode()
 CONLL = f"Madame O\n{NAME} B-X\ntousse I-X\n\n{NAME} O\n".encode()
+LISTS = {"tokens": ["Madame", NAME, "tousse"], "ner_tags": ["O", "B-X", "I-X"]}
 TABLE = f'id,text,label\n1,"{TEXT}",b\n2,"{TEXT}\n",c\n'.encode()
 TSV = f"id\ttext\tlabel\n1\t{TEXT}\tb\n2\t{TEXT}\tc\n".encode()
 ROW = {"id": "1", "text": TEXT, "labels": [{"start": 7, "end": 19, "label": "X", "text": NAME}]}
@@ -105,6 +107,8 @@ READERS: dict[str, tuple[Read, bytes]] = {
     "brat, text": (of_folder("d.txt", read_brat, {"d.ann": ANN}), TEXT.encode()),
     "conll": (of_file("a.conll", read_conll), CONLL),
     "tokens": (of_file("a.conllu", read_tokens), CONLL),
+    "bio lists": (of_file("a.jsonl", read_bio_lists), encoded(LISTS)),
+    "tag lists": (of_file("a.jsonl", read_tag_lists, tags="ner_tags"), encoded(LISTS)),
     "tokens, columns": (of_file("a.conllu", read_tokens, word_column=2, label_column=1), CONLL),
     "brat, codes in notes": (
         of_folder("d.ann", partial(read_brat, label_from="note"), {"d.txt": TEXT.encode()}),

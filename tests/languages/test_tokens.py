@@ -66,7 +66,7 @@ def test_a_line_without_a_tag_is_named(content: str, message: str, tmp_path: Pat
 
 
 def test_a_tagging_task_needs_tags_for_every_token() -> None:
-    with pytest.raises(ValidationError, match="tagging needs a reader that gives every token its tag: tokens, cues"):
+    with pytest.raises(ValidationError, match="reader that gives every token its tag: tokens, tag_lists, cues"):
         TaskSpec(name="t", kind="tagging", path=".", reader="conll")
     with pytest.raises(ValidationError, match="reader tokens is for kind tagging"):
         TaskSpec(name="t", kind="ner", path=".", reader="tokens")

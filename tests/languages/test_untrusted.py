@@ -33,6 +33,7 @@ from medlingua.languages.readers.lines import read_line_labels
 from medlingua.languages.readers.pairs import read_deft_pairs
 from medlingua.languages.readers.standoff import read_codes, read_offsets
 from medlingua.languages.readers.tables import read_json, read_table
+from medlingua.languages.readers.token_lists import read_bio_lists
 from medlingua.languages.readers.tokens import read_tokens
 from medlingua.languages.terminology import read_terminology
 
@@ -85,6 +86,7 @@ READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
     "brat": (brat, b"T1\tDIS 11 17\ttousse\nT2\tDIS 0 2;3 10\tLe patient\n#1\tAnnotatorNotes T1\tnote\n"),
     "conll": (of_file("a.conll", read_conll), b"Le O\npatient B-X\ntousse I-X\n\n. O\n"),
     "tokens": (of_file("a.conllu", read_tokens), b"1\tLe\tDET\n2\tpatient\tNOUN\n"),
+    "token lists": (of_file("a.jsonl", read_bio_lists), b'{"tokens": ["Le", "chat"], "ner_tags": ["O", "B-X"]}\n'),
     "brat relations": (
         next_to("a.ann", read_brat_relations, {"a.txt": b"Le patient tousse."}),
         b"T1\tA 3 10\tpatient\nT2\tB 11 17\ttousse\nR1\tof Arg1:T1 Arg2:T2\n*\tlike T1 T2\n",

@@ -129,6 +129,22 @@ def test_csv_holds_what_was_found_under_its_columns() -> None:
     assert list(csv.DictReader(io.StringIO(labels))) == [{"id": "b", "label": "a, b", "probability": "0.5000"}]
 
 
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "＝"])
+def test_no_cell_of_csv_is_a_formula(first: str) -> None:
+    text = f"{first}HYPERLINK(A1) ; toux - sèche"
+    end = text.index(" ;")
+    note = Annotated(
+        text[:end], text, ((Span.of(0, end, text[:end]), 0.5), (Span.of(end + 3, len(text), "B-2"), 0.5))
+    )
+    entities = list(csv.reader(io.StringIO(csv_rows(note), newline="")))
+    assert entities[0] == [f"'{text[:end]}", "0", str(end), f"'{text[:end]}", "0.5000", f"'{text[:end]}"]
+    assert entities[1][3:] == ["B-2", "0.5000", "toux - sèche"], "what is no formula is as it was"
+    (labels,) = csv.reader(io.StringIO(csv_rows(Annotated("a", "", labels=((text[:end], 0.5),))), newline=""))
+    assert labels == ["a", f"'{text[:end]}", "0.5000"]
+    (value,) = csv.reader(io.StringIO(csv_rows(Annotated("a", "", value=-0.5))))
+    assert value == ["a", "-0.5"]
+
+
 @given(st.text(max_size=30))
 def test_no_id_leads_out_of_the_folder(identity: str) -> None:
     name = file_name(identity)

@@ -42,6 +42,14 @@ def test_what_a_run_chose_besides_is_part_of_the_record() -> None:
     assert "20 trials" in chosen.training
 
 
+def test_frozen_bodies_of_two_default_rates_are_kept_apart() -> None:
+    earlier, now = protocol_of("ner-strict/1, frozen body"), protocol_of("ner-strict/1, frozen body/2")
+    assert earlier is not None
+    assert now is not None
+    assert "rate of 0.001 unless" in earlier.training
+    assert "rate of 0.01 unless" in now.training
+
+
 @pytest.mark.parametrize("unknown", ["ner-strict/2", "token-accuracy/1", "ner-strict/1, best of five seeds"])
 def test_the_comparison_says_where_an_id_has_no_record(unknown: str, tmp_path: Path) -> None:
     assert protocol_of(unknown) is None

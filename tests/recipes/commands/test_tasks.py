@@ -96,6 +96,20 @@ def test_the_table_says_what_is_there_and_how_much_of_it(pack: Path) -> None:
     assert "3 cells where there are 2 columns" in text
 
 
+def test_what_is_at_hand_comes_first_and_is_counted(pack: Path) -> None:
+    file = pack / "pack.toml"
+    twins = "".join(
+        f'\n[[tasks]]\nname = "{name}"\nkind = "ner"\npath = "far"\nreader = "brat"\n' for name in ("far_a", "far_b")
+    )
+    text = PACK.replace('[[tasks]]\nname = "here"', f'{twins}\n[[tasks]]\nname = "here"')
+    file.write_text(text, encoding="utf-8")
+    shown = list_tasks(str(file), str(pack), None, None, False)
+    assert list(table(shown)) == ["here", "twin", "broken", "far_a", "far_b", "asked"]
+    assert "6 tasks: 2 at hand, 1 unreadable, 3 missing" in shown
+    assert "far_a, far_b: far/ under the data root" in shown, "what several tasks need is said once"
+    assert "6 tasks; --data ROOT says which are at hand" in list_tasks(str(file), None, None, None, False)
+
+
 def test_without_a_data_root_every_task_says_what_it_needs(pack: Path) -> None:
     text = list_tasks(str(pack / "pack.toml"), None, None, None, False)
     assert {row["state"] for row in table(text).values()} == {"open", "on request"}

@@ -46,7 +46,7 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     encoders.save(encoder, Path(folder))
     score_models({"tiny": folder}, [task], Evaluation(how, "fr", tmp_path, Precision("fp32", "")))
     protocols = {row.protocol for row in read_scores(tmp_path / "results.jsonl")}
-    assert protocols == {"ner-strict/1" + (", frozen body" if body == "frozen" else "")}
+    assert protocols == {"ner-strict/1" + (", frozen body/2" if body == "frozen" else "")}
 
 
 def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
@@ -116,6 +116,21 @@ def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
     assert asked.count("test") == 3  # the dictionary's, and one a seed
     best = max(range(4), key=lambda n: (fitted_dev(encoder, task, trial_of(how, n)), -n))
     assert f"lr {trial_of(how, best).lr:.2g} " in rows[0].note
+
+
+def test_the_head_of_a_frozen_body_has_a_rate_of_its_own(encoder: Encoder) -> None:
+    """eval.lr is that of a body. Trials vary the head's rate too, where it is not given."""
+    how = Eval(epochs=1, min_steps=100, body="frozen")
+    unset, stated, low = (
+        fit(encoder, Ner(ner_task(), encoder, "fr"), settings, 0, nullcontext, lambda share: None)
+        for settings in (how, how.model_copy(update={"head_lr": 1e-2}), how.model_copy(update={"head_lr": how.lr}))
+    )
+    assert (unset.decided, unset.dev) == (stated.decided, stated.dev)
+    assert unset.decided != low.decided
+    rates = {trial_of(how, n).rate_of_head for n in range(50)}
+    assert len(rates) == 50
+    assert 2.5e-3 <= min(rates) < max(rates) <= 4e-2
+    assert Eval(lr=2e-4).rate_of_head == 2e-4
 
 
 def fitted_dev(encoder: Encoder, task: Task, how: Eval) -> float:

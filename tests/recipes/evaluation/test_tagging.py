@@ -65,7 +65,7 @@ def test_a_model_learns_tags_and_its_scores_have_intervals(body: str, base: Path
     chosen = Eval(epochs=12, min_steps=0, seeds=1, body=body, lr=3e-3, head_lr=1e-2)  # type: ignore[arg-type]
     score_models({"m": str(base)}, [a_task()], Evaluation(chosen, "fr", tmp_path, Precision("fp32", "")))
     rows = {(row.model, row.metric): row for row in read_scores(tmp_path / "results.jsonl")}
-    protocol = "tagging/1, frozen body" if body == "frozen" else "tagging/1"
+    protocol = "tagging/1, frozen body/2" if body == "frozen" else "tagging/1"
     assert {row.protocol for row in rows.values()} == {protocol}
     assert rows["m", "accuracy"].value > 0.8
     assert rows[DICTIONARY, "macro-F1"].value == 1.0  # every form has one tag

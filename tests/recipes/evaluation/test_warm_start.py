@@ -91,7 +91,7 @@ def test_another_protocol_in_the_same_folder_is_scored_beside_and_nothing_twice(
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
     found = Counter((row["protocol"], row["model"], row["metric"]) for row in map(json.loads, lines))
     assert {protocol for protocol, model, _ in found if model == "m"} == {
-        "labels-single/1", "labels-single/1, frozen body", "labels-single/1, after first"
+        "labels-single/1", "labels-single/1, frozen body/2", "labels-single/1, after first"
     }  # fmt: skip
     assert {protocol for protocol, model, _ in found if model == BASELINE} == {protocol for protocol, _, _ in found}
     assert set(found.values()) == {1}

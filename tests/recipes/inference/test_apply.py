@@ -159,10 +159,6 @@ def used(notes: Path) -> None:
     (notes.parent / "out" / "mine.doc").write_text("kept", encoding="utf-8")
 
 
-def same_names(notes: Path) -> None:
-    (notes / "N00.md").write_text("On examine le rein", encoding="utf-8")
-
-
 def twice(notes: Path) -> None:
     (notes / "rows.jsonl").write_text('{"id": "x", "text": "a"}\n{"id": "x", "text": "b"}\n', encoding="utf-8")
 
@@ -172,7 +168,6 @@ BAD: dict[str, tuple[str, str, Callable[[Path], None] | None, str]] = {
     "blank notes": ("tags", "jsonl", blank, "every file or text is empty"),
     "not UTF-8": ("tags", "jsonl", broken, "zz.txt"),
     "a used folder": ("tags", "jsonl", used, "is not empty and holds no apply.json.*give another --out"),
-    "one name": ("tags", "brat", same_names, "'N00.md' and 'n00.txt' would be files of one name"),
     "one id": ("tags", "jsonl", twice, "the id 'x' occurs twice among the notes"),
     "labels in brat": ("labels", "brat", None, "--format brat holds spans, and t .multilabel. has none: take jsonl"),
     "spans in conll": ("spans", "conll", None, "cannot hold entities inside each other.*take brat"),
@@ -312,6 +307,42 @@ def test_a_folder_that_cannot_be_made_is_named(models: dict[str, Path], notes: P
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot be made .*give another --out"):
         apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "file" / "out")
+
+
+def test_notes_whose_files_would_have_one_name_get_numbers(models: dict[str, Path], tmp_path: Path) -> None:
+    ids = ["a/N.txt", "a/n.md", "a/n-2", "a/n"]
+    texts = [f"On examine le {organ}" for organ in ORGANS[:4]]
+    rows = [{"id": id, "text": text} for id, text in zip(ids, texts, strict=True)]
+    (tmp_path / "n.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    apply(models["tags"], [str(tmp_path / "n.jsonl")], "brat", None, (), tmp_path / "out")
+    lines = (tmp_path / "out" / "names.jsonl").read_text(encoding="utf-8").splitlines()
+    files = {row["id"]: row["file"] for row in map(json.loads, lines)}
+    assert set(files) == set(ids)
+    assert len({name.casefold() for name in files.values()}) == 4
+    for id, text in zip(ids, texts, strict=True):
+        assert (tmp_path / "out" / f"{files[id]}.txt").read_text(encoding="utf-8") == text
+
+
+def test_unreadable_notes_are_left_out_where_that_is_asked_for(
+    models: dict[str, Path], notes: Path, tmp_path: Path, capfd: Any
+) -> None:
+    broken(notes)
+    rows = ['{"id": "x", "text": "On examine le rein"}', '{"id": "y"', '{"id": "z", "text": 3}', '{"id": "Dubelara"}']
+    (notes / "rows.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    line = [str(notes)], "jsonl", None, (), tmp_path / "out", False
+    with pytest.raises(InputError, match=r"rows\.jsonl, line 2|zz\.txt"):
+        apply(models["tags"], *line)
+    apply(models["tags"], *line, skip_unreadable=True)
+    found = (tmp_path / "out" / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(found) == len(NOTES) + 1
+    left_out = (tmp_path / "out" / "unreadable.txt").read_text(encoding="utf-8").splitlines()
+    places = ["rows.jsonl, line 2", "rows.jsonl, line 3", "rows.jsonl, line 4", "zz.txt"]
+    assert [next(place for place in places if place in line) for line in left_out] == places
+    assert "Dubelara" not in "".join(left_out)
+    assert "4 notes cannot be read" in capfd.readouterr().err
+    (notes / "cut.jsonl.gz").write_bytes(b"\x1f\x8b\x08 no end")
+    with pytest.raises(InputError, match=r"cut\.jsonl\.gz"):
+        apply(models["tags"], *line, skip_unreadable=True)
 
 
 def test_an_id_that_no_file_system_takes_is_cut(models: dict[str, Path], tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
+from medlingua.recipes.evaluation.terms import term_vectors
 from medlingua.recipes.inference import annotator
 from medlingua.recipes.inference.embed import embed, vectors_of
 from transformers import AutoModel, AutoTokenizer
@@ -66,6 +67,15 @@ def test_a_long_text_has_each_of_its_tokens_in_the_mean(encoder: Encoder) -> Non
     assert not np.allclose(first, second, atol=1e-4), "the end counts"
     alone, *_ = vectors_of(encoder, [long], "mean")
     np.testing.assert_allclose(first, alone, atol=2e-3)
+
+
+def test_terms_are_ranked_by_the_vectors_that_embed_gives(encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Normalization has unit vectors of the same pooling."""
+    monkeypatch.setattr("medlingua.recipes.machine.cpu_bf16_units", lambda: None)
+    names = ["toux", "fièvre jaune", "douleur du foie"]
+    vectors = np.stack(vectors_of(encoder, names, "mean"))
+    expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.testing.assert_allclose(term_vectors(encoder, names, "names").numpy(), expected, atol=1e-5)
 
 
 def test_a_stopped_call_ends_with_the_vectors_of_an_unstopped_one(
