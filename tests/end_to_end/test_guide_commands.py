@@ -16,6 +16,7 @@ from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
 from medlingua.languages.tasks import read_task
 
+from ..languages.test_terminologies import BABELON, DOID_ES, EDGES
 from ..recipes.conftest import call, cases, write_jsonl
 from ..test_guides import ROOT, commands
 
@@ -53,6 +54,8 @@ def place(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '#1\tAnnotatorNotes {id}\t"C0", "a", "b" ,"DISO"\n',
     )
     write_entities(tmp_path / "brat", "")
+    for name, table in (("hp-fr.babelon", BABELON), ("doid-es-translated", DOID_ES), ("HumanDO", EDGES)):
+        (tmp_path / f"{name}.tsv.gz").write_bytes(gzip.compress(table.encode()))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pack = readme[readme.index('    code = "fr"') : readme.index("    adapt evaluate MODEL --lang pack.toml")]
     (tmp_path / "pack.toml").write_text(pack.replace("\n    ", "\n").strip() + "\n", encoding="utf-8")
@@ -86,6 +89,16 @@ def write_entities(folder: Path, note: str) -> None:
         (folder / f"{number}.ann").write_text("".join(lines), encoding="utf-8")
 
 
+def answer(prompts: Path, answers: Path) -> None:
+    """What a language model would say: each value in turn."""
+    records = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
+    lines = [
+        {"id": r["id"], "answer": {name: values[i % 2] for name, values in r["values"].items()}}
+        for i, r in enumerate(records)
+    ]
+    answers.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+
+
 def shortened(words: list[str]) -> list[str]:
     """A guide's command with what makes it short, and a base where the default one lies on the hub."""
     words = [w.replace("1/8", "1/1") for w in words]
@@ -96,7 +109,7 @@ def shortened(words: list[str]) -> list[str]:
         words = [w.replace("train.epochs=2", "train.epochs=0.1") for w in words]
         words += SHORT[2:] if command == "plan" or "train.epochs=0.1" in words else SHORT
         words += ONE_SEED if command == "adapt" else []
-    if command == "evaluate":
+    if command == "evaluate" or "--answers" in words:
         words = [*words, *ONE_SEED]
     if command == "finetune":
         words = [*words, *(ONE_SEED[2:] if "--seeds" in words else ONE_SEED)]
@@ -116,5 +129,7 @@ def test_the_commands_of_a_guide_run(
         code = call(monkeypatch, shortened(words))
         said = capsys.readouterr()
         assert code == 0, (words, said.err[-2_000:])
+        if "--prompts" in words:
+            answer(Path(words[words.index("--prompts") + 1]), Path("answers.jsonl"))
     for code_block in re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(code_block, guide, "exec"), {})

@@ -106,7 +106,7 @@ def test_phases_without_tokens_share_a_budget_evenly(tmp_path: Path) -> None:
         (("adapt.window=[64, 'wide']",), r"adapt.window.1: expected a whole number, given 'wide'$"),
         (("eval.tasks=3",), r"eval.tasks: expected 'all' or 'none', given 3 \(or a list\)"),
         (("phases=[{tokens='many'}]",), "phases.0.tokens: expected a whole number, given text"),
-        (("train.schedule=cosin",), "known: constant, decay, linear, wsd"),
+        (("train.schedule=cosin",), "known: constant, cosine, decay, linear, wsd"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_told(sets: tuple[str, ...], told: str) -> None:
