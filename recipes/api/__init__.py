@@ -6,7 +6,7 @@ and may change from one version to the next.
 
 >>> import medlingua
 >>> medlingua.known_languages()
-('de', 'en', 'es', 'fr')
+('de', 'en', 'es', 'fr', 'it')
 >>> medlingua.load_pack("fr").name
 'français'
 >>> encoder = medlingua.load_model("clinical-bert")

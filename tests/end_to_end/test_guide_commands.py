@@ -16,7 +16,6 @@ from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
 from medlingua.languages.tasks import read_task
 
-from ..languages.test_terminologies import BABELON, DOID_ES, EDGES
 from ..recipes.conftest import call, cases, write_jsonl
 from ..test_guides import ROOT, commands
 
@@ -26,6 +25,19 @@ LONG = ["--set", "adapt.length=256", "--set", "adapt.window=64"]
 ONE_SEED = ["--set", "eval.seeds=1", "--set", "eval.epochs=1", "--set", "eval.min_steps=0"]
 FIRST = ["--strategy", "continue", "--lang", "fr", "--data", "ROOT", "--out", "runs/first"]
 EARLIER = {"recipes/README.md": [FIRST, ["evaluate", "MODEL", "--lang", "fr", "--data", "ROOT"]]}
+# Tables as they are published, with a line each.
+TERMINOLOGIES = {
+    "hp-fr.babelon.tsv.gz": (
+        ("subject_id", "source_language", "translation_language", "predicate_id", "source_value",
+         "translation_status", "translation_value"),
+        ("HP:0002315", "en", "fr", "rdfs:label", "Headache", "OFFICIAL", "Céphalée"),
+    ),
+    "doid-es-translated.tsv.gz": (
+        ("source_id", "predicate", "source_text", "translation_text", "source_lang", "translation_lang"),
+        ("DOID:2841", "rdfs:label", "asthma", "asma", "en", "es"),
+    ),
+    "HumanDO.tsv.gz": (("id", "label", "subClassOf"), ("DOID:2841", "asthma", "bronchial disease")),
+}  # fmt: skip
 ELSEWHERE = (["fetch"], ["study", "strategies"])  # test_other_commands.py has a server, test_study.py its arms
 
 
@@ -54,8 +66,8 @@ def place(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         '#1\tAnnotatorNotes {id}\t"C0", "a", "b" ,"DISO"\n',
     )
     write_entities(tmp_path / "brat", "")
-    for name, table in (("hp-fr.babelon", BABELON), ("doid-es-translated", DOID_ES), ("HumanDO", EDGES)):
-        (tmp_path / f"{name}.tsv.gz").write_bytes(gzip.compress(table.encode()))
+    for name, rows in TERMINOLOGIES.items():
+        (tmp_path / name).write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in rows).encode()))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     pack = readme[readme.index('    code = "fr"') : readme.index("    adapt evaluate MODEL --lang pack.toml")]
     (tmp_path / "pack.toml").write_text(pack.replace("\n    ", "\n").strip() + "\n", encoding="utf-8")
@@ -89,14 +101,14 @@ def write_entities(folder: Path, note: str) -> None:
         (folder / f"{number}.ann").write_text("".join(lines), encoding="utf-8")
 
 
-def answer(prompts: Path, answers: Path) -> None:
-    """What a language model would say: each value in turn."""
-    records = [json.loads(line) for line in prompts.read_text(encoding="utf-8").splitlines()]
+def answer(place: Path) -> None:
+    """What a language model says to the prompts: each value in turn."""
+    asked = [json.loads(line) for line in (place / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
     lines = [
-        {"id": r["id"], "answer": {name: values[i % 2] for name, values in r["values"].items()}}
-        for i, r in enumerate(records)
+        {"id": prompt["id"], "answer": {name: of[n % len(of)] for name, of in prompt["values"].items()}}
+        for n, prompt in enumerate(asked)
     ]
-    answers.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (place / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
 
 def shortened(words: list[str]) -> list[str]:
@@ -119,17 +131,16 @@ def shortened(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("guide", ["README.md", "languages/README.md", "recipes/README.md"])
-@pytest.mark.usefixtures("place")
 def test_the_commands_of_a_guide_run(
-    guide: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    guide: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words in [*EARLIER.get(guide, []), *commands(guide)]:
         if words[:1] in ELSEWHERE or words[:2] in ELSEWHERE:
             continue
+        if "--answers" in words:
+            answer(place)
         code = call(monkeypatch, shortened(words))
         said = capsys.readouterr()
         assert code == 0, (words, said.err[-2_000:])
-        if "--prompts" in words:
-            answer(Path(words[words.index("--prompts") + 1]), Path("answers.jsonl"))
     for code_block in re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(code_block, guide, "exec"), {})
