@@ -220,7 +220,8 @@ class Pack(Record):
     `false_friends`: words that are spelt as English ones of another meaning;
     `distinctions`: a word, and the other one that a reader takes it for where its accent or capital is lost;
     `record_number`: a sentence with {} where a patient's record number stands, for `adapt canaries`;
-    `default_bases`: the base by strategy, by its name here or in the English pack."""
+    `default_bases`: the base by strategy, by its name here or in the English pack;
+    `broken_tasks`: what is wrong with entries of tasks that cannot be used, by name."""
 
     code: str
     name: str
@@ -237,6 +238,7 @@ class Pack(Record):
     terms: tuple[Terms, ...] = ()
     sentences: Sentences | None = None
     overlaps: tuple[Overlap, ...] = ()
+    broken_tasks: dict[str, str] = {}
     folder: Path
 
     @model_validator(mode="after")
@@ -266,7 +268,8 @@ def load_pack(name_or_path: str | Path) -> Pack:
     """The pack of a known language ("fr"), or the one of a pack.toml from anywhere (or its folder).
 
     Raises InputError for an unknown language, a missing file, broken TOML and every key or value that does
-    not fit, with the entry's name and the nearest known key.
+    not fit, with the entry's name and the nearest known key. A task with a name that does not fit is left to those
+    who ask for it: the others can be used.
     """
     name = str(name_or_path)
     if name.lower() in known_languages() and not Path(name).exists():
@@ -285,12 +288,33 @@ def load_pack(name_or_path: str | Path) -> Pack:
     if not file.is_file():
         raise InputError(f"{file}: no such pack; give the path of a pack.toml")
     data = read_toml(file)
-    if "folder" in data:
-        raise InputError(f"{file}: 'folder' is where the file lies and cannot be set; take the key out")
+    for key, meaning in (("folder", "is where the file lies"), ("broken_tasks", "is found out")):
+        if key in data:
+            raise InputError(f"{file}: '{key}' {meaning} and cannot be set; take the key out")
+    tasks, broken = _usable_tasks(data, file)
     try:
-        return Pack.model_validate(data | {"folder": file.resolve().parent})
+        return Pack.model_validate(data | tasks | {"broken_tasks": broken, "folder": file.resolve().parent})
     except ValidationError as error:
         raise InputError(f"{file}: " + "; ".join(_explain(data, item) for item in error.errors())) from error
+
+
+def _usable_tasks(data: dict[str, Any], file: Path) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """The entries of tasks without those that do not fit, and what is wrong with these, by name."""
+    listed = data.get("tasks")
+    if not isinstance(listed, list):
+        return {}, {}
+    usable, broken = [], {}
+    for number, entry in enumerate(listed):
+        try:
+            TaskSpec.model_validate(entry)
+            usable.append(entry)
+        except ValidationError as error:
+            if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+                usable.append(entry)  # which the pack refuses: nobody could ask for it
+                continue
+            problems = ({**item, "loc": ("tasks", number, *item["loc"])} for item in error.errors())
+            broken[entry["name"]] = f"{file}: " + "; ".join(_explain(data, item) for item in problems)
+    return {"tasks": usable}, broken
 
 
 def read_toml(file: Path) -> dict[str, Any]:
@@ -316,7 +340,7 @@ def _explain(data: dict[str, Any], error: Any) -> str:
         place = place[2:]
     key = ".".join(str(part) for part in place)
     if error["type"] == "extra_forbidden":
-        return f"{words}: unknown key '{key}'; {nearest(key, set(model.model_fields) - {'folder'})}"
+        return f"{words}: unknown key '{key}'; {nearest(key, set(model.model_fields) - {'folder', 'broken_tasks'})}"
     if error["type"] == "missing":
         return f"{words}: key '{key}' is missing; add it"
     return f"{words}: {key + ': ' if key else ''}{mismatch(error)}"

@@ -20,7 +20,7 @@ from medlingua.languages.task_statistics import (
 from medlingua.languages.tasks import available, read_task
 from medlingua.languages.vocabulary import read_tokenizer
 from medlingua.recipes.commands.columns import aligned
-from medlingua.recipes.console import progress
+from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.settings import Eval
 from medlingua.reports.published import published_of
@@ -163,6 +163,8 @@ def list_tasks(lang: str, root: str | None, name: str | None, tokenizer: str | N
     if folder is not None and not folder.is_dir():
         raise InputError(f"--data {folder}: no such folder")
     specs = {spec.name: spec for spec in pack.tasks}
+    if name in pack.broken_tasks:
+        raise InputError(f"task {name}: {pack.broken_tasks[name]}")
     if name is not None and name not in specs:
         raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, specs)})")
     lister = Lister(pack, folder, *(("words", words_in) if tokenizer is None else ("tokens", _tokens(tokenizer))))
@@ -171,6 +173,8 @@ def list_tasks(lang: str, root: str | None, name: str | None, tokenizer: str | N
         return json.dumps([_record(lister, lister.entry(spec)) for spec in chosen], ensure_ascii=False, indent=2)
     if name is not None:
         return "\n".join(lister.lines(lister.entry(specs[name])))
+    for problem in pack.broken_tasks.values():
+        say(problem)
     if not specs:
         raise InputError(f"pack {pack.code} has no tasks; add [[tasks]] to {pack.folder / 'pack.toml'}")
     entries, rows = list[Entry](), list[dict[str, str]]()

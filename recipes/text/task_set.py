@@ -51,6 +51,8 @@ def find_tasks(
     long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
     known = [*synthetic, *long, *(spec.name for spec in pack.tasks)]
     for name in names:
+        if name in pack.broken_tasks:
+            raise InputError(f"task {name}: {pack.broken_tasks[name]}")
         if name not in known:
             raise InputError(
                 f"unknown task '{name}' of language {pack.code} ({nearest(name, known)}); adapt tasks lists them"
@@ -63,6 +65,8 @@ def find_tasks(
                 raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
             tasks[name] = read_task(specs[name], root, pack.code)
     left_out = []
+    if check_overlap or requested == "all":
+        left_out += [f"task {name} is left out: {problem}" for name, problem in pack.broken_tasks.items()]
     # A task that is learnt in another language tests on the same documents: read where it is named.
     listed = [spec for spec in pack.tasks if spec.learn_from is None or spec.name in names]
     for spec in listed if check_overlap or requested == "all" else ():
@@ -87,7 +91,7 @@ def find_tasks(
     return TaskSet(
         tuple(chosen),
         {name: _distinct_test_texts(task) for name, task in tasks.items()},
-        tuple(spec.name for spec in listed if spec.name not in tasks),
+        (*(spec.name for spec in listed if spec.name not in tasks), *pack.broken_tasks),
         tuple(left_out),
         find_tasks(pack, root, (warm_start,), allow).tasks[0] if warm_start else None,
     )

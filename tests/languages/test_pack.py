@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,8 @@ def test_an_unknown_language_names_the_nearest() -> None:
         ("[[corpora]]\npath = 'x'", r"corpora, entry 2 \(without a name\): key 'name' is missing"),
         ("[[corpora]]\nname = 'c'", r"two entries with the name c"),
         ("[[corpus]]\nname = 'c'", r"top level: unknown key 'corpus'.*did you mean 'corpora'"),
-        ("[[tasks]]\nname = 't'\nkind = 'ner'\npath = 'x'", r"tasks, entry 1 \(t\).*needs a reader"),
+        ("[[tasks]]\nkind = 'ner'\npath = 'x'", r"tasks, entry 1 \(without a name\): key 'name' is missing"),
+        ("tasks = 3", r"corpora, entry 1 \(c\): unknown key 'tasks'"),
     ],
 )
 def test_what_does_not_fit_is_named(tmp_path: Path, body: str, message: str) -> None:
@@ -78,6 +80,21 @@ def test_what_does_not_fit_is_named(tmp_path: Path, body: str, message: str) -> 
     file.write_text(f"code = 'xx'\nname = 'X'\nspacy = 'xx'\n[[corpora]]\nname = 'c'\n{body}\n", encoding="utf-8")
     with pytest.raises(InputError, match=message):
         load_pack(str(file))
+
+
+def test_a_task_that_does_not_fit_stops_those_alone_who_ask_for_it(tmp_path: Path) -> None:
+    file = tmp_path / "pack.toml"
+    file.write_text(
+        "code = 'xx'\nname = 'X'\nspacy = 'xx'\n"
+        "[[tasks]]\nname = 'bare'\nkind = 'ner'\npath = 'x'\n"
+        "[[tasks]]\nname = 'good'\nkind = 'ner'\npath = 'x'\nreader = 'brat'\n"
+        "[[tasks]]\nname = 'typo'\nkind = 'ner'\nreadr = 'brat'\n",
+        encoding="utf-8",
+    )
+    pack = load_pack(file)
+    assert [task.name for task in pack.tasks] == ["good"]
+    assert re.search(r"pack\.toml: tasks, entry 1 \(bare\): .*needs a reader", pack.broken_tasks["bare"])
+    assert re.search(r"entry 3 \(typo\): unknown key 'readr'.*did you mean 'reader'", pack.broken_tasks["typo"])
 
 
 def test_importing_a_pack_is_quick_and_loads_nothing_heavy() -> None:

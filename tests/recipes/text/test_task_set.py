@@ -83,3 +83,13 @@ def test_both_texts_of_a_pair_are_checked_and_each_once(tmp_path: Path) -> None:
     assert tasks.test_texts == {
         "claims": ["Rien ne le montre.", *(f"Le vaccin n° {n} protège-t-il ?" for n in range(3))]
     }
+
+
+def test_a_broken_entry_of_a_pack_stops_no_other_task(pack: Pack, tmp_path: Path) -> None:
+    broken = pack.model_copy(update={"broken_tasks": {"typo": "pack.toml: tasks, entry 3 (typo): unknown key"}})
+    found = find_tasks(broken, None, "all", (), check_overlap=True)
+    assert found.left_out == ("task typo is left out: pack.toml: tasks, entry 3 (typo): unknown key",)
+    assert "typo" in found.unchecked, "nor is the text of a run checked against it"
+    assert find_tasks(broken, None, (), ()).left_out == ()
+    with pytest.raises(InputError, match=r"task typo: .*entry 3 \(typo\): unknown key"):
+        find_tasks(broken, None, ("typo",), ())
