@@ -2,7 +2,7 @@
 
 Shapes: Q queries (L where every token is a query), L keys, H query heads, G key heads (H a multiple of G), D head
 width. On CPU the weights are kept for the gradient, which is two to three times as fast as torch's flash kernel on
-short documents (reports/notes). Elsewhere, and for long documents without a window, it is
+short documents (reports/notes). Elsewhere, without a gradient, and for long documents without a window, it is
 scaled_dot_product_attention.
 """
 
@@ -38,7 +38,7 @@ def attend_document(
     grouped = query.shape[1] != key.shape[1]
     whole = reach is None or len(key) <= reach + 1 or len(global_places) == len(key)
     own_kernel = query.device.type == "cpu" and not grouped
-    if whole and own_kernel and not causal and len(key) <= DENSE_TOKENS:
+    if whole and own_kernel and not causal and len(key) <= DENSE_TOKENS and torch.is_grad_enabled():
         return _Dense.apply(query, key, value, scale)  # type: ignore[no-any-return, no-untyped-call]
     if whole:
         return _scaled_dot_product(query, key, value, scale, None, causal)

@@ -27,7 +27,11 @@ def choose(request: Request) -> Choice:
     if kind != "cuda" and request.traced and KERNELS["efficient"].refusal(request) is None:
         return Choice(KERNELS["efficient"], f"blocks of tokens on the {kind}, one operator of a compiled layer")
     if kind != "cuda":
-        way = f"whole weights up to {DENSE_TOKENS} tokens" if kind == "cpu" else "scaled_dot_product_attention"
+        way = (
+            f"in training whole weights up to {DENSE_TOKENS} tokens"
+            if kind == "cpu"
+            else "scaled_dot_product_attention"
+        )
         return Choice(KERNELS["blockwise"], f"document by document on the {kind}, {way}")
     passed: list[str] = []
     for kernel in _CUDA:
