@@ -173,6 +173,8 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     if splits and not processes.is_main:
         encoder.model.to("meta")  # the main process alone keeps a whole one
     optimizer = build_optimizer(module, run.train)
+    if run.train.optimizer == "muon" and encoder.device.type == "cpu" and training.precision.name != "bf16":
+        say("train.optimizer = 'muon': torch computes its steps in bf16, which takes this CPU many times as long")
     if run.train.checkpoint_layers:
         checkpoint_layers(trained)
     working = None
