@@ -300,9 +300,11 @@ def _absent_files(folder: Path) -> InputError | None:
         absent.append("tokenizer.json")
     if not absent:
         return None
-    return InputError(
-        f"model folder {folder}: no {' and no '.join(absent)}; give a folder that save_pretrained wrote"
+    inner = folder / "model"
+    remedy = (
+        f"its model is {inner}" if (inner / "config.json").exists() else "give a folder that save_pretrained wrote"
     )
+    return InputError(f"model folder {folder}: no {' and no '.join(absent)}; {remedy}")
 
 
 def _remote_code(base: str) -> InputError:

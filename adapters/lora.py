@@ -31,7 +31,11 @@ def add_lora(encoder: Encoder, rank: int, seed: int) -> None:
 
     if has_lora(encoder.model):
         raise ValueError("the model has LoRA matrices already")
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=[name for name, _ in _linears(encoder)])
+    linears = _linears(encoder)
+    narrowest = min(min(linear.in_features, linear.out_features) for _, linear in linears)
+    if rank > narrowest:
+        raise InputError(f"LoRA of rank {rank:,}: the layers' matrices have rank {narrowest:,} at most; give less")
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=[name for name, _ in linears])
     torch.manual_seed(seed)
     inject_adapter_in_model(config, encoder.model)
 

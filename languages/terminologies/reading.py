@@ -53,6 +53,8 @@ def _read(path: Path, lang: str) -> Iterator[Concept]:
 
 def _table(path: Path, lang: str) -> Iterator[Concept]:
     _, first = next(read_rows(path, delimiter=None), (0, {}))
+    if not first:
+        raise InputError(f"terminology {path}: no row below the header; is the file whole?")
     columns = first.keys()
     if {"subject_id", "predicate_id", "translation_language", "translation_value"} <= columns:
         return read_babelon(path, lang)

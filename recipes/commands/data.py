@@ -92,6 +92,12 @@ def select(
     text = Text(code, data, tuple(corpus or ()), text_field, paragraphs, permitted(allow))
     labelling = Labelling(base, seed_set, answers, read_schema(schema), resolve_eval({}, tuple(sets or ())))
     if prompts is not None:
+        if answers is not None or seed_set is not None:
+            from medlingua.languages.errors import InputError
+
+            raise InputError(
+                "--prompts writes what is asked, and stops: give --answers or --seed-set in another call"
+            )
         print(ask(text, labelling.schema, sample, prompts))
         return
     print(select_text(text, near, labelling, out))

@@ -12,6 +12,8 @@ from medlingua.reports.read import write_whole
 
 def write_passages(path: Path, lang: str, name: str | None, parents: Path | None, out: Path) -> str:
     """Write a passage for each concept to a JSONL file: id, text, terminology. Returns a line on what was written."""
+    if out.exists():
+        raise InputError(f"--out {out} exists; give the name of another file")
     pack = load_pack(lang)
     if pack.sentences is None:
         raise InputError(f"the pack of {pack.code} has no [sentences] to make text from a terminology; write them")

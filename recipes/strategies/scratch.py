@@ -59,8 +59,8 @@ def start(
     if run.adapt.layers is not None:
         if parent is None or carry != "nothing" or row is not None:
             raise InputError(
-                "adapt.layers: the new model is the --base with fewer layers: give one, and leave adapt.carry and "
-                "adapt.vocabulary as they are"
+                "adapt.layers: the new model is the --base with fewer layers, its weights and its vocabulary: give a "
+                "--base, and leave adapt.carry and adapt.vocabulary out"
             )
         return shallower(parent, run.adapt.layers), None
     window = run.adapt.window

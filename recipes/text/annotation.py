@@ -6,7 +6,6 @@ and labels the rest. The model itself is no part of this project; prompts and an
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,8 +17,6 @@ from medlingua.languages.errors import InputError, mismatch, shown
 from medlingua.languages.files import parsed_json, read_text
 from medlingua.languages.pack import read_toml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-_FENCE = re.compile(r"^\s*```\w*\s*(.*?)\s*```\s*$", re.DOTALL)
 
 
 class Column(BaseModel):
@@ -138,10 +135,10 @@ def read_answers(file: Path, schema: Schema) -> Answers:
 
 def _values(answer: Any, schema: Schema) -> Mapping[str, str] | str:
     """The value of each column, or what is wrong with the answer."""
-    if isinstance(answer, str):
-        fenced = _FENCE.match(answer)
+    if isinstance(answer, str):  # models write a sentence before the object, and a fence around it
+        start = answer.find("{")
         try:
-            answer = json.loads(fenced[1] if fenced else answer)
+            answer, _ = json.JSONDecoder().raw_decode(answer, max(start, 0))
         except (ValueError, RecursionError):
             return "no JSON object"
     if not isinstance(answer, dict):

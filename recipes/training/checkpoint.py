@@ -202,6 +202,13 @@ def carry_over(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Opti
                 f"train.optimizer_from: {folder} has the state of another model: {owner} is {tuple(value.shape)} "
                 f"there and {shape}. Start from that run's model (--base {folder / 'model'}) with its vocabulary"
             )
+    known = {name.rpartition("/")[0] for name in moments}
+    layers = [n for n, parameter in model.named_parameters() if parameter.ndim == 2 and ".layer" in n]
+    if absent := [name for name in layers if name not in known]:
+        raise InputError(
+            f"train.optimizer_from: {folder} has the state of another model, without {absent[0]}. Start from that "
+            f"run's model (--base {folder / 'model'})"
+        )
     _set_moments(moments, model, optimizer)
 
 

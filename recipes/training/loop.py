@@ -123,6 +123,11 @@ def _work_of(learner: Learner, training: Training, number: int) -> _Work:
     context = min(phase.context or encoder.length, encoder.length)
     if learner.electra is not None:  # it shares the encoder's embeddings, on which _trainable has the last word
         learner.electra.requires_grad_(phase.kind == "rtd")
+    if phase.context is not None and phase.context > encoder.length and learner.processes.is_main:
+        say(
+            f"phase '{phase.name}': context {phase.context:,} is more than the model reads: {encoder.length:,} are "
+            "used"
+        )
     _set_theta(learner, run.phases[: number + 1])
     masks = _trainable(encoder, phase.parameters, training.new_ids)
     if learner.working is not None:

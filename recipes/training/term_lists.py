@@ -36,8 +36,15 @@ def term_lists(run: Run, pack: Pack) -> TermLists:
     if "relations" in kinds and run.objective.terminology is None:
         raise InputError("objective.kind relations learns from a terminology: name its file in objective.terminology")
     concepts: Sequence[Terminology] = ()
+    if run.objective.terminology is not None and not kinds & {"terms", "relations"}:
+        raise InputError("objective.terminology is read by phases of kind terms and relations alone: leave it out")
     if "relations" in kinds:
         concepts = read_concepts(Path(str(run.objective.terminology)), pack.code)
+        if not any(c.parents for c in concepts):
+            raise InputError(
+                f"objective.terminology {run.objective.terminology} says of nothing what it is a kind of (is_a, a "
+                "column parent), so there is no relation to learn"
+            )
     if "terms" not in kinds:
         return TermLists(concepts=concepts)
     steps = run.objective.hierarchy_steps
@@ -67,6 +74,8 @@ def _of_pack(run: Run, pack: Pack) -> TermLists:
 def _of_terminology(path: Path, pack: Pack) -> TermLists:
     """Preferred names with their synonyms. A name of two concepts stands for both."""
     concepts = read_concepts(path, pack.code)
+    if not any(c.synonyms for c in concepts):
+        raise InputError(f"objective.terminology {path} has no synonyms, of which objective.kind terms learns")
     train, held_out = concepts_of(Term(s, c.name, OTHER, "") for c in concepts for s in c.synonyms)
     names = {c.code: c.name.lower() for c in concepts}
     edges = [

@@ -8,6 +8,7 @@ import torch
 from medlingua.adapters.encoder import load, save
 from medlingua.adapters.lora import MARK, add_lora, has_lora, lora_parameters, merge_lora
 from medlingua.adapters.packed import hidden_states, pack
+from medlingua.languages.errors import InputError
 from transformers import AutoModelForMaskedLM
 
 from .test_packed import documents
@@ -50,3 +51,8 @@ def test_a_model_has_them_once(build: Any) -> None:
     add_lora(encoder, 2, seed=0)
     with pytest.raises(ValueError, match="already"):
         add_lora(encoder, 2, seed=0)
+
+
+def test_a_rank_above_that_of_the_matrices_is_refused(build: Any) -> None:
+    with pytest.raises(InputError, match="rank 5,000: the layers' matrices have rank 32 at most"):
+        add_lora(load(str(build("bert"))), 5_000, seed=0)

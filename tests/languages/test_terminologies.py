@@ -181,6 +181,7 @@ def test_umls_gives_preferred_terms_first_and_no_suppressed_ones(tmp_path: Path)
     [
         ("codes.csv", "kapitel,wert\nI,3\n", "the columns are kapitel, wert; a table of codes has one of code"),
         ("codes.csv", "code,description\n,Fever\n", "line 2: no code"),
+        ("codes.csv", "code,description\n", "no row below the header"),
         ("other.xml", "<Terms><Term/></Terms>", "<Terms> is no terminology that is read here"),
         ("bomb.xml", '<!DOCTYPE a [<!ENTITY b "c">]><ClaML>&b;</ClaML>', "declares entities"),
         ("a.obo", "[Term]\nid: A\nname: a\nis_a: B\n\n[Term]\nid: B\nname: b\nis_a: A\n", "goes in a circle"),
@@ -245,3 +246,14 @@ def test_the_command_writes_a_corpus_and_reads_real_releases(
     assert any(c.definition for c in obo)
     for lang in ("fr", "es", "de"):
         assert len(read_concepts(DATA / "terms" / "hpo" / f"hp-{lang}.babelon.tsv.gz", lang)) > 1_000
+
+
+def test_a_file_that_exists_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The terminology itself above all."""
+    file = written(tmp_path, "codes.csv", CODES)
+    for out in (file, tmp_path):
+        assert call(monkeypatch, ["terminology", str(file), "--lang", "fr", "--out", str(out)]) == 2
+        assert f"--out {out} exists" in capsys.readouterr().err
+    assert file.read_text(encoding="utf-8") == CODES

@@ -113,8 +113,9 @@ def test_what_is_no_schema_is_refused(text: str, message: str, tmp_path: Path) -
 
 def test_answers_are_repaired_or_counted(tmp_path: Path) -> None:
     whole = {"document_type": "STUDY", "domain": "biomedical", "educational_score": "3"}
+    wordy = f"Sure! ```json\n{json.dumps(whole)}\n``` I hope this helps."
     lines: list[tuple[str, object]] = [
-        ("a", whole), ("b", json.dumps(whole)), ("c", [1]), ("d", {**whole, "domain": "law"}),
+        ("a", whole), ("b", wordy), ("c", [1]), ("d", {**whole, "domain": "law"}),
         ("e", {"domain": "Other"}),
     ]  # fmt: skip
     file = tmp_path / "answers.jsonl"

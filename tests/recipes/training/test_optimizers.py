@@ -17,6 +17,7 @@ from medlingua.recipes.walk import adapt
 from safetensors.torch import load_file
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
+from tests.recipes.conftest import write_base
 
 from .test_loop import cut_into, learner
 
@@ -129,6 +130,9 @@ def test_a_state_of_another_model_or_optimizer_is_refused(base: Path, tmp_path: 
     other = load(str(build("bert")))
     with pytest.raises(InputError, match=r"the state of another model.*--base .*model"):
         checkpoint.carry_over(run, other.model, build_optimizer(other.model, Train()))
+    deeper = load(str(write_base(tmp_path / "deeper", num_hidden_layers=3)))
+    with pytest.raises(InputError, match=r"state of another model, without .*layer\.2"):
+        checkpoint.carry_over(run, deeper.model, build_optimizer(deeper.model, Train()))
     with pytest.raises(InputError, match=r"trained with AdamW.*set train.optimizer"):
         checkpoint.carry_over(run, first.model, build_optimizer(first.model, Train(optimizer="muon")))
 

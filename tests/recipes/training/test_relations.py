@@ -137,5 +137,12 @@ def test_a_run_learns_them_and_keeps_the_model_alone(
     assert call(monkeypatch, command(base, corpus, tmp_path / "run", where)) == 0
     assert call(monkeypatch, command(base, corpus, tmp_path / "again", where)) == 0
     same_weights(tmp_path / "run", tmp_path / "again")
+    flat = tmp_path / "flat.csv"
+    flat.write_text("code,description\nA,fièvre\nB,toux\n", encoding="utf-8")
+    assert call(monkeypatch, command(base, corpus, tmp_path / "none", f"objective.terminology={flat}")) == 2
+    assert f"{flat} says of nothing what it is a kind of" in capsys.readouterr().err
+    unread = command(base, corpus, tmp_path / "none", where, "objective.kind=mlm")
+    assert call(monkeypatch, unread) == 2
+    assert "objective.terminology is read by phases of kind terms and relations alone" in capsys.readouterr().err
     assert call(monkeypatch, command(base, corpus, tmp_path / "none")) == 2
     assert "name its file in objective.terminology" in capsys.readouterr().err
