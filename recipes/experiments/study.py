@@ -69,7 +69,8 @@ class Study(Settings):
 
 
 def study(study_plan: Study, lang: str, data: str | None, allow: tuple[Any, ...], folder: Path) -> Path:
-    """Train what is not trained, score what is not scored. Returns the path of report.html."""
+    """Train what is not trained, score what is not scored. Returns the path of report.html, or of arms.json where no
+    task is scored."""
     pack = load_pack(lang)
     _check_text(study_plan, pack, data)
     arms = [fit for arm in study_plan.arms if (fit := fitting(arm, pack.code, allow)) is not None]
@@ -100,6 +101,11 @@ def study(study_plan: Study, lang: str, data: str | None, allow: tuple[Any, ...]
         rows.append(_row(arm, place))
     folder.mkdir(parents=True, exist_ok=True)
     write_whole(folder / "arms.json", ArmsRow(arms=tuple(rows)).model_dump_json(indent=2) + "\n")
+    if not task_set.tasks:  # nothing to compare but what the arms' own reports have
+        for row in rows:
+            if row.bits_before is not None and row.bits_after is not None:
+                say(f"{row.name}: bits per byte {row.bits_before:.3f} -> {row.bits_after:.3f}")
+        return folder / "arms.json"
     precision = machine.precision_of("auto", machine.device())
     how = Evaluation(
         settings,

@@ -43,6 +43,20 @@ def file(base: Path, corpus: Path, tmp_path: Path) -> Path:
     return path
 
 
+def test_a_study_without_tasks_ends_with_what_the_arms_learnt(
+    base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, control = ARMS.split('[[arms]]\nname = "long"')[0], ARMS[ARMS.index('[[arms]]\nname = "control"') :]
+    (tmp_path / "study.toml").write_text(
+        (SETTINGS + one + control).format(base=base, corpus=corpus), encoding="utf-8"
+    )
+    line = ["study", str(tmp_path / "study.toml"), "--lang", "fr", "--out", str(tmp_path / "study")]
+    assert call(monkeypatch, [*line, "--tokens", "600", "--set", "eval.tasks=none"]) == 0
+    output = capsys.readouterr()
+    assert output.out.strip() == str(tmp_path / "study" / "arms.json")
+    assert "trained on: bits per byte " in output.err
+
+
 @pytest.mark.usefixtures("small_tasks")
 def test_a_study_trains_scores_and_compares_and_then_does_nothing_twice(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
