@@ -175,6 +175,8 @@ def _attention(
     with a whole mask: exact, at a memory that grows with the square of the tokens.
     """
     batch, _, length, _ = query.shape
+    if causal and (attention_mask is not None or query_positions is not None):
+        raise ValueError("causal: not with a padding mask, nor with query_positions")
     # Families pass half the window plus one, flash attention's inclusive bound.
     reach = None if sliding_window is None else sliding_window - 1
     if dropout and attention_mask is None:

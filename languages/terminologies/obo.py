@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ..delimited import read_rows
 from ..errors import InputError
@@ -45,41 +46,42 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
+class _Columns(NamedTuple):
+    """Of a table of translations."""
+
+    code: str
+    kind: str
+    lang: str
+    text: str
+
+
+_BABELON = _Columns("subject_id", "predicate_id", "translation_language", "translation_value")
+_DOID = _Columns("source_id", "predicate", "translation_lang", "translation_text")
+
+
 def read_babelon(file: Path, lang: str) -> Iterator[Concept]:
     """A table of translations, as HPO has them: labels, definitions and synonyms by the term's id; no parents."""
+    return _translations(file, lang, _BABELON)
+
+
+def read_doid_translation(file: Path, lang: str) -> Iterator[Concept]:
+    """A table of the Disease Ontology's translations."""
+    return _translations(file, lang, _DOID)
+
+
+def _translations(file: Path, lang: str, columns: _Columns) -> Iterator[Concept]:
     terms: dict[str, list[str]] = defaultdict(list)
     definitions: dict[str, str] = {}
     for _, row in read_rows(file, delimiter="\t"):
-        if row["translation_language"] != lang or not row["translation_value"].strip():
+        code, kind, text = row[columns.code], row[columns.kind], row[columns.text]
+        if row[columns.lang] != lang or not text.strip():
             continue
-        code, kind, text = row["subject_id"], row["predicate_id"], row["translation_value"]
         if kind == _LABEL:
             terms[code].insert(0, text)
         elif kind == _SYNONYM:
             terms[code].append(text)
         elif kind == _DEFINITION:
             definitions.setdefault(code, text)
-    yield from _concepts(terms, definitions)
-
-
-def read_doid_translation(file: Path, lang: str) -> Iterator[Concept]:
-    """A table of the Disease Ontology's translations."""
-    terms: dict[str, list[str]] = defaultdict(list)
-    definitions: dict[str, str] = {}
-    for _, row in read_rows(file, delimiter="\t"):
-        if row["translation_lang"] != lang or not row["translation_text"].strip():
-            continue
-        code, kind, text = row["source_id"], row["predicate"], row["translation_text"]
-        if kind == _DEFINITION:
-            definitions.setdefault(code, text)
-        elif kind == _LABEL:
-            terms[code].insert(0, text)
-        elif kind == _SYNONYM:
-            terms[code].append(text)
-    yield from _concepts(terms, definitions)
-
-
-def _concepts(terms: dict[str, list[str]], definitions: dict[str, str]) -> Iterator[Concept]:
     for code, listed in terms.items():
         if (found := concept(code, listed, definition=definitions.get(code, ""))) is not None:
             yield found

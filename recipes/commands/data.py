@@ -84,7 +84,7 @@ def select(
     allow: Allow = None,
 ) -> None:
     """Score text for training: terms, form, near-duplicates, labels; columns that mixtures filter by."""
-    from medlingua.recipes.commands.select import Labelling, Text, ask, select_text
+    from medlingua.recipes.commands.select import Labelling, Text, select_text, write_questions
     from medlingua.recipes.resolve import resolve_eval
     from medlingua.recipes.text.annotation import read_schema
 
@@ -98,7 +98,7 @@ def select(
             raise InputError(
                 "--prompts writes what is asked, and stops: give --answers or --seed-set in another call"
             )
-        print(ask(text, labelling.schema, sample, prompts))
+        print(write_questions(text, labelling.schema, sample, prompts))
         return
     print(select_text(text, near, labelling, out))
 

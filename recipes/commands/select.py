@@ -110,7 +110,7 @@ class Labelling:
     settings: Eval
 
 
-def ask(text: Text, schema: Schema, count: int, file: Path) -> str:
+def write_questions(text: Text, schema: Schema, count: int, file: Path) -> str:
     """Write what a language model is asked about a sample of the text; returns a line on what was written."""
     documents = (document for units in text.read().values() for document in units())
     return write_prompts(documents, schema, count, file)

@@ -114,12 +114,8 @@ class LanguageModelLoss(nn.Module):
         return summed_loss(transform(states), decoder, packed.labels)
 
 
-class Distilled(nn.Module):
-    """Forward of a packed batch: how far the hidden states are from a teacher's, times the batch's targets.
-
-    Mean squared distance after each layer over the teacher's variance there, averaged over layers and tokens (the
-    hidden-state loss of TinyBERT, arXiv 1909.10351, without its projection: the widths are the same).
-    """
+class _Distillation(nn.Module):
+    """An objective that learns from a teacher."""
 
     def __init__(self, encoder: Encoder, teacher: Encoder) -> None:
         super().__init__()
@@ -127,10 +123,22 @@ class Distilled(nn.Module):
         self._encoder = encoder
         self._teacher = teacher
 
-    def forward(self, packed: Packed) -> Tensor:
+    def _for_teacher(self, packed: Packed) -> Packed:
+        """The batch with the positions of the teacher's family."""
         shift = self._teacher.first_position - self._encoder.first_position
+        return replace(packed, positions=packed.positions + shift)
+
+
+class Distilled(_Distillation):
+    """Forward of a packed batch: how far the hidden states are from a teacher's, times the batch's targets.
+
+    Mean squared distance after each layer over the teacher's variance there, averaged over layers and tokens (the
+    hidden-state loss of TinyBERT, arXiv 1909.10351, without its projection: the widths are the same).
+    """
+
+    def forward(self, packed: Packed) -> Tensor:
         with torch.no_grad():
-            taught = layer_states(self._teacher, replace(packed, positions=packed.positions + shift))
+            taught = layer_states(self._teacher, self._for_teacher(packed))
         learnt = layer_states(self._encoder, packed)
         distances = [
             functional.mse_loss(mine.float(), theirs.float()) / theirs.float().var()
@@ -139,24 +147,16 @@ class Distilled(nn.Module):
         return torch.stack(distances).mean() * len(packed.labels)
 
 
-class DistilledAnswers(nn.Module):
+class DistilledAnswers(_Distillation):
     """Forward of a packed batch: how far the answers at masked places are from a teacher's and the truth, summed.
 
     Kullback-Leibler divergence from the teacher's softened distribution, and cross-entropy, in DistilBERT's
     proportions (Sanh et al., arXiv 1910.01108), without its loss on hidden states. The vocabulary is the same.
     """
 
-    def __init__(self, encoder: Encoder, teacher: Encoder) -> None:
-        super().__init__()
-        self.model = encoder.model
-        self._encoder = encoder
-        self._teacher = teacher
-
     def forward(self, packed: Packed) -> Tensor:
-        shift = self._teacher.first_position - self._encoder.first_position
         with torch.no_grad():
-            of_teacher = replace(packed, positions=packed.positions + shift)
-            taught = self._features(self._teacher, of_teacher)
+            taught = self._features(self._teacher, self._for_teacher(packed))
         learnt = self._features(self._encoder, packed)
         _, teacher = self._teacher.architecture.head(self._teacher.model)
         _, student = self._encoder.architecture.head(self.model)
