@@ -23,3 +23,15 @@ def concept(code: str, terms: Iterable[str], parents: Iterable[str] = (), defini
         return None
     name, *synonyms = plain
     return Concept(code, name, tuple(synonyms), tuple(dict.fromkeys(parents)), " ".join(definition.split()))
+
+
+def joined(first: Concept, other: Concept) -> Concept:
+    """Two entries of one code as one: the terms and parents of both, the first one's name and definition."""
+    terms = dict.fromkeys((*first.synonyms, other.name, *other.synonyms))
+    return Concept(
+        first.code,
+        first.name,
+        tuple(term for term in terms if term != first.name),
+        tuple(dict.fromkeys((*first.parents, *other.parents))),
+        first.definition or other.definition,
+    )

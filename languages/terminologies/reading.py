@@ -7,7 +7,7 @@ from ..delimited import read_rows
 from ..errors import InputError
 from ..hierarchy import hierarchy_of
 from .codes import CODE, NAME, column, read_codes
-from .concept import Concept
+from .concept import Concept, joined
 from .obo import read_babelon, read_doid_translation, read_edges, read_obo
 from .releases import read_snomed, read_umls, snomed_files
 from .xml import read_xml
@@ -19,7 +19,8 @@ FORMATS = (
 
 
 def read_concepts(path: Path, lang: str) -> list[Concept]:
-    """The concepts of a terminology with terms in the language, each code once, in the order of the file.
+    """The concepts of a terminology with terms in the language, each code once, in the order of the file: what
+    later rows say of a code is added to the first.
 
     InputError for another format, for a hierarchy with a circle, which it names, and where there is no such term.
     """
@@ -27,7 +28,8 @@ def read_concepts(path: Path, lang: str) -> list[Concept]:
         raise InputError(f"terminology {path}: no such file or folder")
     concepts: dict[str, Concept] = {}
     for found in _read(path, lang):
-        concepts.setdefault(found.code, found)
+        known = concepts.get(found.code)
+        concepts[found.code] = found if known is None else joined(known, found)
     if not concepts:
         raise InputError(f"terminology {path}: no term of language '{lang}'")
     hierarchy_of(((c.code, parent) for c in concepts.values() for parent in c.parents or ("",)), str(path))

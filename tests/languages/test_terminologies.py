@@ -162,6 +162,14 @@ def test_codes_without_parents_are_a_tree_by_their_beginnings(tmp_path: Path) ->
     ]
 
 
+def test_no_term_of_a_code_that_comes_twice_is_lost(tmp_path: Path) -> None:
+    table = "code,description,parent,definition\nR,Signe,,\nR05,Toux,R,\nR05,Tussis,,Un réflexe.\nR05,Toux,R,\n"
+    assert read_concepts(written(tmp_path, "codes.csv", table), "fr") == [
+        Concept("R", "Signe"),
+        Concept("R05", "Toux", ("Tussis",), ("R",), "Un réflexe."),
+    ]
+
+
 def test_snomed_gives_active_terms_of_the_language(tmp_path: Path) -> None:
     assert read_concepts(snomed(tmp_path), "es") == [
         Concept("38341003", 'hipertensión "arterial"', (), ("64572001",)),
