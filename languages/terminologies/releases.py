@@ -11,7 +11,6 @@ from .concept import Concept, concept
 
 _FULL_NAME, _TERM, _IS_A = "900000000000003001", "900000000000013009", "116680003"
 _UMLS_LANGUAGES = {"en": "ENG", "fr": "FRE", "es": "SPA", "de": "GER", "it": "ITA", "pt": "POR", "nl": "DUT"}
-_CONSO = 18  # columns of MRCONSO.RRF
 
 
 def snomed_files(folder: Path, name: str) -> list[Path]:
@@ -25,24 +24,24 @@ def read_snomed(folder: Path, lang: str) -> Iterator[Concept]:
     terms: dict[str, list[str]] = defaultdict(list)
     full: dict[str, str] = {}
     for file in _needed(folder, "Description"):
-        for row in _active(file):
+        for row in _active(file, "conceptId", "languageCode", "typeId", "term"):
             if row["languageCode"] == lang and row["typeId"] == _TERM:
                 terms[row["conceptId"]].append(row["term"])
             elif row["languageCode"] == lang and row["typeId"] == _FULL_NAME:
                 full[row["conceptId"]] = row["term"]
     parents: dict[str, list[str]] = defaultdict(list)
     for file in _needed(folder, "Relationship"):
-        for row in _active(file):
+        for row in _active(file, "sourceId", "destinationId", "typeId"):
             if row["typeId"] == _IS_A:
                 parents[row["sourceId"]].append(row["destinationId"])
     definitions = {
         row["conceptId"]: row["term"]
         for file in snomed_files(folder, "TextDefinition")
-        for row in _active(file)
+        for row in _active(file, "conceptId", "languageCode", "term")
         if row["languageCode"] == lang
     }
     for file in _needed(folder, "Concept"):
-        for row in _active(file):
+        for row in _active(file, "id"):
             code = row["id"]
             listed = terms.get(code) or ([full[code]] if code in full else [])
             if (found := concept(code, listed, parents.get(code, ()), definitions.get(code, ""))) is not None:
@@ -55,10 +54,11 @@ def _needed(folder: Path, name: str) -> list[Path]:
     return files
 
 
-def _active(file: Path) -> Iterator[dict[str, str]]:
+def _active(file: Path, *columns: str) -> Iterator[dict[str, str]]:
+    """The rows that are active, of a table that has these columns."""
     for line, row in read_rows(file, delimiter="\t"):
-        if "active" not in row:
-            raise InputError(f"{file}, line {line}: no column 'active', which Release Format 2 has; is it RF1?")
+        if absent := [name for name in ("active", *columns) if name not in row]:
+            raise InputError(f"{file}, line {line}: no column '{absent[0]}', which Release Format 2 has; is it RF1?")
         if row["active"] == "1":
             yield row
 
@@ -68,27 +68,29 @@ def read_umls(folder: Path, lang: str) -> Iterator[Concept]:
     if lang not in _UMLS_LANGUAGES:
         raise InputError(f"the UMLS has no language '{lang}' here; known: {', '.join(_UMLS_LANGUAGES)}")
     terms: dict[str, list[str]] = defaultdict(list)
-    for number, row in _rrf(folder / "MRCONSO.RRF"):
-        if len(row) < _CONSO:
-            raise InputError(
-                f"{folder / 'MRCONSO.RRF'}, line {number}: {len(row)} columns, the Rich Release Format has {_CONSO}"
-            )
+    for row in _rrf(folder / "MRCONSO.RRF", 18):
         if row[1] == _UMLS_LANGUAGES[lang] and row[16] == "N":
             terms[row[0]].insert(0 if row[6] == "Y" and row[2] == "P" else len(terms[row[0]]), row[14])
     parents: dict[str, list[str]] = defaultdict(list)
     if (folder / "MRREL.RRF").exists():
-        for _, row in _rrf(folder / "MRREL.RRF"):
+        for row in _rrf(folder / "MRREL.RRF", 16):
             if row[3] == "PAR" and row[4] in terms and row[0] in terms and row[0] != row[4]:
                 parents[row[0]].append(row[4])
     definitions: dict[str, str] = {}
     if lang == "en" and (folder / "MRDEF.RRF").exists():  # definitions are English, but for few
-        for _, row in _rrf(folder / "MRDEF.RRF"):
+        for row in _rrf(folder / "MRDEF.RRF", 8):
             definitions.setdefault(row[0], row[5])
     for code, listed in terms.items():
         if (found := concept(code, listed, parents.get(code, ()), definitions.get(code, ""))) is not None:
             yield found
 
 
-def _rrf(file: Path) -> Iterator[tuple[int, list[str]]]:
+def _rrf(file: Path, columns: int) -> Iterator[list[str]]:
+    """The rows of a table that has so many columns."""
     for number, line in enumerate(read_lines(file), 1):
-        yield number, line.rstrip("\r\n").removesuffix("|").split("|")
+        row = line.rstrip("\r\n").removesuffix("|").split("|")
+        if len(row) < columns:
+            raise InputError(
+                f"{file}, line {number}: {len(row)} columns, the Rich Release Format has {columns}: is it whole?"
+            )
+        yield row

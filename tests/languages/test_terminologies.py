@@ -2,6 +2,7 @@
 that the data root has; and the text that is made from them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,25 @@ def test_snomed_gives_active_terms_of_the_language(tmp_path: Path) -> None:
         Concept("38341003", 'hipertensión "arterial"', (), ("64572001",)),
         Concept("64572001", "enfermedad (trastorno)"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("release", "name", "old", "new", "message"),
+    [
+        (snomed, "sct2_Description", "typeId", "kind", "no column 'typeId'"),
+        (snomed, "sct2_Relationship", "sourceId", "from", "no column 'sourceId'"),
+        (umls, "MRREL", "|AUI|PAR|", "|PAR", "line 1: 14 columns, the Rich Release Format has 16"),
+    ],
+)
+def test_a_release_with_other_columns_is_one_clear_line(
+    release: Callable[[Path], Path], name: str, old: str, new: str, message: str, tmp_path: Path
+) -> None:
+    folder = release(tmp_path)
+    file = next(path for path in folder.rglob("*") if name in path.name)
+    file.write_text(file.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        read_concepts(folder, "es" if release is snomed else "fr")
+    assert message in str(error.value)
 
 
 def test_umls_gives_preferred_terms_first_and_no_suppressed_ones(tmp_path: Path) -> None:
