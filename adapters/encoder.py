@@ -277,9 +277,11 @@ def _read(base: str, reader: Any, revision: str | None, allowed: frozenset[str],
 def _config_file(base: str, revision: str | None) -> dict[str, Any]:
     """What config.json says."""
     try:
-        settings: dict[str, Any] = PreTrainedConfig.get_config_dict(base, revision=revision)[0]
+        settings: Any = PreTrainedConfig.get_config_dict(base, revision=revision)[0]
     except Exception as error:
         raise _unreadable(base, error) from error
+    if not isinstance(settings, dict):  # transformers returns any JSON
+        raise InputError(f"{base}: config.json is not a JSON object ({{...}})")
     return settings
 
 
