@@ -39,7 +39,7 @@ from medlingua.recipes.text.changes import changed_files
 from medlingua.recipes.text.corpus import Prepared, open_prepared, prepare, why_none_held_out
 from medlingua.recipes.text.inputs import Inputs, inputs_of
 from medlingua.recipes.training import collapse
-from medlingua.recipes.training.checkpoint import Checkpoint, prune
+from medlingua.recipes.training.checkpoint import Checkpoint, optimizer_of, prune
 from medlingua.recipes.training.learner import Training, check_lora_run, check_trackers
 from medlingua.recipes.training.loop import train
 from medlingua.recipes.training.optimizers import check_optimizer
@@ -163,6 +163,8 @@ def _job(inputs: Inputs, base: str, folder: Path, on_evaluation: OnEvaluation | 
 
 def _walk(job: Job, meter: Meter) -> Path:
     run, folder = job.run, job.folder
+    if run.train.optimizer_from is not None and not (folder / "checkpoints").is_dir():
+        optimizer_of(Path(run.train.optimizer_from))  # the base is measured before it is needed
     encoder = starting_encoder(job.inputs, job.base, folder)
     prepared = _prepared(job, encoder)
     meter.save()

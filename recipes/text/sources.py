@@ -10,7 +10,7 @@ from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import Document, check_first_rows, read_documents
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.folders import files_of
-from medlingua.languages.pack import Corpus, Pack
+from medlingua.languages.pack import Corpus, Pack, known_languages, load_pack
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text.hub import read_hub
 
@@ -195,10 +195,17 @@ def _source(corpus: Corpus, path: str, hub: str | None) -> Source:
     )  # fmt: skip
 
 
+def _elsewhere(name: str, pack: Pack) -> str:
+    """The language whose pack has such a corpus, or the corpora that this one has."""
+    others = (code for code in known_languages() if code != pack.code)
+    where = [code for code in others if any(corpus.name == name for corpus in load_pack(code).corpora)]
+    return f"it is one of --lang {where[0]}" if where else nearest(name, [corpus.name for corpus in pack.corpora])
+
+
 def _named(name: str, run: Run, pack: Pack) -> Source:
     corpus = next((c for c in pack.corpora if c.name == name), None)
     if corpus is None:
-        raise InputError(f"data.corpora: unknown corpus '{name}' ({nearest(name, [c.name for c in pack.corpora])})")
+        raise InputError(f"data.corpora: the pack of {pack.code} has no corpus '{name}': {_elsewhere(name, pack)}")
     if corpus.place is not None and run.data.root is not None:
         root = _root(run.data.root)
         if (root / corpus.place).exists():

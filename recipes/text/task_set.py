@@ -62,7 +62,9 @@ def find_tasks(
     for name in names:
         if name in specs:
             if root is None:
-                raise InputError(f"task {name} lies under a data root: say where with --data ROOT")
+                raise InputError(
+                    f"task {name} lies under a data root: say where with --data ROOT, or choose others: eval.tasks"
+                )
             tasks[name] = read_task(specs[name], root, pack.code)
     left_out = []
     if check_overlap or requested == "all":

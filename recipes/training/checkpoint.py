@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from medlingua.languages.errors import InputError
+from medlingua.languages.errors import InputError, reason
 from medlingua.recipes.folder import digest
 from medlingua.recipes.training.batches import Place
 from medlingua.recipes.training.sharded import full_tensor, full_weights, like
@@ -177,20 +177,31 @@ def _set_moments(moments: dict[str, Tensor], model: torch.nn.Module, optimizer: 
                     optimizer.state[parameter].setdefault("kahan_comp", None)
 
 
-def carry_over(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Begin with the optimizer's state of another run's last checkpoint. InputError where it is of another model."""
+def optimizer_of(folder: Path) -> tuple[Path, str]:
+    """A run's last checkpoint, and the class of the optimizer that it is of. InputError where there is none."""
     found = _finished(folder / "checkpoints")
     if not found:
         raise InputError(
             f"train.optimizer_from: {folder} has no checkpoint; a run keeps its last one (train.keep_checkpoints)"
         )
-    about = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    if about["optimizer"] != type(optimizer).__name__:
+    file = found[-1] / "state.json"
+    try:
+        return found[-1], str(json.loads(file.read_text(encoding="utf-8"))["optimizer"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"train.optimizer_from: {folder} was trained with {about['optimizer']}, this run trains with "
+            f"train.optimizer_from: {file} is not what a run wrote ({reason(error)}); name another run"
+        ) from error
+
+
+def carry_over(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Begin with the optimizer's state of another run's last checkpoint. InputError where it is of another model."""
+    last, name = optimizer_of(folder)
+    if name != type(optimizer).__name__:
+        raise InputError(
+            f"train.optimizer_from: {folder} was trained with {name}, this run trains with "
             f"{type(optimizer).__name__}: set train.optimizer as there"
         )
-    moments = load_file(found[-1] / "optimizer.safetensors")
+    moments = load_file(last / "optimizer.safetensors")
     shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
     for name, value in moments.items():
         owner = name.rpartition("/")[0]

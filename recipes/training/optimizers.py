@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from medlingua.languages.errors import InputError
+from medlingua.recipes.console import say
 from medlingua.recipes.settings import Train
 from torch import nn
 
@@ -46,6 +47,11 @@ def check_optimizer(settings: Train) -> None:
         raise InputError(
             f"train.optimizer = '{settings.optimizer}' needs whole matrices, and train.shard splits them: "
             "leave one of them out"
+        )
+    if settings.optimizer == "stableadamw" and settings.clip:
+        say(
+            f"train.clip = {settings.clip:g}: gradients are clipped, and StableAdamW bounds its updates itself; it "
+            "was made for train.clip = 0"
         )
 
 

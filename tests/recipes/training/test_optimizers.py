@@ -135,6 +135,16 @@ def test_a_state_of_another_model_or_optimizer_is_refused(base: Path, tmp_path: 
         checkpoint.carry_over(run, deeper.model, build_optimizer(deeper.model, Train()))
     with pytest.raises(InputError, match=r"trained with AdamW.*set train.optimizer"):
         checkpoint.carry_over(run, first.model, build_optimizer(first.model, Train(optimizer="muon")))
+    (run / "checkpoints" / "step-00000001" / "state.json").write_text("[]", encoding="utf-8")
+    with pytest.raises(InputError, match=r"state\.json is not what a run wrote"):
+        checkpoint.carry_over(run, first.model, optimizer)
+
+
+def test_clipping_is_said_where_an_optimizer_was_made_to_do_without(capsys: pytest.CaptureFixture[str]) -> None:
+    check_optimizer(Train(optimizer="stableadamw", clip=0.0))
+    assert "clip" not in capsys.readouterr().err
+    check_optimizer(Train(optimizer="stableadamw"))
+    assert "train.clip = 0" in capsys.readouterr().err
 
 
 def test_the_mean_of_the_last_checkpoints_of_the_last_phase(base: Path, tmp_path: Path) -> None:
