@@ -15,12 +15,16 @@ from typing import Any
 import tomli_w
 from medlingua.adapters.encoder import load
 from medlingua.languages.pack import load_pack
+from medlingua.languages.terminologies.reading import read_concepts
 from medlingua.recipes.evaluation.predictions import read_predictions
 from medlingua.recipes.evaluation.prompts import read_answers
 from medlingua.recipes.experiments.space import read_sweep
 from medlingua.recipes.experiments.study import read_study
+from medlingua.recipes.text.annotation import BIOMED_ENRICHED, read_schema
+from medlingua.recipes.text.annotation import read_answers as read_labels
 
 from ..languages.test_privacy_of_messages import READERS as WITH_NAMES
+from ..languages.test_terminologies import BABELON, CLAML, CODES, DOID_ES, EDGES, MESH, OBO, snomed, umls
 from ..languages.test_untrusted import PACK
 from ..languages.test_untrusted import READERS as OF_TEXT
 from ..recipes.conftest import write_base
@@ -73,11 +77,32 @@ SWEEP = {"trials": 4, "sampler": {"name": "TPESampler", "n_startup_trials": 5}, 
 ANSWERS = b'{"id": "t0:0-25", "answer": [{"text": "toux", "label": "DISO"}]}\n{"id": "t1:0-19", "answer": "[]"}\n'
 FOUND = b"".join(json.dumps(row).encode() + b"\n" for row in (said("t0", FEVER), said("t1")))
 
+LABELS = b'{"id": "a", "answer": {"document_type": "Study", "domain": "Clinical", "educational_score": "3"}}\n'
+SCHEMA = b'[[columns]]\nname = "domain"\nvalues = ["Clinical", "Other"]\nquestion = "What is it about?"\n'
+
 # Readers of one published set each, whose good bytes are in the tests of messages alone.
 _SETS = (
     "id pairs", "sentences of pairs", "paraphrases", "squad", "options", "pubmedqa", "nli4ct", "nli4ct, trials", "e3c"
 )  # fmt: skip
 _OF_DATA = {**OF_TEXT, **{name: WITH_NAMES[name] for name in _SETS}}
+_TERMINOLOGIES = {
+    "terms.obo": (OBO, "en"), "claml.xml": (CLAML, "de"), "mesh.xml": (MESH, "fr"), "hp.babelon.tsv": (BABELON, "fr"),
+    "doid.tsv": (DOID_ES, "es"), "edges.tsv": (EDGES, "en"), "codes.csv": (CODES, "fr"),
+}  # fmt: skip
+
+
+def of_release(write: Callable[[Path], Path], name: str, lang: str) -> Reader:
+    """A file of a terminology's release, the others being good."""
+
+    def read(folder: Path, raw: bytes) -> None:
+        shutil.rmtree(folder / "release", ignore_errors=True)
+        release = write(folder / "release")
+        next(release.rglob(name)).write_bytes(raw)
+        read_concepts(release, lang)
+
+    return read, lambda folder: next(write(folder / "good").rglob(name)).read_bytes()
+
+
 READERS: dict[str, Reader] = {
     **{name: (read, lambda folder, good=good: good) for name, (read, good) in _OF_DATA.items()},
     "config.json": of_model("config.json"),
@@ -89,6 +114,14 @@ READERS: dict[str, Reader] = {
     "sweep.toml": of_file("sweep.toml", lambda file: read_sweep(file, {}), tomli_w.dumps(SWEEP).encode()),
     "predictions": of_file("found.jsonl", lambda file: read_predictions(file, toy()), FOUND),
     "answers": of_file("answers.jsonl", lambda file: read_answers(file, toy(), "fr"), ANSWERS),
+    "labels": of_file("labels.jsonl", lambda file: read_labels(file, BIOMED_ENRICHED), LABELS),
+    "schema.toml": of_file("schema.toml", read_schema, SCHEMA),
+    **{
+        name: of_file(name, lambda file, lang=lang: read_concepts(file, lang), good.encode())
+        for name, (good, lang) in _TERMINOLOGIES.items()
+    },
+    **{f"SNOMED CT, {name}": of_release(snomed, f"*{name}*", "es") for name in ("Description", "Relationship")},
+    **{f"UMLS, {name}": of_release(umls, name, "fr") for name in ("MRCONSO.RRF", "MRREL.RRF")},
 }
 
 _ODD = (
