@@ -33,7 +33,7 @@ def documents(corpus: str, tokenizer, count: int) -> list[list[int]]:
 def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int, steps: int) -> dict:
     import numpy as np
     from medlingua.adapters.encoder import load
-    from medlingua.recipes.machine import Precision, keep_pages
+    from medlingua.recipes.machine import Precision, device, keep_pages
     from medlingua.recipes.settings import Phase, Train
     from medlingua.recipes.text.shards import Shard
     from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
@@ -43,7 +43,7 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
 
     keep_pages()
     encoder = load(model_folder)
-    encoder.model.train()
+    encoder.model.to(device()).train()
     texts = documents(corpus, encoder.tokenizer, count)
     starts = np.concatenate([[0], np.cumsum([len(t) for t in texts])])
     shard = Shard(
@@ -55,7 +55,9 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
         masker(encoder.tokenizer, "piece", MASK_RATE),
     )  # fmt: skip
     learner = plain_learner(encoder, Train(), Precision("bf16" if precision == "bf16" else "fp32", ""))
-    objective = LanguageModelLoss(encoder)
+    if learner.working is not None:
+        learner.working.prepare(0.0)
+    objective = LanguageModelLoss(learner.passing)
     tokens, began = 0, 0.0
     faults = 0
     for number, batch in enumerate(batches(stream, Place(), 8_192, 8_192, encoder.first_position)):
@@ -109,7 +111,8 @@ def trainer(
     collator, clock = Counting(tokenizer, mlm_probability=MASK_RATE), Clock()
     arguments = TrainingArguments(
         tempfile.mkdtemp(), per_device_train_batch_size=BATCH, max_steps=warmup + steps, bf16=precision == "bf16",
-        use_cpu=True, report_to=[], save_strategy="no", logging_strategy="no", disable_tqdm=True,
+        use_cpu=not torch.cuda.is_available(), report_to=[], save_strategy="no", logging_strategy="no",
+        disable_tqdm=True,
     )  # fmt: skip
     Trainer(
         model,
