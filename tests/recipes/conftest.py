@@ -12,6 +12,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.cases import generate_cases
@@ -22,6 +23,8 @@ from medlingua.recipes.settings import Run
 from medlingua.recipes.text import task_set
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
+
+from ..figures import save_as_svg_alone
 
 LENGTH = 128  # positions of the tiny model
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -87,6 +90,13 @@ def call(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     return 0
+
+
+@pytest.fixture(autouse=True)
+def small_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures as SVG alone, and a change of vocabulary that is shown on few texts of the other language."""
+    monkeypatch.setattr(Figure, "savefig", save_as_svg_alone)
+    monkeypatch.setattr("medlingua.recipes.strategies.vocabulary._OTHER_CASES", 20)
 
 
 @pytest.fixture(scope="session")
