@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from matplotlib.figure import Figure
 from medlingua.recipes.command import main
 
-from ..figures import save_as_svg_alone
+from ..small_reports import SMALL
 
 ROOT = Path(__file__).parents[2]  # from which a fork imports this module
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -98,6 +97,7 @@ def _call(words: list[str], environment: dict[str, str], files: list[str], folde
         os.dup2(target, stream.fileno())
         os.close(target)
     signal.signal(signal.SIGINT, on_ctrl_c)
-    Figure.savefig = save_as_svg_alone  # type: ignore[method-assign]
+    for change in SMALL:
+        setattr(*change)
     sys.argv = words
     main()

@@ -12,7 +12,6 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import pytest
 import torch
-from matplotlib.figure import Figure
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.cases import generate_cases
@@ -24,7 +23,7 @@ from medlingua.recipes.text import task_set
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from ..figures import save_as_svg_alone
+from ..small_reports import SMALL
 
 LENGTH = 128  # positions of the tiny model
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -94,9 +93,8 @@ def call(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
 
 @pytest.fixture(autouse=True)
 def small_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Figures as SVG alone, and a change of vocabulary that is shown on few texts of the other language."""
-    monkeypatch.setattr(Figure, "savefig", save_as_svg_alone)
-    monkeypatch.setattr("medlingua.recipes.strategies.vocabulary._OTHER_CASES", 20)
+    for change in SMALL:
+        monkeypatch.setattr(*change)
 
 
 @pytest.fixture(scope="session")
