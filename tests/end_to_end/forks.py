@@ -18,7 +18,7 @@ from unittest import mock
 
 from medlingua.recipes.command import main
 
-from ..small_reports import SMALL
+from ..small_runs import SMALL
 
 ROOT = Path(__file__).parents[2]  # from which a fork imports this module
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}

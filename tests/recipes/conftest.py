@@ -23,7 +23,7 @@ from medlingua.recipes.text import task_set
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
-from ..small_reports import SMALL
+from ..small_runs import SMALL
 
 LENGTH = 128  # positions of the tiny model
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -92,7 +92,7 @@ def call(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
 
 
 @pytest.fixture(autouse=True)
-def small_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     for change in SMALL:
         monkeypatch.setattr(*change)
 
