@@ -266,7 +266,7 @@ def _mount(*words: str) -> None:
 
 def fill_a_disk(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
     """A disk with no room for the whole run: one line, and it goes on where there is room."""
-    with disk(folder / "disk", rng.randrange(20, 1_550)) as small:
+    with disk(folder / "disk", rng.randrange(20, 1_500)) as small:
         out = small / "run"
         done = give(scene.command, out)
         assert done.returncode == 2, done.stderr
