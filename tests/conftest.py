@@ -6,5 +6,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers with 
 
 from hypothesis import settings
 
+settings.register_profile("few", deadline=None, max_examples=10)
 settings.register_profile("without-deadline", deadline=None)
 settings.load_profile("without-deadline")

@@ -225,6 +225,7 @@ def test_saving_leaves_the_encoder_at_work_as_it_was(build: Any, sample: list[st
     assert torch.equal(logits(encoder, sample[0]), expected)
 
 
+@pytest.mark.slow
 def test_C22_another_process_gives_the_same_logits(build: Any, sample: list[str]) -> None:
     folder = build("modernbert")
     encoder = load(str(folder))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ..recipes.conftest import cases, write_base, write_jsonl
+from ..recipes.conftest import cases, small_runs, write_base, write_jsonl  # noqa: F401 -- a fixture
 from .forks import ENVIRONMENT, Fork
 
 SETTINGS = {

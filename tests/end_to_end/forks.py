@@ -10,11 +10,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from medlingua.recipes.command import main
+
+from ..small_runs import SMALL
 
 ROOT = Path(__file__).parents[2]  # from which a fork imports this module
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
@@ -32,13 +36,21 @@ def fork_server() -> ForkServerContext:
 
 
 class Fork:
-    """A command line in a fork, with what subprocess.Popen has of it. Its output is text."""
+    """A command line in a fork, with what subprocess.Popen has of it. Its output is text.
 
-    def __init__(self, words: list[str], environment: dict[str, str] = ENVIRONMENT) -> None:
+    on_ctrl_c: how Python handles SIGINT when it starts; signal.SIG_IGN where the parent ignores it.
+    """
+
+    def __init__(
+        self,
+        words: list[str],
+        environment: dict[str, str] = ENVIRONMENT,
+        on_ctrl_c: signal.Handlers | Callable[..., Any] = signal.default_int_handler,
+    ) -> None:
         self.args = words
         self._folder = tempfile.TemporaryDirectory()
         self._files = [Path(self._folder.name) / name for name in ("stdout", "stderr")]
-        given = (words, environment, [str(file) for file in self._files], str(Path.cwd()))
+        given = (words, environment, [str(file) for file in self._files], str(Path.cwd()), on_ctrl_c)
         # A daemon ends with the tests that have left it at work.
         self._process = fork_server().Process(target=_call, args=given, daemon=True)
         with mock.patch.dict(os.environ, ENVIRONMENT), mock.patch.object(sys, "path", [str(ROOT), *sys.path]):
@@ -74,7 +86,7 @@ class Fork:
         self._process.kill()
 
 
-def _call(words: list[str], environment: dict[str, str], files: list[str], folder: str) -> None:
+def _call(words: list[str], environment: dict[str, str], files: list[str], folder: str, on_ctrl_c: Any) -> None:
     """The command line, in the fork."""
     os.environ.clear()
     os.environ.update(environment)
@@ -84,6 +96,8 @@ def _call(words: list[str], environment: dict[str, str], files: list[str], folde
         target = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(target, stream.fileno())
         os.close(target)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, on_ctrl_c)
+    for change in SMALL:
+        setattr(*change)
     sys.argv = words
     main()

@@ -106,7 +106,7 @@ def test_C7_training_with_global_tokens_trains_their_projections(
 def test_O16_every_start_of_new_rotations_resumes_to_the_same_weights(
     start: str, command: list[str], tmp_path: Path
 ) -> None:
-    line = line_of(command, "rope", f"adapt.start={start}", "adapt.start_share=0.5", "train.tokens=8_000")
+    line = line_of(command, "rope", f"adapt.start={start}", "adapt.start_share=0.5", "train.tokens=5_000")
     whole = give(line, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     stopped = started(line, tmp_path / "stopped")

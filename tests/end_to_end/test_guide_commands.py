@@ -16,7 +16,7 @@ from medlingua.languages.cases import synthetic_tasks
 from medlingua.languages.pack import load_pack
 from medlingua.languages.tasks import read_task
 
-from ..recipes.conftest import call, cases, write_jsonl
+from ..recipes.conftest import call, cases, small_tasks, write_jsonl  # noqa: F401 -- a fixture
 from ..test_guides import ROOT, commands
 
 SHORT = ["--tokens", "600", "--set", "train.precision=fp32"]
@@ -130,6 +130,7 @@ def shortened(words: list[str]) -> list[str]:
     return words
 
 
+@pytest.mark.usefixtures("small_tasks")
 @pytest.mark.parametrize("guide", ["README.md", "languages/README.md", "recipes/README.md"])
 def test_the_commands_of_a_guide_run(
     guide: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -103,7 +103,7 @@ def test_O2_O10_three_processes_train_what_one_trains_and_measure_no_document_tw
     whole: Path, line: list[str], tmp_path: Path
 ) -> None:
     out = tmp_path / "three"
-    process = launched(3, line, out)
+    process = Ranks(3, line, out)
     told, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert told.strip() == str(out / "report.html")  # one of them speaks
@@ -232,21 +232,37 @@ def test_phases_of_every_kind_train_split_as_they_do_whole(base: Path, line: lis
     assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_process_that_dies_stops_all_and_the_run_goes_on(
-    victim: int, whole: Path, line: list[str], tmp_path: Path
-) -> None:
+def test_a_process_that_dies_stops_all_and_the_run_goes_on(whole: Path, line: list[str], tmp_path: Path) -> None:
     out = tmp_path / "killed"
     process = launched(2, line, out)
     until_training(process, out)
     workers = {w.environ()["RANK"]: w for w in psutil.Process(process.pid).children() if "RANK" in w.environ()}
-    workers[str(victim)].kill()
+    workers["1"].kill()
     _, said = process.communicate(timeout=200)
     assert process.returncode != 0
     # The launcher tells of each process how it ended; which it saw first is chance.
-    assert re.findall(r"local_rank: (\d)\)\s+exitcode\s*: -9", said) == [str(victim)]
+    assert re.findall(r"local_rank: (\d)\)\s+exitcode\s*: -9", said) == ["1"]
     assert "Signal 9 (SIGKILL)" in said
     assert not any(worker.is_running() for worker in workers.values())
+    goes_on(whole, line, out)
+
+
+def test_the_first_process_dies_and_the_run_goes_on(whole: Path, line: list[str], tmp_path: Path) -> None:
+    """The launcher then sends the others SIGTERM, while they wait for it."""
+    out = tmp_path / "killed"
+    process = Ranks(2, line, out)
+    until_training(process, out)
+    first, second = process.forks
+    first.kill()
+    first.wait(timeout=60)
+    second.send_signal(signal.SIGTERM)
+    _, said = second.communicate(timeout=60)
+    assert second.returncode is not None
+    assert second.returncode > 0, said
+    goes_on(whole, line, out)
+
+
+def goes_on(whole: Path, line: list[str], out: Path) -> None:
     done = give(line, out)
     assert done.returncode == 0, done.stderr
     assert "resuming at step" in done.stderr
@@ -256,11 +272,13 @@ def test_a_process_that_dies_stops_all_and_the_run_goes_on(
 def test_what_cannot_be_is_told_by_the_first_process_and_nobody_waits(line: list[str], tmp_path: Path) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("Dear")
-    process = launched(2, line, tmp_path / "full")
-    _, said = process.communicate(timeout=200)
-    assert process.returncode != 0
-    assert said.count("is not empty and holds no run") == 1
-    words = [str(BINARIES / "torchrun"), "--standalone", "--nproc-per-node", "2"]
-    words += ["-m", "medlingua.recipes.command", "sweep", "none.toml"]
-    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=200, check=False)
-    assert "adapt sweep is work for one process: start it without a launcher" in done.stderr
+    ranks = Ranks(2, line, tmp_path / "full").forks
+    ends = [rank.communicate(timeout=60) for rank in ranks]
+    first, second = (rank.returncode for rank in ranks)
+    assert first == 2
+    assert second is not None
+    assert second >= 0, "it ends by itself"
+    assert "".join(stderr for _, stderr in ends).count("is not empty and holds no run") == 1
+    sweep = Fork(["adapt", "sweep", "none.toml"], {**ENVIRONMENT, "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"})
+    _, stderr = sweep.communicate(timeout=60)
+    assert "adapt sweep is work for one process: start it without a launcher" in stderr

@@ -16,7 +16,7 @@ from ..recipes.conftest import call
 from .conftest import give, same_weights, started
 from .test_command import metrics_of
 
-SMALL = ["adapt.size=tiny", "adapt.length=128", "adapt.window=16", "train.tokens=20_000", "train.batch_tokens=256"]
+SMALL = ["adapt.size=tiny", "adapt.length=128", "adapt.window=16", "train.tokens=4_000", "train.batch_tokens=256"]
 SMALL += ["train.lr=3e-3", "train.precision='fp32'", "data.held_out=0.2", "train.eval_tokens=20_000"]
 
 # What a document alone never reaches: the second kind of segment.

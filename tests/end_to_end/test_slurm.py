@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -55,28 +56,28 @@ def asked(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sent", "queued"), [(signal.SIGUSR1, ["requeue 4711"]), (signal.SIGTERM, [])])
 def test_O16_a_job_that_is_pushed_aside_saves_and_goes_on(
-    sent: signal.Signals,
-    queued: list[str],
-    command: list[str],
-    finished: Path,
-    cluster: dict[str, str],
-    tmp_path: Path,
+    command: list[str], finished: Path, cluster: dict[str, str], tmp_path: Path
 ) -> None:
-    out = tmp_path / "run"
+    """Near the end of its time, which has it queued again, then by scancel, which does not, then to its end."""
+    out, queued = tmp_path / "run", ["requeue 4711"]
     process = job(command, out, cluster)
     until_training(process, out)
-    process.send_signal(sent)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 130, said
-    assert "same command resumes" in said
-    assert asked(tmp_path) == queued
-    again = job(command, out, cluster)
-    told, said = again.communicate(timeout=200)
-    assert again.returncode == 0, said
+    for sent in (signal.SIGUSR1, signal.SIGTERM):
+        process.send_signal(sent)
+        _, said = process.communicate(timeout=200)
+        assert process.returncode == 130, said
+        assert "same command resumes" in said
+        assert asked(tmp_path) == queued
+        reached = max(out.glob("checkpoints/step-*"))
+        process = job(command, out, cluster)
+        while sent == signal.SIGUSR1 and max(out.glob("checkpoints/step-*")) == reached:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.002)
+    output, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
     assert "resuming at step" in said
-    assert told.strip() == str(out / "report.html")
+    assert output.strip() == str(out / "report.html")
     assert asked(tmp_path) == queued  # a job that ended is not queued again
     same_weights(finished, out)
 
@@ -103,11 +104,11 @@ def test_a_job_of_two_processes_saves_and_goes_on(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sent", [signal.SIGUSR1, signal.SIGTERM])
-def test_O16_either_signal_stops_a_run_of_its_own(sent: signal.Signals, command: list[str], tmp_path: Path) -> None:
+def test_O16_the_signal_near_the_end_of_its_time_stops_a_run_of_its_own(command: list[str], tmp_path: Path) -> None:
+    """As SIGTERM does: test_command.py."""
     out = tmp_path / "run"
     process = started(command, out)
-    process.send_signal(sent)
+    process.send_signal(signal.SIGUSR1)
     _, said = process.communicate(timeout=200)
     assert process.returncode == 130, said
     assert "saving, then stopping" in said

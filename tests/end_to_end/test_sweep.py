@@ -6,10 +6,10 @@ import pty
 import shlex
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ from medlingua.recipes.experiments.sweep import sweep
 from medlingua.recipes.resolve import read_run
 from medlingua.recipes.walk import adapt
 
-from ..recipes.conftest import call
+from ..recipes.conftest import call, cases, small_tasks, write_jsonl  # noqa: F401 -- a fixture
 from .conftest import same_weights
-from .forks import ENVIRONMENT, Fork
+from .forks import Fork
 
 SWEEP = """
 trials = {trials}
@@ -49,6 +49,11 @@ train.lr = {{ low = 1e-4, high = 1e-2, log = true }}
 adapt.vocabulary = {{ choices = ["keep", "extend"] }}
 adapt.new_pieces = {{ low = 10, high = 20, when = {{ adapt.vocabulary = "extend" }} }}
 """
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_jsonl(tmp_path_factory.mktemp("corpus") / "notes.jsonl", cases(40))
 
 
 @pytest.fixture
@@ -124,6 +129,7 @@ def test_pruned_trials_stop_at_a_look_at_held_out_text(write: Callable[..., Path
         assert (folder / "report.html").exists()
 
 
+@pytest.mark.usefixtures("small_tasks")
 def test_V6_a_dev_score_is_the_objective_and_test_is_not_looked_at(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +172,15 @@ def test_the_best_settings_of_an_earlier_sweep_are_tried_first_on_this_budget(
     assert not (tmp_path / "third").exists()
 
 
+def shown_on(terminal: int) -> bytes:
+    """All that is written to a terminal, once its last writer has closed it."""
+    screen = b""
+    with suppress(OSError):
+        while part := os.read(terminal, 4_096):
+            screen += part
+    return screen
+
+
 def test_resume_begins_nothing_and_a_live_table_ends_with_the_trials(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,14 +191,14 @@ def test_resume_begins_nothing_and_a_live_table_ends_with_the_trials(
     assert call(monkeypatch, words[1:]) == 0
     assert call(monkeypatch, [*words[1:], "--resume"]) == 0
     ours, theirs = pty.openpty()
-    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "200"}
-    with subprocess.Popen([*words, "--status"], stdout=theirs, env=environment) as shown:
-        os.close(theirs)
-        screen = b""
-        with suppress(OSError):  # the terminal is gone with its last writer
-            while told := os.read(ours, 4_096):
-                screen += told
-    assert shown.returncode == 0
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with ThreadPoolExecutor() as reader:
+        reading = reader.submit(shown_on, ours)
+        with os.fdopen(theirs, "w") as terminal, monkeypatch.context() as on_terminal:
+            on_terminal.setattr(sys, "stdout", terminal)
+            assert call(on_terminal, [*words[1:], "--status"]) == 0
+        screen = reading.result(timeout=60)
     bits = looks(tmp_path / "sweep" / "trials" / "0000")[-1]["bits_per_byte"]
     assert f"{bits:.4f}".encode() in screen
     assert b"complete" in screen
@@ -193,7 +208,7 @@ def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_ch
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "sweep"
-    words = line(write(trials=3, tokens=10_000), out)
+    words = line(write(trials=3, tokens=5_000), out)
     first = Fork(words)
     limit = time.monotonic() + 120
     while not list(out.glob("trials/0000/checkpoints/step-0000000[1-9]*")):
@@ -223,7 +238,7 @@ def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_ch
 def test_a_look_that_a_dead_worker_told_is_not_told_again(
     write: Callable[..., Path], tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
-    file, out = write(trials=1, tokens=6_000), tmp_path / "sweep"
+    file, out = write(trials=1, tokens=3_000), tmp_path / "sweep"
     first = Fork(line(file, out))
     trial = out / "trials" / "0000"
     while not (trial / "metrics.jsonl").exists() or not looks(trial):
@@ -242,7 +257,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_its_trial_to_the_next(
 ) -> None:
     out = tmp_path / "sweep"
     storage = f"sqlite:///{tmp_path / 'studies.db'}"
-    file = write(trials=1, tokens=12_000)
+    file = write(trials=1, tokens=5_000)
     file.write_text(f'storage = "{storage}"\n' + file.read_text())
     words = line(file, out)
     first = Fork(words)
@@ -262,7 +277,7 @@ def test_a_worker_that_is_asked_to_stop_leaves_its_trial_to_the_next(
 def test_a_trial_that_cannot_be_fails_alone_and_a_sweep_that_cannot_be_stops(
     write: Callable[..., Path], tmp_path: Path
 ) -> None:
-    file = write(trials=6)
+    file = write(trials=4)
     text = file.read_text()
     file.write_text(text.replace("low = 1e-4, high = 1e-2, log = true", "choices = [1e-3, 1e30]"))
     study = sweep(file, tmp_path / "some")

@@ -28,8 +28,8 @@ from medlingua.recipes.command import main
 from medlingua.recipes.training import checkpoint
 from medlingua.recipes.training.checkpoint import Checkpoint
 
-from ..end_to_end.conftest import ended, give, hear_ctrl_c, same_weights, started
-from ..end_to_end.forks import ENVIRONMENT, Fork
+from ..end_to_end.conftest import ended, give, same_weights, started
+from ..end_to_end.forks import Fork
 from ..recipes.conftest import cases, write_jsonl
 
 Fault = Callable[["Scene", Path, random.Random], list[str]]  # in an empty folder; what was hit, one entry a fault
@@ -266,7 +266,7 @@ def _mount(*words: str) -> None:
 
 def fill_a_disk(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
     """A disk with no room for the whole run: one line, and it goes on where there is room."""
-    with disk(folder / "disk", rng.randrange(20, 1_550)) as small:
+    with disk(folder / "disk", rng.randrange(20, 1_500)) as small:
         out = small / "run"
         done = give(scene.command, out)
         assert done.returncode == 2, done.stderr
@@ -334,11 +334,8 @@ def turn_the_clock(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
 def interrupt_twice(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
     """Ctrl-C, and again at once, at a random moment; the same command goes on. No fault if it came after the end."""
     out = folder / "run"
-    seconds = _seconds(scene.finished)
-    process = subprocess.Popen(
-        [*scene.command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT,
-        preexec_fn=hear_ctrl_c,
-    )  # fmt: skip
+    seconds = scene.forked_seconds
+    process = Fork([*scene.command, "--out", str(out)])
     sign = rng.choice(["run.toml", "checkpoints"])  # before the first there is no run, from the second on it trains
     while not (out / sign).exists():
         time.sleep(0.01)
@@ -350,8 +347,8 @@ def interrupt_twice(scene: Scene, folder: Path, rng: random.Random) -> list[str]
         time.sleep(rng.uniform(0, 0.1))
     _, said = process.communicate(timeout=200)
     # The second one may come when Python has let go of signals, and then ends it as the system does.
-    assert process.returncode in (130, -signal.SIGINT, 0), said.decode()
-    assert b"Traceback" not in said, said.decode()
+    assert process.returncode in (130, -signal.SIGINT, 0), said
+    assert "Traceback" not in said, said
     code, told = given(scene.command, out)
     assert code == 0, told
     same_weights(scene.finished, out)

@@ -23,12 +23,12 @@ from medlingua.recipes.training import checkpoint
 from medlingua.recipes.training.checkpoint import Checkpoint
 
 from ..end_to_end.conftest import give, hear_ctrl_c, same_weights, until_training
-from ..end_to_end.forks import ENVIRONMENT
+from ..end_to_end.forks import ENVIRONMENT, Fork
 from ..recipes.conftest import call
 from .kinds import KINDS, NotPossibleHere, Scene, damage, model_and_optimizer, restored
 
 ROOMS = Path(__file__).parents[2]
-FAULTS = {"kill -9 of a run": 8, "kill -9 of a save": 20, "a damaged checkpoint": 5, "a damaged shard": 5}
+FAULTS = {"kill -9 of a run": 5, "kill -9 of a save": 10, "a damaged checkpoint": 3, "a damaged shard": 3}
 FAULTS |= {"a corpus file that changes": 5}
 
 
@@ -152,10 +152,7 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(command: list[str], fini
 def test_ctrl_c_that_a_script_ignores_stops_nothing(command: list[str], finished: Path, tmp_path: Path) -> None:
     """It reaches what the script has put in its background too."""
     out = tmp_path / "run"
-    process = subprocess.Popen(
-        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
-    )  # fmt: skip
+    process = Fork([*command, "--out", str(out)], on_ctrl_c=signal.SIG_IGN)
     until_training(process, out)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=200)

@@ -23,6 +23,8 @@ from medlingua.recipes.text import task_set
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
+from ..small_runs import SMALL
+
 LENGTH = 128  # positions of the tiny model
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -87,6 +89,12 @@ def call(monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     return 0
+
+
+@pytest.fixture(autouse=True)
+def small_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for change in SMALL:
+        monkeypatch.setattr(*change)
 
 
 @pytest.fixture(scope="session")

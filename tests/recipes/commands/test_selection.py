@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from medlingua.adapters.encoder import Encoder
+from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
@@ -125,6 +126,9 @@ def test_scored_text_stays_under_the_terms_of_its_corpus(
     folder.mkdir(parents=True)
     for number, text in enumerate(cases(20, seed=1)):
         (folder / f"{number}.txt").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(
+        "medlingua.recipes.text.sources.generate_cases", lambda pack, _, *more: generate_cases(pack, 40, *more)
+    )
     for read in (["--data", str(tmp_path / "root"), "--allow", "non-commercial"], ["--corpus", "synthetic"]):
         assert call(monkeypatch, ["select", "--lang", "en", *read, "--out", str(tmp_path / "scored")]) == 0
     scored = {path.name: path for path in (tmp_path / "scored").iterdir()}

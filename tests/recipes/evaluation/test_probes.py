@@ -81,8 +81,14 @@ def taught(window: int) -> Encoder:
 
 
 def test_a_model_that_uses_its_length_is_told_from_one_that_only_accepts_it() -> None:
-    """Both read 1,500 tokens. One sees 512 to each side in a layer, the other 32: the nearest fact is 42 away."""
-    found = {window: probes.probe(taught(window), FRENCH, 10, DISTANCES) for window in (1024, 64)}
+    """Both read 1,500 tokens. One sees 512 to each side in a layer, the other 32: the nearest fact is 42 away.
+
+    Their weights are the same: none is of a place, so a window's size is no part of them.
+    """
+    wide, narrow = taught(1024), encoder_with(64)
+    narrow.model.load_state_dict(wide.model.state_dict())
+    narrow.model.eval()
+    found = {window: probes.probe(encoder, FRENCH, 10, DISTANCES) for window, encoder in ((1024, wide), (64, narrow))}
     assert [one.words for one in found[64]] == list(DISTANCES)  # it accepts them all
     assert probes.effective_context(found[64]) is None
     context = probes.effective_context(found[1024])

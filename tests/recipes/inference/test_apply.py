@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +17,7 @@ from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.inference.apply import apply
 from safetensors.torch import load_file, save_file
 
+from ...end_to_end.forks import Fork
 from ..conftest import call
 from ..evaluation.test_every_kind import ORGANS, a_task
 from .test_saved_task import BRIEF, keep_in, trained
@@ -95,33 +94,25 @@ def test_a_stopped_call_ends_with_the_files_of_an_unstopped_one(
     assert sum(calls) == len(NOTES) + 3
 
 
-@pytest.mark.slow
 def test_a_killed_process_is_taken_up(models: dict[str, Path], tmp_path: Path) -> None:
-    rows = [
-        {"id": f"d{i}", "text": f"On examine le {ORGANS[i % 4]} {i}. {'Le patient va bien. ' * 30}"}
-        for i in range(1500)
-    ]
+    count = annotator._AT_ONCE + 100
+    rows = [{"id": f"d{i}", "text": f"On examine le {ORGANS[i % 4]} {i}."} for i in range(count)]
     file = tmp_path / "notes.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "medlingua.recipes.command", "apply", str(models["tags"]), str(file)]
-        return subprocess.Popen([*command, "--out", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-    assert start(tmp_path / "whole").wait() == 0
-    process = start(tmp_path / "parts")
+    apply(models["tags"], [str(file)], "jsonl", None, (), tmp_path / "whole")
+    process = Fork(["adapt", "apply", str(models["tags"]), str(file), "--out", str(tmp_path / "parts")])
     state = tmp_path / "parts" / "apply.json"
     while process.poll() is None:
-        if state.is_file() and 0 < json.loads(state.read_text(encoding="utf-8"))["done"] < 1500:
-            process.send_signal(signal.SIGKILL)
+        if state.is_file() and 0 < json.loads(state.read_text(encoding="utf-8"))["done"] < count:
+            process.kill()
             break
-        time.sleep(0.01)
+        time.sleep(0.005)
     process.wait()
     assert process.returncode == -signal.SIGKILL
-    assert start(tmp_path / "parts").wait() == 0
+    apply(models["tags"], [str(file)], "jsonl", None, (), tmp_path / "parts")
     whole, parts = ((tmp_path / of / "annotations.jsonl").read_bytes() for of in ("whole", "parts"))
     assert whole == parts
-    assert len(whole.splitlines()) == 1500
+    assert len(whole.splitlines()) == count
 
 
 def test_labels_and_answers_are_written_with_their_probabilities(models: dict[str, Path], tmp_path: Path) -> None:

@@ -11,17 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from medlingua.adapters.encoder import Encoder
-from medlingua.languages.annotations import Example, Span
-from medlingua.languages.documents import Document
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.calibration import fit_temperature, reliability
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import Prediction, _owners, token_states
+from medlingua.recipes.evaluation.finetune import token_states
 from medlingua.recipes.evaluation.results import in_order, plain
 from medlingua.recipes.evaluation.saved_task import load_task_model, read_record, width_of
 from medlingua.recipes.evaluation.tasks.ner import Ner
@@ -29,7 +24,6 @@ from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import read_scores
-from medlingua.reports.reliability import expected_calibration_error
 from medlingua.reports.task_card import write_task_card
 from transformers import (
     AutoModelForMultipleChoice,
@@ -76,6 +70,13 @@ def predicted(folder: Path, seed: int) -> list[Any]:
 
 def as_written(decided: Any) -> Any:
     return json.loads(json.dumps([plain(item) for item in in_order(decided)]))
+
+
+@pytest.fixture(scope="module")
+def tagger(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tagger")
+    trained(a_task("ner"), base, folder, BRIEF.model_copy(update={"seeds": 1}), keep_in(folder))
+    return folder
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -218,11 +219,9 @@ def test_plain_transformers_computes_the_same_from_a_text(kind: str, base: Path,
         assert model.config.medlingua["chosen"]["threshold"] == record.chosen["threshold"]
 
 
-def test_a_text_longer_than_the_model_is_read_in_passes_that_change_nothing(base: Path, tmp_path: Path) -> None:
-    task = a_task("ner")
-    trained(task, base, tmp_path, BRIEF.model_copy(update={"seeds": 1}), keep_in(tmp_path))
+def test_a_text_longer_than_the_model_is_read_in_passes_that_change_nothing(tagger: Path) -> None:
     text = " ".join(f"On examine le {organ} et le patient va bien." for organ in ("foie", "rein", "coeur") * 60)
-    whole, parts = (Annotator(tmp_path / "model", batch_tokens=size) for size in (100_000, 200))
+    whole, parts = (Annotator(tagger / "model", batch_tokens=size) for size in (100_000, 200))
     (once,), (often,) = list(whole([text])), list(parts([text]))
     assert len(once.entities) > 50
     assert [(e.start, e.end, e.label) for e in once.entities] == [(e.start, e.end, e.label) for e in often.entities]
@@ -232,10 +231,8 @@ def test_a_text_longer_than_the_model_is_read_in_passes_that_change_nothing(base
     assert all(text[e.start : e.end] == e.text for e in once.entities)
 
 
-def test_many_texts_come_back_in_their_order(base: Path, tmp_path: Path) -> None:
-    task = a_task("ner")
-    trained(task, base, tmp_path, BRIEF.model_copy(update={"seeds": 1}), keep_in(tmp_path))
-    annotate = Annotator(tmp_path / "model", batch_tokens=300)
+def test_many_texts_come_back_in_their_order(tagger: Path) -> None:
+    annotate = Annotator(tagger / "model", batch_tokens=300)
     texts = [f"{'Le patient va bien. ' * (i % 7)}On examine le foie numéro {i}" for i in range(40)]
     together = [annotation.entities for annotation in annotate(iter(texts))]
     assert together == [next(annotate([text])).entities for text in texts] or all(
@@ -270,13 +267,6 @@ def edit(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     file.write_text(json.dumps(config), encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def tagger(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tagger")
-    trained(a_task("ner"), base, folder, BRIEF.model_copy(update={"seeds": 1}), keep_in(folder))
-    return folder
-
-
 @pytest.mark.parametrize("fault", BAD)
 def test_a_folder_that_is_no_fine_tuned_model_is_named_in_one_line(fault: str, tagger: Path, tmp_path: Path) -> None:
     import shutil
@@ -309,78 +299,6 @@ def test_a_task_without_labels_is_refused_before_anything_is_trained(base: Path,
     with pytest.raises(InputError, match="task t: no labels in its train and dev parts"):
         trained(bare, base, tmp_path, BRIEF, keep_in(tmp_path))
     assert not (tmp_path / "model").exists()
-
-
-# --- probabilities ----------------------------------------------------------------------------------
-
-
-def test_the_temperature_undoes_what_made_a_model_too_sure() -> None:
-    torch.manual_seed(0)
-    true = torch.randn(4_000, 3) * 2
-    gold = torch.distributions.Categorical(logits=true).sample()
-    for factor in (0.5, 1.0, 3.0):
-        assert fit_temperature(true * factor, gold) == pytest.approx(factor, rel=0.08)
-    certain = true.softmax(dim=1).amax(dim=1)
-    right = torch.bernoulli(certain)  # whether the most probable output is the right one, and no more
-    assert fit_temperature(true * 3, right) == pytest.approx(3, rel=0.1)
-    binary = torch.randn(4_000) * 2
-    targets = torch.bernoulli(binary.sigmoid())
-    assert fit_temperature(binary * 3, targets) == pytest.approx(3, rel=0.1)
-
-
-def test_a_tagger_is_calibrated_by_its_entities_not_by_the_words_outside(base: Path, encoder: Encoder) -> None:
-    model = Ner(a_task("ner"), encoder, "fr")
-    examples = model.read("dev")
-    states = token_states(encoder, [e.document for e in examples]).detach()
-    torch.manual_seed(0)
-    torch.nn.init.normal_(model.head.weight, std=0.5)
-    with torch.no_grad():
-        logits, right = model.evidence(states, examples)
-        predicted = model.predict(states, examples)
-        of_entities = [share for p in model.confident(states, examples, {}, 1.0) for _, share in p.items]
-    gold = [{*e.gold} for e in model.task.dev]  # type: ignore[misc]
-    assert right.tolist() == [float(s in g) for spans, g in zip(predicted, gold, strict=True) for s in spans]
-    assert len(right) > 10
-    np.testing.assert_allclose(logits.softmax(dim=-1).amax(dim=-1), of_entities, atol=1e-6)
-
-
-def test_no_logits_leave_probabilities_as_they_are() -> None:
-    assert fit_temperature(torch.empty(0, 3), torch.empty(0, dtype=torch.int64)) == 1.0
-
-
-def test_reliability_compares_probability_and_share_of_right_ones() -> None:
-    def one(share: float, right: bool) -> tuple[Prediction, Example]:
-        said = Span.of(0, 4, "ANAT")
-        gold = (said,) if right else ()
-        return Prediction((said,), ((said, share),)), Example("d", Document("d", "foie", "s"), gold)
-
-    pairs = [one(0.95, True), one(0.95, False), one(0.15, False), one(0.11, True)]
-    bins = reliability([p for p, _ in pairs], [e for _, e in pairs])
-    assert [(b.count, b.accuracy) for b in bins] == [(2, 0.5), (2, 0.5)]
-    assert [b.probability for b in bins] == pytest.approx([0.13, 0.95])
-    assert expected_calibration_error(bins) == pytest.approx((2 * 0.37 + 2 * 0.45) / 4)
-
-
-# --- windows ----------------------------------------------------------------------------------------
-
-
-@given(tokens=st.integers(0, 600), room=st.integers(4, 80))
-def test_V5_the_owner_of_a_token_is_the_window_with_most_context(tokens: int, room: int) -> None:
-    """Against all windows compared with all tokens, which takes memory by the square of the length."""
-    overlap = room // 4
-    count = -(-(tokens - overlap) // (room - overlap)) if tokens > room else 1
-    size = -(-(tokens + (count - 1) * overlap) // count)
-    starts = np.linspace(0, max(0, tokens - size), count).astype(np.int64)
-    ends = np.minimum(starts + size, tokens)
-    expected = []
-    for token in range(tokens):
-        margins = []
-        for start, end in zip(starts, ends, strict=True):
-            left = tokens if start == 0 else token - start
-            right = tokens if end == tokens else end - 1 - token
-            margins.append(min(left, right) if start <= token < end else -1)
-        expected.append(int(np.argmax(margins)))
-    assert _owners(tokens, starts, ends).tolist() == expected
 
 
 def test_an_encoder_is_unchanged_by_saving(base: Path, encoder: Encoder, tmp_path: Path) -> None:
