@@ -1,14 +1,12 @@
-"""What makes the plan and the report of a small run quicker, where they are not what is tested.
+"""What makes the report of a small run quicker, where it is not what is tested.
 
 Figures have no PDF, which takes half of their time: tests/reports draws both. What a change of vocabulary does to
-text of another language is shown on few texts, distant facts are probed with few cases, and the speed that a plan
-counts with is measured for a twentieth of a second, not for half of one.
+text of another language is shown on few texts, and distant facts are probed with few cases.
 """
 
 from typing import Any
 
 from matplotlib.figure import Figure
-from medlingua.recipes import planning
 from medlingua.recipes.strategies import convert, vocabulary
 
 _savefig = Figure.savefig
@@ -24,5 +22,4 @@ SMALL: tuple[tuple[object, str, Any], ...] = (
     (Figure, "savefig", _save_as_svg_alone),
     (vocabulary, "_OTHER_CASES", 20),
     (convert, "_PROBE_CASES", 3),
-    (planning.decided, "__defaults__", (0.05,)),
 )
