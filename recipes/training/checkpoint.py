@@ -59,9 +59,9 @@ def save(
     save_file(weights, partial / "weights.safetensors")
     save_file(moments, partial / "optimizer.safetensors")
     files = ("weights.safetensors", "optimizer.safetensors")
-    digests = {name: digest(partial / name) for name in files} | {"state": _digest_of(asdict(state))}
-    about = {"state": asdict(state), "optimizer": type(optimizer).__name__, "digests": digests}
-    (partial / "state.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    about = {"state": asdict(state), "optimizer": type(optimizer).__name__}
+    about["digests"] = {"state": _digest_of(about)} | {name: digest(partial / name) for name in files}
+    (partial / "state.json").write_text(json.dumps(about, indent=2), encoding="utf-8")  # without its end, no JSON
     for name in files:  # safetensors keeps its files to their owner, whatever the umask
         shutil.copymode(partial / "state.json", partial / name)
     for path in (*partial.iterdir(), partial):
@@ -142,8 +142,8 @@ def _phase_of(path: Path) -> int:
 
 def _load(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Checkpoint:
     about: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    for name, known in about["digests"].items():
-        if (_digest_of(about["state"]) if name == "state" else digest(path / name)) != known:
+    for name, known in about.pop("digests").items():
+        if (_digest_of(about) if name == "state" else digest(path / name)) != known:
             raise ValueError(f"{name} does not match its digest")
     weights, moments = load_file(path / "weights.safetensors"), load_file(path / "optimizer.safetensors")
     state = about["state"]
@@ -223,8 +223,9 @@ def carry_over(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Opti
     _set_moments(moments, model, optimizer)
 
 
-def _digest_of(state: dict[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
+def _digest_of(about: dict[str, Any]) -> str:
+    """Of what a state.json says, its digests left out."""
+    return hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def _finished(folder: Path) -> list[Path]:
