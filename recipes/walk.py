@@ -141,6 +141,8 @@ def _lead(
         for line in (*inputs.selection.left_out, *inputs.tasks.left_out):
             say(line)
         try:
+            if run.train.optimizer_from is not None and not (folder / "checkpoints").is_dir():
+                optimizer_of(Path(run.train.optimizer_from))  # much is done before it is needed
             with metered(folder) as meter:
                 return _walk(_job(inputs, base, folder, on_evaluation, processes), meter)
         except InputError:
@@ -163,8 +165,6 @@ def _job(inputs: Inputs, base: str, folder: Path, on_evaluation: OnEvaluation | 
 
 def _walk(job: Job, meter: Meter) -> Path:
     run, folder = job.run, job.folder
-    if run.train.optimizer_from is not None and not (folder / "checkpoints").is_dir():
-        optimizer_of(Path(run.train.optimizer_from))  # the base is measured before it is needed
     encoder = starting_encoder(job.inputs, job.base, folder)
     prepared = _prepared(job, encoder)
     meter.save()

@@ -175,12 +175,13 @@ def warnings(record: RunRecord, comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def missing(record: RunRecord) -> list[str]:
-    """The files that the run has not written yet."""
+    """The files that the run has not written."""
+    no_evaluation = "no evaluation yet" if not record.cost else "no document was held out (data.held_out)"
     parts = (
         (record.plan, "the plan (plan.json): training was not planned yet"),
         (record.corpora, "the corpora (corpora.json): the text was not prepared yet"),
         (record.training, "training (metrics.jsonl): no step was logged yet"),
-        (record.evaluations, "held-out text (metrics.jsonl): no evaluation yet"),
+        (record.evaluations, f"held-out text (metrics.jsonl): {no_evaluation}"),
         (record.scores or record.cost or _scores_nothing(record), "task scores (results.jsonl): no task was scored"),
         (record.cost, "the cost (cost.json): the run has not ended"),
         (record.lineage, "the model (model/lineage.json): no model was saved yet"),

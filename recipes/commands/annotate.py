@@ -39,6 +39,8 @@ class Spread(NamedTuple):
 
 def write_prompts(documents: Iterator[Document], schema: Schema, count: int, file: Path) -> str:
     """What a language model is asked on a sample of texts, as JSONL. Returns a line on what was written."""
+    if file.exists():
+        raise InputError(f"--prompts {file} exists; give the name of another file")
     with progress("sampling", None) as bar:
         chosen = sampled(_counted(documents, bar), count)
     if not chosen:

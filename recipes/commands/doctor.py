@@ -18,7 +18,8 @@ from medlingua.languages.tasks import available, read_task
 from medlingua.recipes import machine
 from medlingua.recipes.text.hub import read_hub
 
-_PACKAGES = ("medlingua", "torch", "transformers", "tokenizers", "accelerate", "datasets", "spacy", "flash-attn")
+_PACKAGES = ("medlingua", "torch", "transformers", "tokenizers", "accelerate", "datasets", "spacy")
+_OPTIONAL = ("flash-attn", "peft", "torch-optimi")
 _ROOM = ("corpora", "corpora-nc", "tasks", "tasks-nc", "terms", "models")  # folders of a data root
 _FIRST = 20  # documents of a corpus that are read
 _BYTES_A_PARAMETER = 16  # fp32 weights, gradients, two moments
@@ -30,11 +31,11 @@ def examine(root: Path | None) -> str:
 
 
 def _installed() -> Iterator[str]:
-    for name in _PACKAGES:
+    for name in (*_PACKAGES, *_OPTIONAL):
         try:
             yield f"package    {name} {version(name)}"
         except PackageNotFoundError:
-            yield f"package    {name} is not installed" + (" (optional)" if name == "flash-attn" else "")
+            yield f"package    {name} is not installed" + (" (optional)" if name in _OPTIONAL else "")
 
 
 def _network() -> Iterator[str]:

@@ -62,6 +62,8 @@ def why_none_held_out(prepared: Prepared, data: Data) -> str:
     if documents == 1:
         return f"the text is one document, and it is trained on; split it, or give {enough:,} documents or more"
     larger = math.ceil(100 * (1 - (1 - _SURELY) ** (1 / max(documents, 4)))) / 100
+    if documents >= enough:  # once in twenty times
+        return f"by chance none of {documents:,} documents was drawn; set data.held_out = {min(0.5, 2 * share):g}"
     remedy = f"give {enough:,} documents or more"
     if larger > share:
         remedy += f", or set data.held_out = {larger:g}"

@@ -291,6 +291,15 @@ def test_a_run_that_has_only_started_says_what_is_missing(tmp_path: Path) -> Non
     assert "<svg" not in text
 
 
+def test_a_finished_run_that_held_nothing_out_says_why_it_has_no_bits_per_byte(run_folder: Path) -> None:
+    file = run_folder / "metrics.jsonl"
+    rows = [row for row in file.read_text(encoding="utf-8").splitlines() if '"kind":"eval"' not in row]
+    file.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+    text = page_of(run_folder)
+    assert "no document was held out (data.held_out)" in text
+    assert "no evaluation yet" not in text
+
+
 def test_a_run_without_training_still_has_its_page(run_folder: Path) -> None:
     (run_folder / "metrics.jsonl").unlink()
     append_row(run_folder / "metrics.jsonl", evaluation_row("base", 0, 3.4))

@@ -44,6 +44,8 @@ def test_a_model_is_asked_and_its_answers_are_learnt_and_spread(
     asked = tmp_path / "prompts.jsonl"
     line = ["select", "--lang", "fr", "--corpus", str(notes)]
     assert call(monkeypatch, [*line, "--prompts", str(asked), "--sample", "40"]) == 0
+    assert call(monkeypatch, [*line, "--prompts", str(asked)]) == 2, "answers belong to what was asked"
+    assert "prompts.jsonl exists; give the name of another file" in capsys.readouterr().err
     assert len(asked.read_text(encoding="utf-8").splitlines()) == 40
     answers = answers_to(asked, tmp_path / "answers.jsonl")
     out = tmp_path / "scored"

@@ -379,6 +379,17 @@ def test_where_none_is_held_out_the_remedies_would_hold_one_out(
     assert (1 - larger) ** max(documents, 4) <= 0.05
 
 
+def test_where_chance_held_none_of_enough_documents_out_a_larger_share_is_named(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    for seed in range(99):  # until none of ten is drawn, by the digests of their texts
+        file = write_jsonl(tmp_path / f"{seed}.jsonl", cases(10, seed=seed))
+        run = make_run("data.held_out=0.26", **own(file))
+        if not (unlucky := prepared(run, encoder, tmp_path / str(seed))).held_out:
+            break
+    assert why_none_held_out(unlucky, run.data).endswith("none of 10 documents was drawn; set data.held_out = 0.5")
+
+
 def test_a_share_of_nothing_and_a_single_document_are_named(
     encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
