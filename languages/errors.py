@@ -8,6 +8,7 @@ from typing import Any
 
 _LONGEST_REASON = 300  # characters
 _LONGEST_ID = 80
+_LONGEST_NAME = 255  # bytes, of file systems
 _LISTED, _NEAREST = 20, 5  # known names that are listed; of more the nearest ones
 # The kinds of pydantic's errors, as what a person should have written.
 _EXPECTED = {
@@ -64,6 +65,12 @@ def mismatch(error: Mapping[str, Any]) -> str:
     expected = f"expected {words}" if words else error["msg"].replace("Input should be", "expected", 1)
     plain = isinstance(value, str | int | float) and not isinstance(value, bool) and len(str(value)) <= _LONGEST_ID
     return f"{expected}, given {repr(value) if plain else kind_of(value)}"
+
+
+def check_name(name: str) -> None:
+    """InputError for what no file system takes for the name of a file: Path.exists would raise OSError."""
+    if len(name.rpartition("/")[2].encode(errors="replace")) > _LONGEST_NAME:
+        raise InputError(f"'{name[:60]}...' is too long to be the name of a file, a folder, a model or a language")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .errors import InputError, mismatch, nearest
+from .errors import InputError, check_name, mismatch, nearest
 
 Access = Literal["open", "request", "gated", "local"]
 Kind = Literal[
@@ -272,6 +272,7 @@ def load_pack(name_or_path: str | Path) -> Pack:
     who ask for it: the others can be used.
     """
     name = str(name_or_path)
+    check_name(name)
     if name.lower() in known_languages() and not Path(name).exists():
         name = name.lower()
     if name in known_languages():

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, check_name, nearest
 from medlingua.languages.pack import Base, Pack, load_pack
 
 PACKAGE = "package:"  # before the address of a model inside an installed package
@@ -26,6 +26,7 @@ def default_base(pack: Pack, strategy: Literal["convert", "continue"]) -> Base |
 
 def hub_id(base: str, pack: Pack) -> str:
     """The hub id of a base that the pack knows by this name; anything else as it is: a folder, a hub id."""
+    check_name(base)
     if Path(base).exists():
         return base
     for known in known_bases(pack):

@@ -113,6 +113,9 @@ def flags(*given: str) -> Broken:
 
 CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("language", flags("--lang", "frr"), ("frr", "did you mean 'fr'")),
+    ("language too long", flags("--lang", "é" * 300), ("'ééé", "too long to be the name")),
+    ("model too long", flags("--base", "é" * 300), ("'ééé", "too long to be the name of a file")),
+    ("corpus too long", flags("--corpus", "é" * 300), ("'ééé", "too long to be the name of a file")),
     ("strategy", flags("--strategy", "continu"), ("continu", "did you mean 'continue'")),
     (
         "size from scratch",
