@@ -12,7 +12,6 @@ import gc
 import json
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -27,7 +26,7 @@ from medlingua.adapters.kernels.contract import Request
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks.gpu_checks import check_families, check_kernels, time_layer
-from tests.benchmarks.gpu_device import BF16, DEVICE, ON_GPU
+from tests.benchmarks.gpu_device import BF16, DEVICE, ON_GPU, attempt
 from tests.benchmarks.gpu_training import train_ours, train_stock
 
 RESULTS = Path(__file__).parents[2] / "reports" / "results" / "benchmarks"
@@ -71,13 +70,7 @@ def main() -> None:
         if began - started > arguments.seconds:
             report[key] = "no time left"
             return
-        try:
-            report[key] = work()
-        except Exception as error:
-            report[key] = {
-                "error": f"{type(error).__name__}: {str(error)[-600:]}",
-                "at": traceback.format_exc()[-1200:],
-            }
+        report[key] = attempt(work)
         report["seconds"][key] = round(time.monotonic() - began, 1)
         gc.collect()
         if ON_GPU:

@@ -2,6 +2,7 @@
 
 import statistics
 import time
+import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,14 @@ import torch
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 BF16 = torch.bfloat16
+
+
+def attempt(work: Callable[[], Any]) -> Any:
+    """What the work gives, or how it failed: the others are measured all the same."""
+    try:
+        return work()
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"[-900:], "at": traceback.format_exc()[-1_200:]}
 
 
 def seconds_of(work: Callable[[], Any], repeats: int) -> float:

@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,10 +27,10 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.benchmarks import throughput
+from tests.benchmarks.gpu_device import ON_GPU, attempt
 from tests.recipes.conftest import cases, write_base, write_jsonl
 
 RESULTS = Path(__file__).parents[2] / "reports" / "results" / "benchmarks"
-ON_GPU = torch.cuda.is_available()
 COMMAND = [sys.executable, "-m", "medlingua.recipes.command"]
 
 
@@ -190,17 +189,11 @@ def main() -> None:
         texts = cases(scale.documents)
         write_base(folder / "base", scale.vocabulary, texts, **scale.model)
         write_jsonl(folder / "notes.jsonl", texts)
-        for key, work in ((key, partial(SECTIONS[key], folder, scale)) for key in arguments.only):
+        for key in arguments.only:
             if time.monotonic() - started > arguments.seconds:
                 report[key] = "no time left"
                 continue
-            try:
-                report[key] = work()
-            except Exception as error:
-                report[key] = {
-                    "error": f"{type(error).__name__}: {error}"[-900:],
-                    "at": traceback.format_exc()[-600:],
-                }
+            report[key] = attempt(partial(SECTIONS[key], folder, scale))
             print(f"[{time.monotonic() - started:6.1f}] {key}: {json.dumps(report[key])}", flush=True)
             arguments.out.mkdir(parents=True, exist_ok=True)
             file = arguments.out / f"gpu-runs-{name}.json"
