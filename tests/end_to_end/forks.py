@@ -4,6 +4,7 @@ A fork is a whole process: it has its own signals, files, output and exit code, 
 try is the start itself (the `adapt` script, torchrun); tests of that start it as a person does.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -80,7 +81,8 @@ class Fork:
         return stdout, stderr
 
     def send_signal(self, number: int) -> None:
-        os.kill(self.pid, number)
+        with contextlib.suppress(ProcessLookupError):  # it has ended, which Popen does not call an error either
+            os.kill(self.pid, number)
 
     def kill(self) -> None:
         self._process.kill()
