@@ -58,11 +58,17 @@ def attend(
         raise ValueError("query_positions: not with causal")
     if global_tokens is not None:
         _check_global(global_tokens, cu_seqlens, causal)
-    asked = (query.device, query.dtype, query.shape[-1], query.shape[1] != key.shape[1])
+    arguments = (query.device, query.dtype, query.shape[-1], query.shape[1] != key.shape[1])
     traced = torch.compiler.is_compiling()
     kernel = KERNELS[
         _chosen(
-            *asked, reach is not None, causal, global_tokens is not None, query_positions is not None, traced, backend
+            *arguments,
+            reach is not None,
+            causal,
+            global_tokens is not None,
+            query_positions is not None,
+            traced,
+            backend,
         )
     ]
     if max_seqlen is None:
@@ -75,14 +81,14 @@ def attend(
     if not global_queries:
         return out
     whole = Pattern(cu_seqlens, max_seqlen, factor, query_positions=global_tokens)
-    again = KERNELS[_chosen(*asked, False, False, False, True, traced, None)]
+    again = KERNELS[_chosen(*arguments, False, False, False, True, traced, None)]
     return out.index_copy(0, global_tokens, again(query[global_tokens], key, value, whole))
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-def _chosen(*asked: Any) -> str:
+def _chosen(*arguments: Any) -> str:
     """_choose() of the same arguments; a compiler need not look into it."""
-    return _choose(*asked)
+    return _choose(*arguments)
 
 
 @cache

@@ -14,7 +14,7 @@ _LAYER = re.compile(r"(?<=\.layer\.)\d+|(?<=\.layers\.)\d+")
 _BY_LAYER = ("layer_types", "attention_window")  # lists of a config with an entry a layer
 
 
-def kept_layers(deep: int, layers: int) -> list[int]:
+def evenly_spaced(deep: int, layers: int) -> list[int]:
     """Which of `deep` layers a model of `layers` keeps: the first, the last, and evenly spaced ones between.
 
     The first stays the first: in ModernBERT it alone has no norm.
@@ -34,7 +34,7 @@ def shallower(source: Encoder, layers: int) -> Encoder:
     deep = int(source.model.config.num_hidden_layers)
     if not 0 < layers < deep:
         raise ArgumentError(f"layers {layers}: the base has {deep}; give fewer, and one at least", "layers")
-    chosen = kept_layers(deep, layers)
+    chosen = evenly_spaced(deep, layers)
     config = copy.deepcopy(source.model.config)
     for key in _BY_LAYER:
         if isinstance(value := getattr(config, key, None), list):

@@ -43,12 +43,12 @@ class OverlapCheck:
 
     def tasks_in(self, hashed: np.ndarray) -> frozenset[str]:
         """The same for a text whose words are hashed already: (n,) of `hash_words`."""
-        found = set[int]()
+        owners = set[int]()
         for length, of_text in runs(hashed, self._known):
             if length < self._inside and length != len(hashed):
                 continue
-            found |= self._known[length].owners_of(of_text)
-        return frozenset(self._tasks[owner] for owner in found)
+            owners |= self._known[length].owners_of(of_text)
+        return frozenset(self._tasks[owner] for owner in owners)
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,14 +163,14 @@ def docbin(texts: Sequence[Annotated], spacy: str, nested: bool = False) -> byte
     store = DocBin(store_user_data=True)
     for annotated in texts:
         doc = _blank(spacy, len(annotated.text)).make_doc(annotated.text)
-        found = [
+        spans = [
             doc.char_span(span.start, span.end, label=span.label, alignment_mode="expand")
             for span, _ in annotated.entities
         ]
         if nested:
-            doc.spans["medlingua"] = found
+            doc.spans["medlingua"] = spans
         else:
-            doc.set_ents([entity for entity in found if isinstance(entity, Entity)])
+            doc.set_ents([entity for entity in spans if isinstance(entity, Entity)])
         doc.cats = {label: 1.0 if share is None else share for label, share in annotated.labels}
         doc.user_data["id"] = annotated.id
         store.add(doc)

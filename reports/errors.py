@@ -39,13 +39,13 @@ def errors_by_task(rows: Sequence[ErrorRow]) -> dict[str, tuple[list[Errors], Da
     tasks: dict[str, list[ErrorRow]] = {}
     for row in rows:
         tasks.setdefault(f"{row.task}, {row.language} ({row.protocol})", []).append(row)
-    found = {}
+    tables = {}
     for name, of_task in tasks.items():
         by_model: dict[str, list[ErrorRow]] = {}
         for row in of_task:
             by_model.setdefault(row.model, []).append(row)
-        found[name] = [_errors(model, of_model) for model, of_model in by_model.items()], _pairs(by_model)
-    return found
+        tables[name] = [_errors(model, of_model) for model, of_model in by_model.items()], _pairs(by_model)
+    return tables
 
 
 def _errors(model: str, rows: Sequence[ErrorRow]) -> Errors:
@@ -136,8 +136,8 @@ def _pairs(by_model: Mapping[str, Sequence[ErrorRow]]) -> DataFrame | None:
 
     rows = []
     for first, second in combinations(by_model, 2):
-        of_first = {row.seed: row.found for row in by_model[first]}
-        of_second = {row.seed: row.found for row in by_model[second]}
+        of_first = {row.seed: row.recovered for row in by_model[first]}
+        of_second = {row.seed: row.recovered for row in by_model[second]}
         common = sorted({*of_first} & {*of_second})
         if not common:
             continue

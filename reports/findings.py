@@ -126,7 +126,7 @@ def bits_per_byte_sentence(record: RunRecord) -> str:
     if before is None or after is None:
         return ""
     between = last.get("start") if before.model == "base" else None
-    changed = f", then {between.bits_per_byte:.3f} ({changes_made(record)})," if between else ""
+    changed = f", then {between.bits_per_byte:.3f} ({changes_in_words(record)})," if between else ""
     fell = after.bits_per_byte < before.bits_per_byte
     amount = percent(abs(after.bits_per_byte - before.bits_per_byte), before.bits_per_byte)
     return (
@@ -157,7 +157,7 @@ def frequencies_sentence(row: EvalRow) -> str:
     )
 
 
-def changes_made(record: RunRecord) -> str:
+def changes_in_words(record: RunRecord) -> str:
     """What was changed in the base before training, in words."""
     words = ["with the new vocabulary"] if record.vocabulary else []
     if record.settings.get("strategy") == "convert":

@@ -155,7 +155,7 @@ def _tiles(record: RunRecord, comparisons: Sequence[Comparison]) -> list[Tile]:
         if before.model == "base" and (start := last.get("start")):
             rows = [before, start, after]
             detail = (
-                f"base, {findings.changes_made(record)}, trained; {detail} from the base, "
+                f"base, {findings.changes_in_words(record)}, trained; {detail} from the base, "
                 f"{tables.change_text(start, after)} by training"
             )
         tiles.append(

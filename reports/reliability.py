@@ -45,7 +45,7 @@ class Calibration:
 
 def calibrations(folder: Path) -> list[Calibration]:
     """Of the fine-tuned models that an evaluation saved in a folder: in model/ or models/*/."""
-    found = []
+    calibrated = []
     for config in [folder / "model" / "config.json", *sorted(folder.glob("models/*/config.json"))]:
         record = json.loads(config.read_text(encoding="utf-8")).get("medlingua") if config.is_file() else None
         bins = [Bin.model_validate(row) for row in (record or {}).get("reliability", ())]
@@ -61,5 +61,5 @@ def calibrations(folder: Path) -> list[Calibration]:
                 ]
             )
             name = f"{record['base']} on {record['task']['name']}, seed {record['seed']}"
-            found.append(Calibration(name, record["temperature"], expected_calibration_error(bins), table))
-    return found
+            calibrated.append(Calibration(name, record["temperature"], expected_calibration_error(bins), table))
+    return calibrated

@@ -89,7 +89,7 @@ class ErrorRow(Row):
     """Where one fine-tuned model errs on test, in counts alone: no word of a text.
 
     labels: by label. groups: by what divides the items ("length", "place", "mention"). kinds: of entities, by kind
-    of error (Nejadgholi et al. 2020). confusion: (gold label, predicted label, count) of the same item. found: a
+    of error (Nejadgholi et al. 2020). confusion: (gold label, predicted label, count) of the same item. recovered: a
     string a document, a 0 or 1 for each gold item in order.
     """
 
@@ -102,7 +102,7 @@ class ErrorRow(Row):
     groups: dict[str, tuple[Counts, ...]] = {}
     kinds: dict[str, int] = {}
     confusion: tuple[tuple[str, str, int], ...] = ()
-    found: tuple[str, ...] = ()
+    recovered: tuple[str, ...] = ()
 
 
 class TextLengths(Row):

@@ -43,13 +43,13 @@ def parts_table(rows: Sequence[TaskPartRow]) -> DataFrame:
 
 def shared_texts(rows: Iterable[TaskPartRow]) -> list[str]:
     """A line for each two parts of different tasks that have texts in common, each pair once."""
-    found: dict[frozenset[str], str] = {}
+    sentences: dict[frozenset[str], str] = {}
     for row in rows:
         own = f"{row.part} of {row.task}"
         for other, number in row.shared.items():
             texts = "1 text is" if number == 1 else f"{count(number)} texts are"
-            found.setdefault(frozenset({own, other}), f"{texts} in {own} and in {other}.")
-    return list(found.values())
+            sentences.setdefault(frozenset({own, other}), f"{texts} in {own} and in {other}.")
+    return list(sentences.values())
 
 
 def _lengths(of: TextLengths) -> str:

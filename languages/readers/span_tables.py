@@ -42,7 +42,7 @@ def read_span_tables(
     for number, row in rows_of(texts_file, text):
         place = f"{texts_file}, row {number}"
         texts[str(_cell(row, document, place))] = without_nul(str(row[text]), place)
-    found: dict[str, list[Span]] = defaultdict(list)
+    placed_spans: dict[str, list[Span]] = defaultdict(list)
     for number, row in rows_of(path, words):
         place = f"{path}, row {number}"
         name = str(_cell(row, document, place))
@@ -52,9 +52,9 @@ def read_span_tables(
             span = Span.of(int(_cell(row, start, place)), int(_cell(row, end, place)), str(_cell(row, label, place)))
         except (TypeError, ValueError) as error:
             raise InputError(f"{place}: '{start}' or '{end}' is no number; correct it") from error
-        found[name].append(placed(span, texts[name], str(row[words]), place, notes, misplaced))
+        placed_spans[name].append(placed(span, texts[name], str(row[words]), place, notes, misplaced))
     for name, content in texts.items():
-        yield Example(name, Document(name, content, source), tidy(found[name], content, notes))
+        yield Example(name, Document(name, content, source), tidy(placed_spans[name], content, notes))
 
 
 def _cell(row: dict[str, Any], column: str, place: str) -> Any:

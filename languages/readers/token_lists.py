@@ -74,16 +74,16 @@ def _rows(
         rows = ((f"row {number}", row) for number, row in rows_of(path, tokens, (tags,)))
     else:
         rows = json_rows(path)
-    found = False
+    any_tokens = False
     for number, (where, row) in enumerate(rows, 1):
         place = f"{path}, {where}"
         block = _block(row, tokens, tags, names, place, notes)
         if block:
-            found = True
+            any_tokens = True
             yield f"{path.parent.name}/{path.name}:{number}", place, block
         else:
             notes[_EMPTY] += 1
-    if not found:
+    if not any_tokens:
         raise InputError(f"{path}: no tokens in it; give a file with a list of tokens and one of tags a row")
 
 

@@ -34,5 +34,5 @@ def read_codes(file: Path) -> Iterator[Concept]:
     above = {} if has_parents else by_prefix([row[0] for row in rows], str(file)).parents
     for code, name, parent, definition, synonyms in rows:
         parents = [parent] if parent else sorted(above.get(code, ()))
-        if (found := concept(code, [name, *synonyms.split("|")], parents, definition)) is not None:
-            yield found
+        if (parsed := concept(code, [name, *synonyms.split("|")], parents, definition)) is not None:
+            yield parsed

@@ -22,14 +22,14 @@ def read_obo(file: Path) -> Iterator[Concept]:
     for line in read_lines(file):
         text = line.strip()
         if text.startswith("["):
-            if inside and (found := _term(tags)) is not None:
-                yield found
+            if inside and (parsed := _term(tags)) is not None:
+                yield parsed
             inside, tags = text == "[Term]", defaultdict(list)
         elif inside and ": " in text:
             key, _, value = text.partition(": ")
             tags[key].append(value)
-    if inside and (found := _term(tags)) is not None:
-        yield found
+    if inside and (parsed := _term(tags)) is not None:
+        yield parsed
 
 
 def _term(tags: dict[str, list[str]]) -> Concept | None:
@@ -83,8 +83,8 @@ def _translations(file: Path, lang: str, columns: _Columns) -> Iterator[Concept]
         elif kind == _DEFINITION:
             definitions.setdefault(code, text)
     for code, listed in terms.items():
-        if (found := concept(code, listed, definition=definitions.get(code, ""))) is not None:
-            yield found
+        if (parsed := concept(code, listed, definition=definitions.get(code, ""))) is not None:
+            yield parsed
 
 
 def read_edges(file: Path) -> Iterator[Concept]:
@@ -98,5 +98,5 @@ def read_edges(file: Path) -> Iterator[Concept]:
         above[code].append(row["subClassOf"].strip())
     codes = {label: code for code, label in labels.items()}
     for code, label in labels.items():
-        if (found := concept(code, [label], [codes[p] for p in above[code] if p in codes])) is not None:
-            yield found
+        if (parsed := concept(code, [label], [codes[p] for p in above[code] if p in codes])) is not None:
+            yield parsed

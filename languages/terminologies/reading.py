@@ -27,9 +27,9 @@ def read_concepts(path: Path, lang: str) -> list[Concept]:
     if not path.exists():
         raise InputError(f"terminology {path}: no such file or folder")
     concepts: dict[str, Concept] = {}
-    for found in _read(path, lang):
-        known = concepts.get(found.code)
-        concepts[found.code] = found if known is None else joined(known, found)
+    for concept in _read(path, lang):
+        known = concepts.get(concept.code)
+        concepts[concept.code] = concept if known is None else joined(known, concept)
     if not concepts:
         raise InputError(f"terminology {path}: no term of language '{lang}'")
     hierarchy_of(((c.code, parent) for c in concepts.values() for parent in c.parents or ("",)), str(path))

@@ -44,8 +44,8 @@ def read_snomed(folder: Path, lang: str) -> Iterator[Concept]:
         for row in _active(file, "id"):
             code = row["id"]
             listed = terms.get(code) or ([full[code]] if code in full else [])
-            if (found := concept(code, listed, parents.get(code, ()), definitions.get(code, ""))) is not None:
-                yield found
+            if (parsed := concept(code, listed, parents.get(code, ()), definitions.get(code, ""))) is not None:
+                yield parsed
 
 
 def _needed(folder: Path, name: str) -> list[Path]:
@@ -81,8 +81,8 @@ def read_umls(folder: Path, lang: str) -> Iterator[Concept]:
         for row in _rrf(folder / "MRDEF.RRF", 8):
             definitions.setdefault(row[0], row[5])
     for code, listed in terms.items():
-        if (found := concept(code, listed, parents.get(code, ()), definitions.get(code, ""))) is not None:
-            yield found
+        if (parsed := concept(code, listed, parents.get(code, ()), definitions.get(code, ""))) is not None:
+            yield parsed
 
 
 def _rrf(file: Path, columns: int) -> Iterator[list[str]]:

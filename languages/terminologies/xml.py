@@ -42,8 +42,8 @@ def _mesh(root: Element) -> Iterator[Concept]:
         above = [(n.text or "").rpartition(".")[0] for n in record.iterfind("TreeNumberList/TreeNumber")]
         note = record.findtext("ConceptList/Concept[@PreferredConceptYN='Y']/ScopeNote", "")
         parents = [codes[number] for number in above if number in codes]
-        if (found := concept(record.findtext("DescriptorUI", ""), [name, *terms], parents, note)) is not None:
-            yield found
+        if (parsed := concept(record.findtext("DescriptorUI", ""), [name, *terms], parents, note)) is not None:
+            yield parsed
 
 
 def _claml(root: Element, lang: str) -> Iterator[Concept]:
@@ -56,5 +56,5 @@ def _claml(root: Element, lang: str) -> Iterator[Concept]:
         terms = labels["preferredLong"] + labels["preferred"] + labels["inclusion"]
         parents = [above.get("code", "") for above in entry.iterfind("SuperClass")]
         definition = " ".join(labels["definition"])
-        if (found := concept(entry.get("code", ""), terms, parents, definition)) is not None:
-            yield found
+        if (parsed := concept(entry.get("code", ""), terms, parents, definition)) is not None:
+            yield parsed

@@ -100,8 +100,8 @@ def _spread_column(
     with progress(f"learning {column.name}", 1.0) as bar:
         fitted = fit(encoder, model, settings, 0, autocast, bar.update, restore=False)
     gold = [str(example.gold) for example in task.test]
-    found = ["".join(labels) for labels in fitted.decided]  # one each
-    accuracy, kappa = accuracy_score(gold, found), cohen_kappa_score(gold, found)
+    predicted = ["".join(labels) for labels in fitted.decided]  # one each
+    accuracy, kappa = accuracy_score(gold, predicted), cohen_kappa_score(gold, predicted)
     common = max(Counter(gold).values()) / len(gold)
     say(
         f"{column.name}: learnt from {len(task.train):,} answers; on {len(gold):,} others accuracy {accuracy:.3f}, "

@@ -69,7 +69,7 @@ def evaluate(
     return write_comparison(folder)
 
 
-def kept_models(folder: Path) -> Keep:
+def task_models(folder: Path) -> Keep:
     """Each model and task in a folder of its own, the best seed by dev."""
     return Keep(lambda name, task: folder / "models" / f"{task}-{file_name(name)}")
 

@@ -119,14 +119,14 @@ def _file_name(address: str) -> str:
 
 def _by_hand(entry: Corpus | TaskSpec, root: Path) -> str:
     """What to do for what no address of a file is known of."""
-    asked = "ask for it" if entry.access == "request" else "get it"
+    action = "ask for it" if entry.access == "request" else "get it"
     where = entry.address or (f"https://huggingface.co/datasets/{entry.hub}" if entry.hub else "its owners")
     put = (
         f", and put it at {root / entry.path}"
         if entry.path
         else ", and describe its files in a pack.toml of your own"
     )
-    return f"{entry.name} cannot be fetched by a program: {asked} at {where}{put}"
+    return f"{entry.name} cannot be fetched by a program: {action} at {where}{put}"
 
 
 def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:

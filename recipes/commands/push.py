@@ -99,8 +99,8 @@ def _files(model: Path) -> list[Path]:
         raise InputError(f"{model}: no model in it (config.json and safetensors); give a run, or a model's folder")
     if not (model / "README.md").is_file():
         raise InputError(f"{model}: no README.md, the model's card; adapt report RUN writes it")
-    found = {file for pattern in _KEPT for file in model.glob(pattern)}
-    return sorted(file for file in found if file.is_file())
+    files = {file for pattern in _KEPT for file in model.glob(pattern)}
+    return sorted(file for file in files if file.is_file())
 
 
 def _obstacles(model: Path) -> Iterator[tuple[str, str]]:

@@ -31,7 +31,7 @@ def evaluate(
     load_pack(code)  # an unknown language is an error before torch is imported
     settings, allowed = resolve_eval(given(tasks=tasks, seeds=seeds), tuple(sets or ())), permitted(allow)
     from medlingua.recipes.commands.evaluate import evaluate as score
-    from medlingua.recipes.commands.evaluate import kept_models
+    from medlingua.recipes.commands.evaluate import task_models
 
     print(
         score(
@@ -41,7 +41,7 @@ def evaluate(
             settings,
             allowed,
             out,
-            kept_models(out) if keep else None,
+            task_models(out) if keep else None,
             SHOW_TEXT in sys.argv,
         )
     )

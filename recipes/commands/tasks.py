@@ -204,8 +204,8 @@ def needs(spec: TaskSpec) -> str:
     """Which files, and where they are had."""
     source = spec.address or (f"https://huggingface.co/datasets/{spec.hub}" if spec.hub else "")
     files = f"{spec.path}/ under the data root" if spec.path else "a path in a pack.toml of your own"
-    asked = {"open": "from", "request": "on request, at", "gated": "after its terms are accepted, at", "local": "at"}
-    return f"{files}, {asked[spec.access]} {source}" if source else files
+    access = {"open": "from", "request": "on request, at", "gated": "after its terms are accepted, at", "local": "at"}
+    return f"{files}, {access[spec.access]} {source}" if source else files
 
 
 def _division(spec: TaskSpec) -> str:

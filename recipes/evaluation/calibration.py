@@ -40,11 +40,11 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> float:
     """The temperature by dev; 1 for kinds without probabilities of their own."""
     candidate.encoder.model.eval()
-    examples, found = model.read("dev"), []
+    examples, evidence = model.read("dev"), []
     with candidate.autocast():
         for group in groups(examples, np.arange(len(examples)), settings):
-            found.append(model.evidence(candidate.states_of([e.document for e in group]), group))
-    pairs = [pair for pair in found if pair is not None]
+            evidence.append(model.evidence(candidate.states_of([e.document for e in group]), group))
+    pairs = [pair for pair in evidence if pair is not None]
     if not pairs:
         return 1.0
     logits, targets = (torch.cat([pair[side].cpu() for pair in pairs]) for side in (0, 1))

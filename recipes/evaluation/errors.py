@@ -68,7 +68,9 @@ def errors_of(
         groups={name: tally.counts(order[name]) for name, tally in by.items() if tally.gold},
         kinds={kind: kinds[kind] for kind in KINDS} if task.spec.kind == "ner" else {},
         confusion=tuple((gold, other, n) for (gold, other), n in sorted(pairs.items())),
-        found=tuple("".join("1" if m.kind == "correct" else "0" for m in of if m.gold is not None) for of in matches),
+        recovered=tuple(
+            "".join("1" if m.kind == "correct" else "0" for m in of if m.gold is not None) for of in matches
+        ),
     )
 
 

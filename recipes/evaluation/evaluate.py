@@ -17,7 +17,7 @@ from medlingua.recipes.evaluation.candidate import Candidate, Evaluation, load_c
 from medlingua.recipes.evaluation.errors import errors_of
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
-from medlingua.recipes.evaluation.keep import check_kept, keep_best
+from medlingua.recipes.evaluation.keep import check_saved, keep_best
 from medlingua.recipes.evaluation.mentions import dev_rows, score_mentions
 from medlingua.recipes.evaluation.questions import check_questions
 from medlingua.recipes.evaluation.results import in_order, plain, score_row, write_predictions
@@ -136,7 +136,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
     done = {(s.model, s.seed) for s in rows}
     missing = [seed for seed in range(settings.seeds) if (name, seed) not in done]
     if evaluation.keep is not None and task.spec.kind != "normalization":
-        check_kept(evaluation.keep, name, task, missing, settings.seeds)
+        check_saved(evaluation.keep, name, task, missing, settings.seeds)
     if not missing:
         return
     if task.spec.kind == "normalization":

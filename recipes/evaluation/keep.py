@@ -12,7 +12,7 @@ from medlingua.recipes.evaluation.tasks.spans import SpanNer
 from medlingua.reports.quantities import short_path
 
 
-def check_kept(keep: Keep, name: str, task: Task, missing: Sequence[int], seeds: int) -> None:
+def check_saved(keep: Keep, name: str, task: Task, missing: Sequence[int], seeds: int) -> None:
     """InputError where the model to be saved is of a seed that is not run, or was run without saving it."""
     folder, first = keep.folder(name, task.spec.name), len(missing) == seeds
     if keep.seed is not None and keep.seed >= seeds:

@@ -77,20 +77,20 @@ def gather(lang: str, data: str | Path | None) -> Material:
     ]
     if root is None:
         ner = next(task for task in synthetic_tasks(pack, 0, (60, 1, 1)) if task.spec.kind == "ner")
-        found: dict[str, tuple[Example, ...]] = {ner.spec.name: ner.train}
+        entities_of: dict[str, tuple[Example, ...]] = {ner.spec.name: ner.train}
         terms: list[Term] = []
         notes.append("no data root: all text is SYNTHETIC, and there are no terms")
     else:
-        found = dict(entities(pack, root))
+        entities_of = dict(entities(pack, root))
         there = any((root / listed.path).exists() for listed in pack.terms)
         terms = read_terms(pack, root) if there else []
         notes.append(f"{len(terms):,} terms" if there else "no terms in this data root: what needs them is left out")
-        notes += [f"{task}: entities of {len(examples):,} examples" for task, examples in found.items()]
-        if not found:
+        notes += [f"{task}: entities of {len(examples):,} examples" for task, examples in entities_of.items()]
+        if not entities_of:
             notes.append("no task with entities in this data root: they are left out")
     other = _english(root)
     notes += [f"another language: {len(texts):,} documents of {name}" for name, texts in other.items()]
-    return Material(pack, root is None, learn, held, other, terms, found, tuple(notes))
+    return Material(pack, root is None, learn, held, other, terms, entities_of, tuple(notes))
 
 
 def tokenizers_of(folders: Iterable[str], materials: Sequence[Material], size: int) -> Opened:

@@ -157,10 +157,10 @@ class Annotator:
                 document.place[here],
                 document.offsets[here],
             )
-            found = token_states(self._encoder, [part])
+            of_part = token_states(self._encoder, [part])
             if states is None:
-                states = found.new_empty((document.tokens, found.shape[1]))
-            states[torch.from_numpy(np.flatnonzero(here)).to(found.device)] = found
+                states = of_part.new_empty((document.tokens, of_part.shape[1]))
+            states[torch.from_numpy(np.flatnonzero(here)).to(of_part.device)] = of_part
         assert states is not None
         return states
 

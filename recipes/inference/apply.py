@@ -65,8 +65,8 @@ def apply(
         _write_lists(notes, folder)
         _annotate(annotate, notes, form, folder, state, show_text)
     what = "labels" if record.task.kind in _WITHOUT_SPANS else "entities"
-    found = f"{state.found:,} {what}" if state.found else "nothing was found"
-    say(f"{folder}: {found} in {notes.count:,} notes, {notes.characters:,} characters (task {record.task.name})")
+    amount = f"{state.annotations:,} {what}" if state.annotations else "nothing was found"
+    say(f"{folder}: {amount} in {notes.count:,} notes, {notes.characters:,} characters (task {record.task.name})")
     return folder
 
 
@@ -129,9 +129,9 @@ def _annotate(
                 _write_files(annotated, form, record, folder, state.done, notes.names)
             state.done += len(examples)
             state.characters += sum(len(example.document.text) for example in examples)
-            state.found += sum(map(_count, annotated))
+            state.annotations += sum(map(_count, annotated))
             state.save()
-            bar.update(state.characters, f"{state.done:,} notes, {state.found:,} found")
+            bar.update(state.characters, f"{state.done:,} notes, {state.annotations:,} found")
 
 
 def _append(whole: Path, annotated: Sequence[Annotated], form: Format, record: TaskRecord, state: Progress) -> None:

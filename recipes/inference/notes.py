@@ -124,18 +124,20 @@ def _too_long(name: str, size: int, most: int) -> InputError:
 @dataclass(slots=True)
 class Progress:
     """How far the work in a folder has come, in a file of it. done: notes; characters: of them; size: bytes of the
-    output that are whole; found: entities or labels. about: what the work depends on."""
+    output that are whole; annotations: entities or labels. about: what the work depends on."""
 
     file: Path
     about: dict[str, str]
     done: int = 0
     characters: int = 0
     size: int = 0
-    found: int = 0
+    annotations: int = 0
 
     def save(self) -> None:
         record = {**self.about, "done": self.done, "characters": self.characters}
-        write_whole(self.file, json.dumps({**record, "size": self.size, "found": self.found}, indent=2) + "\n")
+        write_whole(
+            self.file, json.dumps({**record, "size": self.size, "annotations": self.annotations}, indent=2) + "\n"
+        )
 
 
 @contextmanager
@@ -165,7 +167,7 @@ def progress_in(folder: Path, name: str, about: dict[str, str]) -> Progress:
     try:
         state: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         differing = [key for key, value in about.items() if state[key] != value]
-        found = Progress(file, about, *(int(state[key]) for key in ("done", "characters", "size", "found")))
+        progress = Progress(file, about, *(int(state[key]) for key in ("done", "characters", "size", "annotations")))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged: give another --out, or remove {folder}") from error
     if differing:
@@ -173,4 +175,4 @@ def progress_in(folder: Path, name: str, about: dict[str, str]) -> Progress:
             f"{folder} holds what was written {' and '.join(_DIFFERENCES[key] for key in differing)}: give another "
             "--out, or remove it"
         )
-    return found
+    return progress

@@ -125,11 +125,11 @@ def read_answers(file: Path, schema: Schema) -> Answers:
         if id in seen:
             raise InputError(f"{file}, line {number}: id '{shown(id)}' is answered twice; keep one")
         seen.add(id)
-        found = _values(answer, schema)
-        if isinstance(found, str):
-            wrong[found] += 1
+        values = _values(answer, schema)
+        if isinstance(values, str):
+            wrong[values] += 1
         else:
-            labels[id] = found
+            labels[id] = values
     return Answers(labels, wrong)
 
 

@@ -179,14 +179,14 @@ def _set_moments(moments: dict[str, Tensor], model: torch.nn.Module, optimizer: 
 
 def optimizer_of(folder: Path) -> tuple[Path, str]:
     """A run's last checkpoint, and the class of the optimizer that it is of. InputError where there is none."""
-    found = _finished(folder / "checkpoints")
-    if not found:
+    checkpoints = _finished(folder / "checkpoints")
+    if not checkpoints:
         raise InputError(
             f"train.optimizer_from: {folder} has no checkpoint; a run keeps its last one (train.keep_checkpoints)"
         )
-    file = found[-1] / "state.json"
+    file = checkpoints[-1] / "state.json"
     try:
-        return found[-1], str(json.loads(file.read_text(encoding="utf-8"))["optimizer"])
+        return checkpoints[-1], str(json.loads(file.read_text(encoding="utf-8"))["optimizer"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"train.optimizer_from: {file} is not what a run wrote ({reason(error)}); name another run"

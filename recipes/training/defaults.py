@@ -129,7 +129,7 @@ def _with_tokens(run: Run, facts: Facts, rows: list[DefaultRow]) -> Run:
         return run
     published = _STRATEGIES[run.strategy]
     count = run.train.epochs or published.passes
-    asked = run.train.epochs is not None
+    given = run.train.epochs is not None
     total = run.tokens
     phases = []
     for phase, tokens in zip(run.phases, facts.pass_tokens, strict=True):
@@ -138,11 +138,11 @@ def _with_tokens(run: Run, facts: Facts, rows: list[DefaultRow]) -> Run:
             continue
         share = phase.tokens / total
         budget = round(count * tokens * share)
-        phases.append(phase.model_copy(update={"tokens": budget if asked else min(budget, published.most_tokens)}))
+        phases.append(phase.model_copy(update={"tokens": budget if given else min(budget, published.most_tokens)}))
     run = run.model_copy(update={"phases": tuple(phases)})
     times = "one pass" if count == 1 else f"{count:g} passes"
-    reason = f"{times} over the corpus, {'train.epochs' if asked else published.passes_source}"
-    if not asked and run.tokens == published.most_tokens:
+    reason = f"{times} over the corpus, {'train.epochs' if given else published.passes_source}"
+    if not given and run.tokens == published.most_tokens:
         reason = "as many as the published runs of this strategy"
     rows.append(DefaultRow(setting="train.tokens", value=run.tokens, reason=reason))
     return run.model_copy(update={"train": run.train.model_copy(update={"tokens": run.tokens})})

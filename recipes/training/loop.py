@@ -366,13 +366,13 @@ def _warn_of_idle_processes(batch: Batch, processes: int) -> None:
 
 def _average(learner: Learner, training: Training, state: Checkpoint) -> None:
     """Set the whole model to the mean of its last checkpoints."""
-    asked = training.run.train.average
+    wanted = training.run.train.average
     prefix = "model." if isinstance(learner.module, torch.nn.ModuleDict) else ""  # beside heads that are thrown away
     used = checkpoint.set_to_average(
-        training.folder / "checkpoints", asked, state.phase, learner.encoder.model, prefix
+        training.folder / "checkpoints", wanted, state.phase, learner.encoder.model, prefix
     )
     fewer = (
-        f", all that the last phase has (train.average = {asked}; train.checkpoint_tokens)" if used < asked else ""
+        f", all that the last phase has (train.average = {wanted}; train.checkpoint_tokens)" if used < wanted else ""
     )
     say(f"the model is the mean of its last {used} checkpoints{fewer}")
 

@@ -135,12 +135,12 @@ def _nearest(cosines: np.ndarray, count: int) -> np.ndarray:
 
 
 def _first_codes(groups: Iterable[Sequence[str]]) -> Ranking:
-    found: dict[str, None] = {}
+    ranked_codes: dict[str, None] = {}
     for codes in groups:
-        found |= dict.fromkeys(codes)
-        if len(found) >= _RANKED:
+        ranked_codes |= dict.fromkeys(codes)
+        if len(ranked_codes) >= _RANKED:
             break
-    return tuple(found)[:_RANKED]
+    return tuple(ranked_codes)[:_RANKED]
 
 
 def _by_count(codes: Counter[str]) -> list[str]:

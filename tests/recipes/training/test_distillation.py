@@ -8,7 +8,7 @@ import pytest
 import torch
 from medlingua.adapters.encoder import load, save
 from medlingua.adapters.packed import hidden_states, pack
-from medlingua.adapters.shallow import kept_layers, shallower
+from medlingua.adapters.shallow import evenly_spaced, shallower
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Train
 from medlingua.recipes.training import loop
@@ -25,10 +25,10 @@ from .test_loop import cut_into, learner
 
 
 def test_layers_are_evenly_spaced_with_the_first_and_the_last() -> None:
-    assert kept_layers(12, 6) == [0, 2, 4, 7, 9, 11]
-    assert kept_layers(12, 2) == [0, 11]
-    assert kept_layers(22, 3) == [0, 10, 21]
-    assert kept_layers(3, 1) == [0]
+    assert evenly_spaced(12, 6) == [0, 2, 4, 7, 9, 11]
+    assert evenly_spaced(12, 2) == [0, 11]
+    assert evenly_spaced(22, 3) == [0, 10, 21]
+    assert evenly_spaced(3, 1) == [0]
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert", "eurobert", "longformer"])
