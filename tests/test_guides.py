@@ -25,15 +25,15 @@ GUIDES = (
 
 def commands(guide: str) -> list[list[str]]:
     """Lines that start with adapt in code blocks, without their comments."""
-    found = []
+    parsed = []
     for line in (ROOT / guide).read_text(encoding="utf-8").splitlines():
         match = re.match(r"(?: {4}|\$ )?((?:torchrun .* -m medlingua\.recipes\.command|adapt) .*)", line)
         if match is not None and line.startswith((" ", "adapt ", "$ ", "torchrun")):
             words = shlex.split(match[1], comments=True)
-            found.append(
+            parsed.append(
                 words[words.index("medlingua.recipes.command") + 1 :] if words[0] == "torchrun" else words[1:]
             )
-    return found
+    return parsed
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -35,18 +35,18 @@ def notes(count: int, seed: int = 0) -> list[str]:
 
 @cache
 def _word_pieces(size: int) -> str:
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    made.decoder = decoders.WordPiece()
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made.train_from_iterator(
+    tokenizer.train_from_iterator(
         notes(200), trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
     )
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return made.to_str()
+    return tokenizer.to_str()
 
 
 def word_pieces(size: int = 240) -> PreTrainedTokenizerFast:
@@ -59,12 +59,12 @@ def word_pieces(size: int = 240) -> PreTrainedTokenizerFast:
 
 @cache
 def _byte_pieces(size: int) -> str:
-    made = Tokenizer(models.BPE())
-    made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
     specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
-    made.train_from_iterator(
+    tokenizer.train_from_iterator(
         notes(200),
         trainers.BpeTrainer(
             vocab_size=size,
@@ -73,10 +73,10 @@ def _byte_pieces(size: int) -> str:
             show_progress=False,
         ),
     )
-    made.post_processor = processors.TemplateProcessing(
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> $B:1 </s>:1", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    return made.to_str()
+    return tokenizer.to_str()
 
 
 def byte_pieces(size: int = 400) -> PreTrainedTokenizerFast:

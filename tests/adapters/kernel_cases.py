@@ -69,7 +69,7 @@ def errors(kernel: str, case: Case, device: torch.device, dtype: torch.dtype) ->
     }
     if case.selected:
         query, toward = query[tokens], toward[tokens]
-    found = []
+    results = []
     for backend in (kernel, "plain"):
         kind = dtype if backend == kernel else torch.float32
         leaves = [x.detach().to(kind).requires_grad_() for x in (query, key, value)]
@@ -77,5 +77,5 @@ def errors(kernel: str, case: Case, device: torch.device, dtype: torch.dtype) ->
         assert out.dtype == kind
         assert out.shape == query.shape
         (out.float() * toward).sum().backward()
-        found.append([out.detach().float(), *(x.grad.float() for x in leaves)])
-    return [float((a - b).abs().max() / b.abs().max().clamp_min(1.0)) for a, b in zip(*found, strict=True)]
+        results.append([out.detach().float(), *(x.grad.float() for x in leaves)])
+    return [float((a - b).abs().max() / b.abs().max().clamp_min(1.0)) for a, b in zip(*results, strict=True)]

@@ -39,12 +39,12 @@ def test_every_kind_of_albert_gives_the_stock_logits_and_reopens(
 def test_one_module_has_the_states_of_each_of_its_layers(build: Any) -> None:
     encoder = load(str(build("albert", num_hidden_layers=3)))
     ids = documents(encoder)
-    found = layer_states(encoder, pack(ids, encoder.first_position))
-    assert len(found) == 3
-    assert (found[1] - found[0]).abs().max() > 1e-2
+    by_layer = layer_states(encoder, pack(ids, encoder.first_position))
+    assert len(by_layer) == 3
+    assert (by_layer[1] - by_layer[0]).abs().max() > 1e-2
     body = encoder.model.base_model.eval()
     alone = [body(input_ids=torch.tensor(one)[None], output_hidden_states=True).hidden_states[1:] for one in ids]
-    for number, states in enumerate(found):
+    for number, states in enumerate(by_layer):
         torch.testing.assert_close(states, torch.cat([layers[number][0] for layers in alone]), atol=1e-4, rtol=1e-4)
 
 

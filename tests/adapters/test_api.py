@@ -45,10 +45,10 @@ EXAMPLES = ["Annotator", *FUNCTIONS]
 
 
 def run_examples(thing: Any, names: dict[str, Any]) -> None:
-    found = doctest.DocTestFinder(recurse=False).find(thing, globs=names)
-    assert [test for test in found if test.examples], f"{thing} has no example"
+    doctests = doctest.DocTestFinder(recurse=False).find(thing, globs=names)
+    assert [test for test in doctests if test.examples], f"{thing} has no example"
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for test in found:
+    for test in doctests:
         report: list[str] = []
         assert not runner.run(test, out=report.append).failed, "".join(report)
 
@@ -128,8 +128,8 @@ def weights(encoder: Encoder) -> dict[str, torch.Tensor]:
 def test_the_model_that_is_given_is_not_changed(change: Any, folder: Path, corpus: list[str]) -> None:
     encoder = medlingua.load_model("clinical-bert")
     before, size, length = weights(encoder), len(encoder.tokenizer), encoder.tokenizer.model_max_length
-    made = change(encoder, corpus)
-    assert made.model is not encoder.model
+    changed = change(encoder, corpus)
+    assert changed.model is not encoder.model
     after = weights(encoder)
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
@@ -170,9 +170,9 @@ def test_a_mapping_is_a_run_too_and_its_unknown_settings_are_named(folder: Path)
         "train": {"tokens": 0},
         "eval": {"tasks": "none"},
     }
-    made = medlingua.adapt(settings)
-    assert made.parent == Path("runs")
-    assert medlingua.load_model(made / "model").architecture.family == "longformer"
+    run_folder = medlingua.adapt(settings)
+    assert run_folder.parent == Path("runs")
+    assert medlingua.load_model(run_folder / "model").architecture.family == "longformer"
 
 
 def test_a_preset_of_a_run_lies_below_its_own_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,7 +58,7 @@ def test_O8_flex_attention_sees_the_same_pairs(heads: tuple[int, int], reach: in
     torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
 
 
-def test_a_backend_that_cannot_do_what_is_asked_says_so() -> None:
+def test_a_backend_that_cannot_serve_a_request_names_the_reason() -> None:
     *qkv, borders = tensors([4, 5], 2, 2)
     with pytest.raises(ValueError, match="varlen: needs a CUDA device"):
         attend(*qkv, borders, reach=1, backend="varlen")
@@ -82,12 +82,12 @@ def test_a_global_token_outside_the_documents_is_named(place: int) -> None:
 def test_O8_gradients_equal_those_of_the_definition(heads: tuple[int, int], reach: int | None, causal: bool) -> None:
     *qkv, borders = tensors([1, 90, 33], *heads)
     toward = torch.randn(qkv[0].shape, generator=torch.Generator().manual_seed(1))
-    found = []
+    gradients = []
     for function in (attend, attend_plain):
         leaves = [x.clone().requires_grad_() for x in qkv]
         (function(*leaves, borders, reach=reach, causal=causal) * toward).sum().backward()
-        found.append([x.grad for x in leaves])
-    for ours, plain in zip(*found, strict=True):
+        gradients.append([x.grad for x in leaves])
+    for ours, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
 
 
@@ -95,16 +95,16 @@ def test_O8_short_and_long_documents_of_one_row_both_equal_the_definition() -> N
     """Around 512 tokens the way of computing changes."""
     *qkv, borders = tensors([600, 5, 512, 513], 2, 2)
     toward = torch.randn(qkv[0].shape, generator=torch.Generator().manual_seed(1))
-    found = []
+    results = []
     for function in (attend, attend_plain):
         leaves = [x.clone().requires_grad_() for x in qkv]
         out = function(*leaves, borders)
         (out * toward).sum().backward()
-        found.append([out.detach(), *(x.grad for x in leaves)])
-    for ours, plain in zip(*found, strict=True):
+        results.append([out.detach(), *(x.grad for x in leaves)])
+    for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain, atol=1e-5, rtol=1e-5)
     with torch.no_grad():  # another kernel, which is faster without a gradient
-        torch.testing.assert_close(attend(*qkv, borders), found[1][0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(attend(*qkv, borders), results[1][0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("some", [(), (0, 31, 300, 649)], ids=["no-global", "global"])
@@ -118,7 +118,7 @@ def test_chosen_queries_get_what_they_get_among_all(
     rows = torch.tensor([0, 3, 29, 50, *range(90, 500, 3), 649, 656])
     given = {"reach": reach, "global_tokens": torch.tensor(some) if some else None}
     toward = torch.randn(len(rows), *qkv[0].shape[1:], generator=torch.Generator().manual_seed(1))
-    found = []
+    results = []
     for answers in (
         lambda q, k, v: attend(q[rows], k, v, borders, query_positions=rows, **given),
         lambda q, k, v: attend_plain(q[rows], k, v, borders, query_positions=rows, **given),
@@ -127,8 +127,8 @@ def test_chosen_queries_get_what_they_get_among_all(
         leaves = [x.clone().requires_grad_() for x in qkv]
         out = answers(*leaves)
         (out * toward).sum().backward()
-        found.append([out.detach(), *(x.grad for x in leaves)])
-    for ours, plain, among_all in zip(*found, strict=True):
+        results.append([out.detach(), *(x.grad for x in leaves)])
+    for ours, plain, among_all in zip(*results, strict=True):
         torch.testing.assert_close(ours, among_all, atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(plain, among_all, atol=1e-5, rtol=1e-5)
 
@@ -136,14 +136,14 @@ def test_chosen_queries_get_what_they_get_among_all(
 @pytest.mark.parametrize("reach", [None, 100])
 def test_O8_attention_in_bf16_stays_near_the_definition_in_fp32(reach: int | None) -> None:
     *qkv, borders = tensors([300, 40, 700], 4, 4)
-    found = []
+    results = []
     for function, dtype in ((attend, torch.bfloat16), (attend_plain, torch.float32)):
         leaves = [x.bfloat16().to(dtype).requires_grad_() for x in qkv]
         out = function(*leaves, borders, reach=reach)
         assert out.dtype == dtype
         out.float().square().sum().backward()
-        found.append([out.detach().float(), *(x.grad.float() for x in leaves)])
-    for ours, plain in zip(*found, strict=True):
+        results.append([out.detach().float(), *(x.grad.float() for x in leaves)])
+    for ours, plain in zip(*results, strict=True):
         # bf16 keeps 8 bits: a few roundings on the way.
         assert (ours - plain).norm() < 0.02 * plain.norm()
 
@@ -158,13 +158,13 @@ def test_global_tokens_equal_the_definition_values_and_gradients(
     chosen = torch.tensor(sorted(data.draw(st.sets(st.integers(0, sum(lengths) - 1)))), dtype=torch.int64)
     *qkv, borders = tensors(lengths, *heads)
     toward = torch.randn(qkv[0].shape, generator=torch.Generator().manual_seed(1))
-    found = []
+    results = []
     for function in (attend, attend_plain):
         leaves = [x.clone().requires_grad_() for x in qkv]
         out = function(*leaves, borders, reach=reach, global_tokens=chosen)
         (out * toward).sum().backward()
-        found.append([out.detach(), *(x.grad for x in leaves)])
-    for ours, plain in zip(*found, strict=True):
+        results.append([out.detach(), *(x.grad for x in leaves)])
+    for ours, plain in zip(*results, strict=True):
         torch.testing.assert_close(ours, plain, atol=2e-5, rtol=1e-5)
 
 
@@ -200,16 +200,16 @@ def test_O9_a_padded_batch_gives_the_logits_of_stock_sdpa(family: str, build: An
     real = batch["attention_mask"].bool()
     assert not real.all()
     model = encoder.model.eval()
-    found = {}
+    logits = {}
     with torch.no_grad():
         for name in (NAME, "sdpa", "eager"):
             model.set_attn_implementation(name)
-            found[name] = model(**batch).logits[real]
+            logits[name] = model(**batch).logits[real]
         model.set_attn_implementation(NAME)
         alone = model(**encoder.tokenizer(texts[1], return_tensors="pt", return_token_type_ids=False)).logits[0]
-    torch.testing.assert_close(found[NAME], found["sdpa"], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(found[NAME], found["eager"], atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found[NAME][-len(alone) :], alone, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[NAME], logits["sdpa"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits[NAME], logits["eager"], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits[NAME][-len(alone) :], alone, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("family", PACKING)
@@ -222,8 +222,8 @@ def test_O12_padding_does_not_move_real_tokens(family: str, build: Any, sample: 
     )
     assert padded["input_ids"].shape[1] == 80
     with torch.no_grad():
-        expected, found = model(**alone).logits[0], model(**padded).logits[0, : alone["input_ids"].shape[1]]
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+        expected, actual = model(**alone).logits[0], model(**padded).logits[0, : alone["input_ids"].shape[1]]
+    torch.testing.assert_close(actual, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("reach", [None, 3])

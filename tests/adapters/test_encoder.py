@@ -74,10 +74,10 @@ def test_C22_buffers_equal_those_of_a_fresh_model(family: str, build: Any) -> No
     encoder = load(str(build(family)))
     fresh = type(encoder.model)(encoder.model.config)
     expected = dict(fresh.named_buffers())
-    found = dict(encoder.model.named_buffers())
-    assert found.keys() == expected.keys()
+    buffers = dict(encoder.model.named_buffers())
+    assert buffers.keys() == expected.keys()
     for name, buffer in expected.items():
-        assert torch.equal(found[name], buffer), name
+        assert torch.equal(buffers[name], buffer), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -31,7 +31,7 @@ def test_attention_weights_have_no_dropout_and_hidden_states_have(family: str, o
 
 
 @pytest.mark.parametrize("family", INSTEAD)
-def test_a_refused_family_names_the_one_that_serves_instead_before_its_code_is_asked_for(
+def test_a_refused_family_names_the_one_that_serves_instead_before_its_code_is_requested(
     family: str, build: Any
 ) -> None:
     folder = build("bert")

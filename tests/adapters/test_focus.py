@@ -67,8 +67,8 @@ def test_T19_shared_rows_and_special_tokens_are_copied_and_the_others_are_not_al
     table = encoder.model.get_input_embeddings().weight.detach().clone()
     new = learn_tokenizer(lambda: [*corpus, *["stéthoscope ganglions frissons"] * 40], len(old) + 40, old)
     vectors = piece_vectors(new, corpus) if rows == "focus" else None
-    made, counts = replace_vocabulary(encoder, new, rows, vectors)
-    now = made.model.get_input_embeddings().weight.detach()
+    replaced, counts = replace_vocabulary(encoder, new, rows, vectors)
+    now = replaced.model.get_input_embeddings().weight.detach()
     for role in ("pad", "unk", "cls", "sep", "mask"):
         here, there = getattr(new, f"{role}_token_id"), getattr(old, f"{role}_token_id")
         assert torch.equal(now[here], table[there])
@@ -94,8 +94,8 @@ def test_T19_a_false_friend_starts_from_other_pieces_and_lends_its_row_to_none(b
     there = known[new.convert_ids_to_tokens(friend)]
     with torch.no_grad():  # its meaning is told apart from all others
         encoder.model.get_input_embeddings().weight[there] = table[there] = 1e6
-    made, counts = replace_vocabulary(encoder, new, "focus", vectors, false_friends={friend})
-    now = made.model.get_input_embeddings().weight.detach()
+    replaced, counts = replace_vocabulary(encoder, new, "focus", vectors, false_friends={friend})
+    now = replaced.model.get_input_embeddings().weight.detach()
     assert now[friend].abs().max() < 10
     assert counts.averaged >= 1
     described = [id for id in range(len(new)) if vectors[id].any()]

@@ -16,7 +16,7 @@ from .test_packed import LENGTHS, documents, logits, stock
 FAMILIES = get_args(Family)
 
 
-def made(family: Any, tokenizer: Any, seed: int = 0, size: Size = "tiny") -> Encoder:
+def new_encoder(family: Any, tokenizer: Any, seed: int = 0, size: Size = "tiny") -> Encoder:
     return random_encoder(family, size, 128, 16, tokenizer, seed)
 
 
@@ -24,7 +24,7 @@ def made(family: Any, tokenizer: Any, seed: int = 0, size: Size = "tiny") -> Enc
 def test_O15_plain_transformers_computes_what_training_computes(
     family: str, new_byte_pieces: Any, tmp_path: Path
 ) -> None:
-    encoder = made(family, new_byte_pieces)
+    encoder = new_encoder(family, new_byte_pieces)
     assert encoder.length == 128
     assert encoder.model.config.vocab_size == len(new_byte_pieces)
     # Weights of 0.02 would leave hardly anything to compare.
@@ -45,14 +45,14 @@ def test_O15_plain_transformers_computes_what_training_computes(
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_seed_decides_the_weights(family: str, new_byte_pieces: Any) -> None:
-    first, again, other = (made(family, new_byte_pieces, seed).model.state_dict() for seed in (1, 1, 2))
+    first, again, other = (new_encoder(family, new_byte_pieces, seed).model.state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_special_ids_are_the_tokenizers(family: str, new_byte_pieces: Any) -> None:
-    config = made(family, new_byte_pieces).model.config
+    config = new_encoder(family, new_byte_pieces).model.config
     assert config.pad_token_id == new_byte_pieces.pad_token_id
     assert config.bos_token_id == new_byte_pieces.cls_token_id
     assert config.eos_token_id == new_byte_pieces.sep_token_id
@@ -66,7 +66,7 @@ def test_base_is_the_published_base(family: str, published: str, new_byte_pieces
     """The shape of the family's own default configuration."""
     expected = getattr(transformers, published)()
     with torch.device("meta"):
-        config = made(family, new_byte_pieces, size="base").model.config
+        config = new_encoder(family, new_byte_pieces, size="base").model.config
     names = ["hidden_size", "num_hidden_layers", "num_attention_heads"]
     names += ["hidden_dim"] if family == "distilbert" else ["intermediate_size"]
     names += ["layer_types"] if family == "modernbert" else []
@@ -84,7 +84,7 @@ def test_large_is_the_published_large(family: str, shape: tuple[int, ...], new_b
     """By config.json of bert-large, roberta-large, electra-large-discriminator, longformer-large-4096,
     deberta-v3-large and ModernBERT-large."""
     with torch.device("meta"):
-        config = made(family, new_byte_pieces, size="large").model.config
+        config = new_encoder(family, new_byte_pieces, size="large").model.config
     names = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
     assert tuple(getattr(config, name) for name in names) == shape
 

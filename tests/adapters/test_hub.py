@@ -16,12 +16,12 @@ from medlingua.languages.errors import InputError
 class Server(BaseHTTPRequestHandler):
     """A hub that has nothing, or says nothing."""
 
-    asked: list[str] = []  # noqa: RUF012 -- what came, for the tests
+    requested_paths: list[str] = []  # noqa: RUF012 -- what came, for the tests
     error = "RepoNotFound"
 
     def do_GET(self) -> None:
         if "/models/" in self.path or "/resolve/" in self.path:  # the library also asks for a list once
-            self.asked.append(self.path)
+            self.requested_paths.append(self.path)
         self.send_response(404)
         self.send_header("X-Error-Code", self.error)
         self.send_header("Content-Length", "0")
@@ -44,7 +44,7 @@ def at(address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
-    Server.asked.clear()
+    Server.requested_paths.clear()
     served = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     Thread(target=served.serve_forever, daemon=True).start()
     with at(f"http://127.0.0.1:{served.server_port}", monkeypatch):
@@ -53,12 +53,12 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Server]]:
 
 
 @pytest.mark.parametrize("name", ["nowhere", "some/nowhere"])
-def test_a_name_that_the_hub_does_not_have_is_asked_for_once(name: str, server: type[Server]) -> None:
+def test_a_name_that_the_hub_does_not_have_is_requested_once(name: str, server: type[Server]) -> None:
     with pytest.raises(InputError) as raised:
         load(name)
     assert f"no folder {name} here, and the hub has no such model" in str(raised.value)
     assert "give a folder with a model, or the name that its page on the hub shows" in str(raised.value)
-    assert len(server.asked) == 1
+    assert len(server.requested_paths) == 1
 
 
 def test_without_a_network_the_hub_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_without_a_network_the_hub_is_tried_once(monkeypatch: pytest.MonkeyPatch
     assert tried == [5.0]
 
 
-def test_offline_the_hub_is_not_asked_and_the_message_says_so() -> None:
+def test_offline_the_hub_is_not_queried_and_the_message_says_so() -> None:
     with pytest.raises(InputError, match=r"HF_HUB_OFFLINE is set.*adapt fetch --data ROOT --model nowhere"):
         read_tokenizer("nowhere", None, ())
 
@@ -86,7 +86,7 @@ def test_offline_the_hub_is_not_asked_and_the_message_says_so() -> None:
 def test_what_can_only_be_a_folder_is_no_name_of_the_hub(path: str, server: type[Server]) -> None:
     with pytest.raises(InputError, match=f"model folder {path} does not exist"):
         load(path)
-    assert server.asked == []
+    assert server.requested_paths == []
 
 
 def test_the_folder_that_was_meant_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_a_revision_that_the_hub_does_not_have_is_named(
         load("some/model", revision="v9")
 
 
-def test_a_model_in_the_cache_is_not_asked_for(
+def test_a_model_in_the_cache_is_not_requested(
     server: type[Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = "0" * 40
@@ -118,4 +118,4 @@ def test_a_model_in_the_cache_is_not_asked_for(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
     hub.check_reachable("some/model", None)
-    assert server.asked == []
+    assert server.requested_paths == []

@@ -48,10 +48,10 @@ print(json.dumps({"changed": changed, "modules": names}))
 def test_importing_every_module_changes_no_other_library_and_nothing_of_the_process() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert "medlingua.adapters.encoder" in found["modules"]
-    assert len(found["modules"]) > 50
-    assert found["changed"] == {}
+    report = json.loads(done.stdout)
+    assert "medlingua.adapters.encoder" in report["modules"]
+    assert len(report["modules"]) > 50
+    assert report["changed"] == {}
 
 
 LOADING = """

@@ -59,39 +59,39 @@ def test_C5_with_every_token_global_any_length_gives_the_sources_logits(
     stock = reopened(to_longformer(source, LENGTH, WINDOW), tmp_path / "made")
     for length in (WINDOW, source.length):
         ids = ids_of(source, length)
-        found = logits(stock, ids, global_attention_mask=torch.ones_like(ids))
-        torch.testing.assert_close(found, logits(source.model, ids), atol=1e-5, rtol=1e-5)
+        actual = logits(stock, ids, global_attention_mask=torch.ones_like(ids))
+        torch.testing.assert_close(actual, logits(source.model, ids), atol=1e-5, rtol=1e-5)
 
 
 def test_C5_local_parity_alone_would_not_see_uncopied_global_projections(build: Any) -> None:
     source = source_of("bert", build)
-    made = to_longformer(source, LENGTH, WINDOW)
-    for name, parameter in made.model.named_parameters():
+    converted = to_longformer(source, LENGTH, WINDOW)
+    for name, parameter in converted.model.named_parameters():
         if "_global" in name:
             torch.nn.init.normal_(parameter)
     short, long = ids_of(source, 5), ids_of(source, 40)
-    torch.testing.assert_close(logits(made.model, short), logits(source.model, short), atol=1e-5, rtol=1e-5)
-    everywhere = logits(made.model, long, global_attention_mask=torch.ones_like(long))
+    torch.testing.assert_close(logits(converted.model, short), logits(source.model, short), atol=1e-5, rtol=1e-5)
+    everywhere = logits(converted.model, long, global_attention_mask=torch.ones_like(long))
     assert (everywhere - logits(source.model, long)).abs().max() > 0.1
 
 
 @pytest.mark.parametrize("family", SOURCES)
 def test_C2_C3_the_declared_length_works_and_the_tokenizer_knows_it(family: str, build: Any, tmp_path: Path) -> None:
-    made = to_longformer(source_of(family, build), LENGTH, WINDOW)
-    assert made.length == LENGTH
-    stock = reopened(made, tmp_path / "made")
+    converted = to_longformer(source_of(family, build), LENGTH, WINDOW)
+    assert converted.length == LENGTH
+    stock = reopened(converted, tmp_path / "made")
     assert AutoTokenizer.from_pretrained(tmp_path / "made").model_max_length == LENGTH
-    assert torch.isfinite(logits(stock, ids_of(made, LENGTH))).all()
+    assert torch.isfinite(logits(stock, ids_of(converted, LENGTH))).all()
     with pytest.raises(IndexError):
-        hidden_states(made, pack([ids_of(made, LENGTH + 1)[0].numpy()], made.first_position))
+        hidden_states(converted, pack([ids_of(converted, LENGTH + 1)[0].numpy()], converted.first_position))
 
 
 def test_C4_one_layer_reaches_exactly_half_a_window(build: Any) -> None:
     """Gradient of one unit of a state: eight tokens to each side with a window of 16."""
-    made = to_longformer(source_of("bert", build, num_hidden_layers=1), LENGTH, WINDOW)
-    embedded = made.model.longformer.embeddings.word_embeddings(ids_of(made, 60)).detach().requires_grad_()
+    converted = to_longformer(source_of("bert", build, num_hidden_layers=1), LENGTH, WINDOW)
+    embedded = converted.model.longformer.embeddings.word_embeddings(ids_of(converted, 60)).detach().requires_grad_()
     # One unit: the last norm makes the sum of all a constant.
-    made.model.longformer(inputs_embeds=embedded).last_hidden_state[0, 30, 0].backward()
+    converted.model.longformer(inputs_embeds=embedded).last_hidden_state[0, 30, 0].backward()
     assert embedded.grad is not None
     reached = embedded.grad[0].abs().sum(dim=1).nonzero().flatten().tolist()
     assert reached == list(range(22, 39))
@@ -99,35 +99,35 @@ def test_C4_one_layer_reaches_exactly_half_a_window(build: Any) -> None:
 
 def test_C4_past_half_a_window_the_logits_do_differ(build: Any) -> None:
     source = source_of("bert", build)
-    made = to_longformer(source, LENGTH, WINDOW)
+    converted = to_longformer(source, LENGTH, WINDOW)
     ids = ids_of(source, 40)
-    assert (logits(made.model, ids) - logits(source.model, ids)).abs().max() > 1e-2
+    assert (logits(converted.model, ids) - logits(source.model, ids)).abs().max() > 1e-2
 
 
 def test_C6_no_weight_shares_memory_but_the_tied_table(build: Any, tmp_path: Path) -> None:
-    made = to_longformer(source_of("roberta", build), LENGTH, WINDOW)
+    converted = to_longformer(source_of("roberta", build), LENGTH, WINDOW)
     places: dict[int, list[str]] = {}
-    for name, tensor in made.model.state_dict().items():
+    for name, tensor in converted.model.state_dict().items():
         places.setdefault(tensor.data_ptr(), []).append(name)
     shared = sorted(tuple(sorted(names)) for names in places.values() if len(names) > 1)
     assert shared == [
         ("lm_head.bias", "lm_head.decoder.bias"),
         ("lm_head.decoder.weight", "longformer.embeddings.word_embeddings.weight"),
     ]
-    again = reopened(made, tmp_path / "made").state_dict()
-    for name, tensor in made.model.state_dict().items():
+    again = reopened(converted, tmp_path / "made").state_dict()
+    for name, tensor in converted.model.state_dict().items():
         assert torch.equal(tensor, again[name]), name
 
 
 def test_C7_global_projections_follow_the_local_ones_after_training(build: Any) -> None:
     source = source_of("bert", build)
-    made = to_longformer(source, LENGTH, WINDOW)
+    converted = to_longformer(source, LENGTH, WINDOW)
     with torch.no_grad():
-        for name, parameter in made.model.named_parameters():
+        for name, parameter in converted.model.named_parameters():
             if ".self.query." in name:
                 parameter.add_(1.0)
-    copy_untrained_global_projections(made)
-    state = made.model.state_dict()
+    copy_untrained_global_projections(converted)
+    state = converted.model.state_dict()
     for name, tensor in state.items():
         if ".self.query." in name:
             copied = state[name.replace(".query.", ".query_global.")]
@@ -140,11 +140,11 @@ def test_C9_every_config_value_comes_from_the_source(family: str, build: Any, tm
     own = {"layer_norm_eps": 1e-3, "initializer_range": 0.3, "hidden_dropout_prob": 0.23, "type_vocab_size": 1}
     source = source_of(family, build, **own)
     reopened(to_longformer(source, LENGTH, WINDOW), tmp_path / "made")
-    made = AutoConfig.from_pretrained(tmp_path / "made")
+    config = AutoConfig.from_pretrained(tmp_path / "made")
     for key, value in own.items():
-        assert getattr(made, key) == value, key
+        assert getattr(config, key) == value, key
     for key in ("vocab_size", "hidden_size", "num_hidden_layers", "intermediate_size", "pad_token_id", "hidden_act"):
-        assert getattr(made, key) == getattr(source.model.config, key), key
+        assert getattr(config, key) == getattr(source.model.config, key), key
 
 
 def test_C10_the_saved_config_is_the_target_classs_own(build: Any, tmp_path: Path) -> None:
@@ -158,26 +158,26 @@ def test_C10_the_saved_config_is_the_target_classs_own(build: Any, tmp_path: Pat
 @pytest.mark.parametrize("rows", [1, 2])
 def test_C12_token_types_keep_their_rows(rows: int, build: Any) -> None:
     source = source_of("bert", build, type_vocab_size=rows)
-    made = to_longformer(source, LENGTH, WINDOW)
+    converted = to_longformer(source, LENGTH, WINDOW)
     ids = ids_of(source, 7)
     for kind in range(rows):
         types = torch.full_like(ids, kind)
         expected = logits(source.model, ids, token_type_ids=types)
-        torch.testing.assert_close(logits(made.model, ids, token_type_ids=types), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(logits(converted.model, ids, token_type_ids=types), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("length", [100, 600])
 def test_a_longformer_is_resized_up_and_down(length: int, build: Any) -> None:
     source = load(str(build("longformer", attention_window=[8, 8])))
-    made = to_longformer(source, length, 8)
-    assert made.length == length
+    resized = to_longformer(source, length, 8)
+    assert resized.length == length
     ids = ids_of(source, 60)
-    torch.testing.assert_close(logits(made.model, ids), logits(source.model, ids), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(logits(resized.model, ids), logits(source.model, ids), atol=1e-5, rtol=1e-5)
 
 
 def test_windows_can_differ_by_layer(build: Any) -> None:
-    made = to_longformer(source_of("bert", build), LENGTH, (8, 32))
-    assert made.model.config.attention_window == [8, 32]
+    converted = to_longformer(source_of("bert", build), LENGTH, (8, 32))
+    assert converted.model.config.attention_window == [8, 32]
 
 
 @pytest.mark.parametrize(
@@ -216,5 +216,5 @@ def test_C1_C5_a_real_model_keeps_its_logits(name: str, shared_model: Any, tmp_p
     stock = reopened(to_longformer(source, 1024, 64), tmp_path / "made")
     short, long = ids_of(source, 33), ids_of(source, source.length)
     torch.testing.assert_close(logits(stock, short), logits(source.model, short), atol=1e-4, rtol=1e-4)
-    found = logits(stock, long, global_attention_mask=torch.ones_like(long))
-    torch.testing.assert_close(found, logits(source.model, long), atol=1e-4, rtol=1e-4)
+    actual = logits(stock, long, global_attention_mask=torch.ones_like(long))
+    torch.testing.assert_close(actual, logits(source.model, long), atol=1e-4, rtol=1e-4)

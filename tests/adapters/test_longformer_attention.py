@@ -54,13 +54,13 @@ def test_an_accelerated_longformer_gives_the_stock_outputs_and_gradients(
 ) -> None:
     inputs = batch(padding, GLOBAL[chosen])
     real = inputs["attention_mask"].bool()
-    found = []
+    results = []
     for model in models(build("longformer")):
         model.train(training)
         logits = model(**inputs).logits[real]
         (logits * torch.linspace(-1, 1, logits.shape[-1])).mean().mul(10).backward()
-        found.append((logits.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}))
-    (stock, theirs), (ours, mine) = found
+        results.append((logits.detach(), {n: p.grad for n, p in model.named_parameters() if p.grad is not None}))
+    (stock, theirs), (ours, mine) = results
     assert stock.abs().max() > 0.1
     torch.testing.assert_close(ours, stock, atol=1e-5, rtol=1e-5)
     assert mine.keys() == theirs.keys()
@@ -77,7 +77,7 @@ def test_the_stock_classification_head_keeps_its_global_first_token(build: Any) 
         torch.testing.assert_close(ours(**inputs).logits, stock(**inputs).logits, atol=1e-5, rtol=1e-5)
 
 
-def test_attentions_that_are_asked_for_are_the_stock_ones(build: Any) -> None:
+def test_requested_attentions_are_the_stock_ones(build: Any) -> None:
     stock, ours = (m.eval() for m in models(build("longformer")))
     inputs = batch("right", GLOBAL["first"])
     with torch.no_grad():
@@ -129,11 +129,11 @@ def test_packed_documents_with_a_global_first_token_give_the_stock_logits(build:
         row = pack(ids, encoder.first_position, global_ids=[0])
         together = torch.split(hidden_states(encoder, row), [len(i) for i in ids])
         stock = LongformerForMaskedLM.from_pretrained(folder).eval()
-        for found, one in zip(together, ids, strict=True):
+        for states, one in zip(together, ids, strict=True):
             given = torch.tensor(one)[None]
             first = torch.zeros_like(given).index_fill(1, torch.tensor([0]), 1)
             expected = stock.longformer(input_ids=given, global_attention_mask=first).last_hidden_state[0]
-            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_chosen_pieces_are_global_wherever_they_stand(build: Any) -> None:
@@ -143,10 +143,10 @@ def test_chosen_pieces_are_global_wherever_they_stand(build: Any) -> None:
     ids[[7, 30]] = 9
     stock = LongformerForMaskedLM.from_pretrained(folder).eval()
     with torch.no_grad():
-        found = hidden_states(encoder, pack([ids], encoder.first_position, global_ids=[9, 301]))
+        states = hidden_states(encoder, pack([ids], encoder.first_position, global_ids=[9, 301]))
         given = torch.from_numpy(ids)[None]
         expected = stock.longformer(input_ids=given, global_attention_mask=(given == 9).long()).last_hidden_state[0]
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_C7_masked_lm_trains_the_global_projections_only_with_global_tokens(build: Any) -> None:

@@ -98,15 +98,15 @@ def test_O8_the_gradient_of_a_packed_batch_is_the_sum_over_its_documents(family:
     encoder = load(str(build(family)))
     ids = documents(encoder, (30, 12, 21))
     _, decoder = encoder.architecture.head(encoder.model)
-    found = []
+    gradients = []
     for batches in ([ids], [[one] for one in ids]):
         encoder.model.zero_grad()
         for batch in batches:
             transform, decoder = encoder.architecture.head(encoder.model)
             states = hidden_states(encoder, pack(batch, encoder.first_position))
             decoder(transform(states)).logsumexp(-1).sum().backward()
-        found.append({n: p.grad.clone() for n, p in encoder.model.named_parameters() if p.grad is not None})
-    together, apart = found
+        gradients.append({n: p.grad.clone() for n, p in encoder.model.named_parameters() if p.grad is not None})
+    together, apart = gradients
     assert together.keys() == apart.keys()
     for name, gradient in together.items():
         scale = max(1.0, float(apart[name].abs().max()))
@@ -120,14 +120,14 @@ def test_states_of_chosen_rows_are_those_of_the_whole(family: str, chosen: tuple
     encoder = load(str(build(family)))
     packed = pack(documents(encoder), encoder.first_position)
     rows = torch.tensor(chosen)
-    found = []
+    results = []
     for states in (lambda: hidden_states(encoder, packed, rows), lambda: hidden_states(encoder, packed)[rows]):
         encoder.model.zero_grad()
         out = states()
         (out * torch.arange(1, out.shape[-1] + 1)).sum().backward()
         gradients = {n: p.grad.clone() for n, p in encoder.model.named_parameters() if p.grad is not None}
-        found.append((out.detach(), gradients))
-    (some, some_gradients), (every, every_gradients) = found
+        results.append((out.detach(), gradients))
+    (some, some_gradients), (every, every_gradients) = results
     torch.testing.assert_close(some, every, atol=1e-5, rtol=1e-5)
     assert some_gradients.keys() == every_gradients.keys()
     for name, gradient in some_gradients.items():

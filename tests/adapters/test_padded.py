@@ -87,11 +87,11 @@ def test_no_document_sees_another(family: str, build: Any) -> None:
 def test_states_of_each_layer_are_the_stock_models(family: str, build: Any) -> None:
     encoder = load(str(build(family)))
     ids = documents(encoder)
-    found = layer_states(encoder, pack(ids, encoder.first_position))
+    by_layer = layer_states(encoder, pack(ids, encoder.first_position))
     body = encoder.model.base_model.eval()
     alone = [body(input_ids=torch.tensor(one)[None], output_hidden_states=True).hidden_states[1:] for one in ids]
-    assert len(found) == 2
-    for number, states in enumerate(found):
+    assert len(by_layer) == 2
+    for number, states in enumerate(by_layer):
         expected = torch.cat([layers[number][0] for layers in alone])
         torch.testing.assert_close(states, expected, atol=1e-4, rtol=1e-4)
 

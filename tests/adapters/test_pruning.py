@@ -55,10 +55,10 @@ def test_T10_other_text_of_the_language_can_still_be_written(kind: str) -> None:
 def test_T15_template_ids_of_every_kind_of_processor(processor: str, number: int) -> None:
     vocabulary = {f"w{i}": i for i in range(100)}
     vocabulary |= {"<unk>": 100, "<s>": 100 + number, "</s>": 101 + number}
-    made = Tokenizer(models.WordPiece({p: i for i, p in enumerate(vocabulary)}, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    made.add_special_tokens(["<unk>", "<s>", "</s>"])
-    first, last = (made.token_to_id(t) for t in ("<s>", "</s>"))
+    tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate(vocabulary)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.add_special_tokens(["<unk>", "<s>", "</s>"])
+    first, last = (tokenizer.token_to_id(t) for t in ("<s>", "</s>"))
     frames: dict[str, Any] = {
         "bert": processors.BertProcessing(("</s>", last), ("<s>", first)),
         "roberta": processors.RobertaProcessing(("</s>", last), ("<s>", first)),
@@ -69,11 +69,11 @@ def test_T15_template_ids_of_every_kind_of_processor(processor: str, number: int
             ]
         ),
     }
-    made.post_processor = frames[processor]
-    before = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>", cls_token="<s>", sep_token="</s>")
+    tokenizer.post_processor = frames[processor]
+    before = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", cls_token="<s>", sep_token="</s>")
     pruned = prune(before, ["w7 w9 w70"])
-    found = pruned("w9 w70")["input_ids"]
-    assert found == [pruned.get_vocab()[t] for t in ("<s>", "w9", "w70", "</s>")]
+    encoded = pruned("w9 w70")["input_ids"]
+    assert encoded == [pruned.get_vocab()[t] for t in ("<s>", "w9", "w70", "</s>")]
 
 
 @settings(max_examples=100, deadline=None)
@@ -81,10 +81,10 @@ def test_T15_template_ids_of_every_kind_of_processor(processor: str, number: int
 def test_T11_byte_fallback_keeps_all_its_pieces(text: str) -> None:
     vocabulary = [("<unk>", 0.0), ("▁", -2.0), ("a", -3.0), ("▁a", -2.5), ("▁autre", -4.0)]
     vocabulary += [(f"<0x{byte:02X}>", -9.0) for byte in range(256)]
-    made = Tokenizer(models.Unigram(vocabulary, 0, byte_fallback=True))
-    made.pre_tokenizer = pre_tokenizers.Metaspace()
-    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
-    pruned = prune(PreTrainedTokenizerFast(tokenizer_object=made, unk_token="<unk>"), ["a a a"])
+    tokenizer = Tokenizer(models.Unigram(vocabulary, 0, byte_fallback=True))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    pruned = prune(PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>"), ["a a a"])
     assert "▁autre" not in pruned.get_vocab()
     assert pruned.unk_token_id not in ids(pruned, text)
 

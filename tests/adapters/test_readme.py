@@ -27,9 +27,9 @@ def run(program: str, folder: Path) -> str:
 def test_the_script_converts_a_bert_trains_it_and_opens_it_again(folder: Path) -> None:
     assert len([line for line in SCRIPT.splitlines() if line.strip()]) <= 20
     assert run(SCRIPT, folder).splitlines()[-1] == "LongformerForMaskedLM"
-    made = medlingua.load_model(folder / "clinical-longformer")
+    trained = medlingua.load_model(folder / "clinical-longformer")
     untrained = medlingua.convert_to_longformer(medlingua.load_model(folder / "clinical-bert"), 512, 64)
-    moved = (made.model.get_input_embeddings().weight - untrained.model.get_input_embeddings().weight).abs().max()
+    moved = (trained.model.get_input_embeddings().weight - untrained.model.get_input_embeddings().weight).abs().max()
     assert moved > 0
     assert AutoTokenizer.from_pretrained(folder / "clinical-longformer").model_max_length == 512
 

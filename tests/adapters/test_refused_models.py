@@ -176,7 +176,7 @@ def test_an_unreadable_config_is_refused(build: Any) -> None:
 
 
 @pytest.mark.parametrize("base", ["./nowhere", "a/b/c"])
-def test_a_folder_that_is_not_there_is_said_to_be_missing(base: str) -> None:
+def test_a_folder_that_does_not_exist_is_reported(base: str) -> None:
     assert "does not exist" in refusal(base)
 
 

@@ -47,8 +47,8 @@ def test_an_added_word_keeps_the_row_it_was_trained_with(kind: str) -> None:
     encoder = random_encoder("bert", "tiny", 64, 16, spoilt, seed=0)
     table = encoder.model.get_input_embeddings().weight.detach().clone()
     repaired, _ = repair(spoilt)
-    made, _ = replace_vocabulary(encoder, repaired)
-    rows = made.model.get_input_embeddings().weight
+    replaced, _ = replace_vocabulary(encoder, repaired)
+    rows = replaced.model.get_input_embeddings().weight
     assert len(rows) == len(repaired)
     for word in WORDS[:3]:  # the others were pieces before
         new = ids(repaired, f"la {word}")[-1]
@@ -57,6 +57,6 @@ def test_an_added_word_keeps_the_row_it_was_trained_with(kind: str) -> None:
     assert torch.equal(rows[marked[-3]], table[spoilt.convert_tokens_to_ids("<deid>")])
 
 
-def test_nothing_to_repair_is_said() -> None:
+def test_a_tokenizer_with_nothing_to_repair_is_refused() -> None:
     with pytest.raises(InputError, match="no word was added"):
         repair(old("BPE"))

@@ -49,24 +49,24 @@ def test_C17_with_all_positions_zero_the_logits_are_those_of_the_source_without_
     assert type(stock) is JinaEmbeddingsV3ForMaskedLM
     assert AutoTokenizer.from_pretrained(tmp_path / "made").model_max_length == LENGTH
     ids = ids_of(source, 40)
-    found = logits(stock, ids, position_ids=torch.zeros_like(ids))
+    actual = logits(stock, ids, position_ids=torch.zeros_like(ids))
     expected = logits(without_positions(source), ids)
     assert expected.abs().max() > 0.1
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_C17_places_count_only_from_each_other(build: Any) -> None:
-    made = to_rotary(source_of("bert", build), LENGTH, 10_000.0)
-    ids = ids_of(made, 40)
+    converted = to_rotary(source_of("bert", build), LENGTH, 10_000.0)
+    ids = ids_of(converted, 40)
     places = torch.arange(40)[None]
-    here, there = (logits(made.model, ids, position_ids=places + shift) for shift in (0, 150))
+    here, there = (logits(converted.model, ids, position_ids=places + shift) for shift in (0, 150))
     torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
-    reversed_places = logits(made.model, ids, position_ids=places.flip(1))
+    reversed_places = logits(converted.model, ids, position_ids=places.flip(1))
     assert (reversed_places - here).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("theta", [500.0, 10_000.0, 160_000.0])
-def test_C18_the_built_model_rotates_with_the_theta_asked_for(theta: float, build: Any, tmp_path: Path) -> None:
+def test_C18_the_built_model_rotates_with_the_requested_theta(theta: float, build: Any, tmp_path: Path) -> None:
     save(to_rotary(source_of("bert", build), LENGTH, theta), tmp_path / "made")
     again = load(str(tmp_path / "made"))
     for name, inv_freq in rotations(again.model):
@@ -115,7 +115,7 @@ def inv_freqs(encoder: Encoder) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("family", ROTARY)
-def test_C18_C22_a_rescaled_model_rotates_as_asked_after_it_is_reopened(
+def test_C18_C22_a_rescaled_model_rotates_as_requested_after_it_is_reopened(
     family: str, build: Any, tmp_path: Path
 ) -> None:
     source = load(str(build(family)))
@@ -160,7 +160,7 @@ def test_ntk_scaling_keeps_the_fastest_rotation_and_slows_the_slowest_by_the_fac
     assert float(before[-1] / after[-1]) == pytest.approx(4, rel=1e-4)
 
 
-def test_C18_without_a_new_theta_the_sources_own_is_kept_not_a_default(build: Any) -> None:
+def test_C18_without_a_new_theta_the_sources_own_is_preserved_not_a_default(build: Any) -> None:
     source = load(str(build("eurobert", rope_parameters={"rope_type": "default", "rope_theta": 4321.0})))
     assert list(thetas(rescale(source, 2 * source.length, None, "none").model).values()) == [
         pytest.approx(4321.0, rel=1e-3)
@@ -189,6 +189,6 @@ def test_a_model_without_rotations_is_not_rescaled(build: Any) -> None:
 
 def test_C21_another_theta_moves_short_texts_and_the_certificate_does_not_hide_it(build: Any) -> None:
     source = load(str(build("modernbert")))
-    made = rescale(source, 4 * source.length, 1e6, "none")
+    rescaled = rescale(source, 4 * source.length, 1e6, "none")
     ids = ids_of(source, 40)
-    assert (logits(made.model, ids) - logits(source.model, ids)).abs().max() > 1e-3
+    assert (logits(rescaled.model, ids) - logits(source.model, ids)).abs().max() > 1e-3

@@ -37,9 +37,9 @@ def losses(model: Any, tokenizer: Any, texts: list[str], folder: Path, steps: in
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
 
 
-def check_learnt(found: list[float]) -> None:
-    assert all(torch.isfinite(torch.tensor(found)))
-    assert sum(found[-4:]) < sum(found[:4])
+def check_learnt(loss_values: list[float]) -> None:
+    assert all(torch.isfinite(torch.tensor(loss_values)))
+    assert sum(loss_values[-4:]) < sum(loss_values[:4])
 
 
 def test_a_stock_longformer_with_dropout_is_accelerated_and_trained(
@@ -64,8 +64,8 @@ def convert(target: str, build: Any) -> Any:
 def test_a_conversion_is_trained_as_it_is(target: str, build: Any, corpus: list[str], tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # nothing is given up: an Encoder has no dropout
-        made = convert(target, build)
-    check_learnt(losses(made.model, made.tokenizer, corpus, tmp_path))
+        converted = convert(target, build)
+    check_learnt(losses(converted.model, converted.tokenizer, corpus, tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from .test_packed import documents, logits
 FAMILIES = get_args(Family)
 
 
-def made(family: Any, tokenizer: Any, size: Size, length: int = 128, seed: int = 0) -> Encoder:
+def new_encoder(family: Any, tokenizer: Any, size: Size, length: int = 128, seed: int = 0) -> Encoder:
     encoder = random_encoder(family, size, length, 16, tokenizer, seed)
     for name, parameter in encoder.model.named_parameters():
         torch.nn.init.normal_(parameter, mean=float("norm" in name.lower() and "weight" in name), std=0.08)
@@ -25,8 +25,8 @@ def made(family: Any, tokenizer: Any, size: Size, length: int = 128, seed: int =
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_twice_as_wide_computes_what_the_small_one_does(family: str, new_byte_pieces: Any) -> None:
-    small = made(family, new_byte_pieces, "mini")
-    large = made(family, new_byte_pieces, "small", seed=1)
+    small = new_encoder(family, new_byte_pieces, "mini")
+    large = new_encoder(family, new_byte_pieces, "small", seed=1)
     tile_weights(small, large, seed=3)
     ids = documents(small)
     expected = logits(small, ids)
@@ -36,7 +36,7 @@ def test_a_model_twice_as_wide_computes_what_the_small_one_does(family: str, new
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_copies_of_a_unit_do_not_learn_alike(family: str, new_byte_pieces: Any) -> None:
-    small, large = (made(family, new_byte_pieces, size) for size in ("mini", "small"))
+    small, large = (new_encoder(family, new_byte_pieces, size) for size in ("mini", "small"))
     tile_weights(small, large, seed=3)
     ids = documents(large)
     states = hidden_states(large, pack(ids, large.first_position))
@@ -51,7 +51,10 @@ def test_copies_of_a_unit_do_not_learn_alike(family: str, new_byte_pieces: Any) 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_layers_are_stacked_and_longer_tables_begin_again(family: str, new_byte_pieces: Any) -> None:
-    small, large = made(family, new_byte_pieces, "tiny", 128), made(family, new_byte_pieces, "mini", 300, seed=1)
+    small, large = (
+        new_encoder(family, new_byte_pieces, "tiny", 128),
+        new_encoder(family, new_byte_pieces, "mini", 300, seed=1),
+    )
     before = {name: p.clone() for name, p in large.model.named_parameters()}
     tile_weights(small, large, seed=3)
     sources = dict(small.model.named_parameters())
@@ -73,7 +76,7 @@ def test_layers_are_stacked_and_longer_tables_begin_again(family: str, new_byte_
 
 
 def test_a_table_alone_is_carried_to_another_family(new_byte_pieces: Any) -> None:
-    small, large = made("bert", new_byte_pieces, "tiny"), made("modernbert", new_byte_pieces, "mini")
+    small, large = new_encoder("bert", new_byte_pieces, "tiny"), new_encoder("modernbert", new_byte_pieces, "mini")
     copy_embeddings(small, large)
     source, table = (encoder.model.get_input_embeddings().weight for encoder in (small, large))
     assert torch.equal(table[:, :128], source)
@@ -83,21 +86,21 @@ def test_a_table_alone_is_carried_to_another_family(new_byte_pieces: Any) -> Non
 
 
 def test_a_deberta_with_other_positions_is_not_tiled(new_byte_pieces: Any) -> None:
-    small, large = (made("deberta-v2", new_byte_pieces, size) for size in ("tiny", "mini"))
+    small, large = (new_encoder("deberta-v2", new_byte_pieces, size) for size in ("tiny", "mini"))
     small.model.config.position_buckets = 64
     with pytest.raises(InputError, match="the base has position_buckets = 64, a new model 256"):
         tile_weights(small, large, seed=0)
 
 
 @pytest.mark.parametrize(
-    ("base", "target", "told"),
+    ("base", "target", "message"),
     [
         (("bert", "mini"), ("bert", "tiny"), "256 wide, adapt.size gives 128"),
         (("bert", "medium"), ("bert", "small"), "8 layers deep"),
         (("bert", "tiny"), ("roberta", "mini"), "within a family"),
     ],
 )
-def test_what_cannot_be_tiled_is_told(base: Any, target: Any, told: str, new_byte_pieces: Any) -> None:
+def test_what_cannot_be_tiled_is_refused(base: Any, target: Any, message: str, new_byte_pieces: Any) -> None:
     small, large = (random_encoder(family, size, 64, 16, new_byte_pieces, 0) for family, size in (base, target))
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         tile_weights(small, large, seed=0)

@@ -34,15 +34,15 @@ def ids(tokenizer: Any, text: str) -> list[int]:
 
 def uncased(strip: bool) -> PreTrainedTokenizerFast:
     """An English BERT's tokenizer: lower-cased, accents stripped or not, every letter known."""
-    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=strip)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True, strip_accents=strip)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     words = [f"{a} {b}" for a, b in PAIRS] + ["tomó tomo Arm arm opere"]
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    made.train_from_iterator(
+    tokenizer.train_from_iterator(
         words, trainers.WordPieceTrainer(vocab_size=200, special_tokens=specials, show_progress=False)
     )
-    return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_T7_the_message_shows_words_of_the_language(language: str, word: str) ->
     assert word in lost_distinctions(uncased(strip=True), language)["accents"]
 
 
-def test_T7_what_is_kept_is_not_called_lost() -> None:
+def test_T7_preserved_distinctions_are_not_called_lost() -> None:
     assert set(lost_distinctions(uncased(strip=False), "fr")) == {"upper case"}
 
 
@@ -124,7 +124,7 @@ def test_T18_no_number_becomes_a_piece(kind: str, new_word_pieces: Any, new_byte
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_new_vocabulary_is_of_the_same_kind_the_asked_size_and_frames_a_text(kind: str, learnt: Any) -> None:
+def test_a_new_vocabulary_is_of_the_same_kind_the_requested_size_and_frames_a_text(kind: str, learnt: Any) -> None:
     old, new = learnt[kind]
     assert kind_of(new) == kind_of(old) == kind
     assert len(new) == SIZES[kind]

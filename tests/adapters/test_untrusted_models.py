@@ -30,8 +30,8 @@ def lying(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
         size = struct.unpack("<Q", raw[:8])[0]
         header = json.loads(raw[8 : 8 + size])
         change(next(about for name, about in header.items() if name != "__metadata__"))
-        told = json.dumps(header).encode()
-        file.write_bytes(struct.pack("<Q", len(told)) + told + raw[8 + size :])
+        encoded = json.dumps(header).encode()
+        file.write_bytes(struct.pack("<Q", len(encoded)) + encoded + raw[8 + size :])
 
     return write
 
@@ -53,10 +53,10 @@ def split_by(expression: str) -> Callable[[Path], None]:
 
     def write(folder: Path) -> None:
         file = folder / "tokenizer.json"
-        made = json.loads(file.read_text(encoding="utf-8"))
+        contents = json.loads(file.read_text(encoding="utf-8"))
         split = {"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": False}
-        made["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, made["pre_tokenizer"]]}
-        file.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+        contents["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [split, contents["pre_tokenizer"]]}
+        file.write_text(json.dumps(contents, ensure_ascii=False), encoding="utf-8")
 
     return write
 
@@ -64,9 +64,9 @@ def split_by(expression: str) -> Callable[[Path], None]:
 def replaced_by(expression: str, part: str) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         file = folder / "tokenizer.json"
-        made = json.loads(file.read_text(encoding="utf-8"))
-        made[part] = {"type": "Replace", "pattern": {"Regex": expression}, "content": " "}
-        file.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+        contents = json.loads(file.read_text(encoding="utf-8"))
+        contents[part] = {"type": "Replace", "pattern": {"Regex": expression}, "content": " "}
+        file.write_text(json.dumps(contents, ensure_ascii=False), encoding="utf-8")
 
     return write
 

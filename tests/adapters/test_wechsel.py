@@ -23,12 +23,12 @@ WORDS = {
 def texts(seed: int, count: int = 20_000) -> list[str]:
     """Each organ, drug and disease keeps the company of its own number, or the next."""
     draw = np.random.default_rng(seed)
-    made = []
+    sentences = []
     for _ in range(count):
         i = int(draw.integers(SIZE))
         chosen = {role: words[(i + int(draw.integers(2))) % SIZE] for role, words in WORDS.items()}
-        made.append(str(draw.choice(ROLES)).format(**chosen))
-    return made
+        sentences.append(str(draw.choice(ROLES)).format(**chosen))
+    return sentences
 
 
 def foreign(text: str) -> str:
@@ -47,8 +47,8 @@ def test_words_outside_the_dictionary_find_their_translations() -> None:
     for ids, weights in mixed.values():
         assert weights.sum() == pytest.approx(1)
         assert len(ids) == 10
-    asked = [word for words in WORDS.values() for word in words[KNOWN:]]
-    hits = [place[word] in mixed[names.index(foreign(word))][0] for word in asked]
+    unseen = [word for words in WORDS.values() for word in words[KNOWN:]]
+    hits = [place[word] in mixed[names.index(foreign(word))][0] for word in unseen]
     assert np.mean(hits) >= 0.6  # ten of 370 by chance: 0.03
 
 
@@ -60,7 +60,7 @@ def test_a_turned_space_is_turned_back() -> None:
     np.testing.assert_allclose(align(theirs, ours, theirs[:40], ours[:40]), theirs, atol=1e-9)
 
 
-def test_a_dictionary_that_the_texts_do_not_hold_is_told() -> None:
+def test_a_dictionary_that_the_texts_do_not_hold_is_refused() -> None:
     english, other = texts(0, 50), [foreign(text) for text in texts(1, 50)]
     old = Cut(sorted({word for text in english for word in text.split()}))
     new = Cut(sorted({word for text in other for word in text.split()}))

@@ -60,8 +60,10 @@ def test_C14_an_untied_head_keeps_its_table_and_its_bias_and_plain_transformers_
     assert len(new) != len(old)
     changed, _ = replace_vocabulary(encoder, new)
     save(changed, tmp_path / "out", sample=corpus[:3])
-    kept = {piece: (id, old.get_vocab()[piece]) for piece, id in new.get_vocab().items() if piece in old.get_vocab()}
-    now, before = (torch.tensor(ids) for ids in zip(*kept.values(), strict=True))
+    shared = {
+        piece: (id, old.get_vocab()[piece]) for piece, id in new.get_vocab().items() if piece in old.get_vocab()
+    }
+    now, before = (torch.tensor(ids) for ids in zip(*shared.values(), strict=True))
     saved = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
     decoder = saved.get_output_embeddings()
     assert saved.config.tie_word_embeddings is False
@@ -179,7 +181,7 @@ def test_a_compiled_body_and_a_pickle_of_a_wrapped_module_are_read(build: Any) -
 
 @pytest.mark.parametrize("kind", [AutoModelForTokenClassification, AutoModelForSequenceClassification])
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
-def test_a_task_head_is_left_out_where_a_fresh_one_is_asked_for(family: str, kind: Any, build: Any) -> None:
+def test_a_task_head_is_left_out_where_a_fresh_one_is_requested(family: str, kind: Any, build: Any) -> None:
     folder = build(family)
     body = load(str(folder)).model.base_model.state_dict()
     model = kind.from_pretrained(folder)

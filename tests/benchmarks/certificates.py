@@ -66,8 +66,8 @@ def conversions(source: Encoder, real: bool) -> dict[str, Encoder]:
     length, window = (4_096, 512) if real else (1_024, 32)
     if source.architecture.family in FAMILIES:
         return {"longformer": to_longformer(source, length, window), "rope": to_rotary(source, length, 10_000.0)}
-    made = {f"32,768 by {how}": rescale(source, 32_768, None, how) for how in ("linear", "ntk", "yarn")}
-    return {**made, "32,768 by theta": rescale(source, 32_768, 1e6, "none")}
+    rescaled = {f"32,768 by {how}": rescale(source, 32_768, None, how) for how in ("linear", "ntk", "yarn")}
+    return {**rescaled, "32,768 by theta": rescale(source, 32_768, 1e6, "none")}
 
 
 def opened(folder: str) -> Encoder:
@@ -93,8 +93,8 @@ def main() -> None:
             name, _, place = item.partition("=")
             sources[name] = opened(place), texts
         for name, (source, shown) in sources.items():
-            for target, made in conversions(source, not name.endswith("seeded")).items():
-                for check in certify(source, made, shown).checks:
+            for target, converted in conversions(source, not name.endswith("seeded")).items():
+                for check in certify(source, converted, shown).checks:
                     rows.append(
                         {"source": name, "target": target, "check": check.name, "value": float(f"{check.value:.3g}"),
                          "limit": float(f"{check.limit:.3g}"), "passed": check.passed}

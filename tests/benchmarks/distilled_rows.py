@@ -24,7 +24,7 @@ from medlingua.recipes.text.sources import select
 from medlingua.recipes.text.task_set import TaskSet
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-WORDS, BATCH, TOLD = 64, 16, 100
+WORDS, BATCH, LOG_EVERY = 64, 16, 100
 
 Stretch = tuple[str, list[tuple[int, int]]]
 
@@ -32,15 +32,15 @@ Stretch = tuple[str, list[tuple[int, int]]]
 def stretches(run: Any) -> Iterator[Stretch]:
     """Texts of 64 words and where each word lies, in an order drawn from the run's seed."""
     pack = load_pack(run.lang)
-    found = []
+    excerpts = []
     for text in training_texts(Inputs(run, pack, select(run, pack), TaskSet((), {}, (), ()))):
         places = words(text, pack.spacy)
         for first in range(0, len(places) - WORDS + 1, WORDS):
             chosen = places[first : first + WORDS]
             begin = chosen[0][0]
-            found.append((text[begin : chosen[-1][1]], [(a - begin, b - begin) for a, b in chosen]))
-    for index in np.random.default_rng(run.train.seed).permutation(len(found)):
-        yield found[index]
+            excerpts.append((text[begin : chosen[-1][1]], [(a - begin, b - begin) for a, b in chosen]))
+    for index in np.random.default_rng(run.train.seed).permutation(len(excerpts)):
+        yield excerpts[index]
 
 
 def read(body: Any, tokenizer: Any, batch: list[Stretch]) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -90,8 +90,8 @@ def main() -> None:
         optimizer.step()
         done, steps = done + tokens, steps + 1
         recent.append(float(loss.detach()))
-        if steps % TOLD == 0 or done >= given.tokens:
-            print(f"{done:>9,} tokens, distance {np.mean(recent[-TOLD:]):.4f}", flush=True)
+        if steps % LOG_EVERY == 0 or done >= given.tokens:
+            print(f"{done:>9,} tokens, distance {np.mean(recent[-LOG_EVERY:]):.4f}", flush=True)
     student.save_pretrained(given.out)
     AutoTokenizer.from_pretrained(start).save_pretrained(given.out)  # a tokenizer keeps the padding of its last call
 

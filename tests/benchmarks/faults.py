@@ -64,8 +64,8 @@ def main() -> None:
             rows.append({"seed": given.seed, **tried(kind, scene, given.tries, folder, random.Random(given.seed))})
             print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
     old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
-    kept = {row["kind"]: row for row in (*old, *rows)}
-    table = {"rows": [kept[kind] for kind in KINDS if kind in kept]}
+    by_kind = {row["kind"]: row for row in (*old, *rows)}
+    table = {"rows": [by_kind[kind] for kind in KINDS if kind in by_kind]}
     RESULTS.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print("\n| kind | tries | losses |\n| --- | --- | --- |")
     for row in table["rows"]:

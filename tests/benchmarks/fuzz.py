@@ -29,7 +29,7 @@ RESULTS = Path(__file__).parents[2] / "reports" / "results" / "benchmarks" / "fu
 PATIENCE = 10.0  # seconds for one input
 
 
-def read_all(name: str, seed: int, first: int, inputs: int, folder: Path, told: Any) -> None:
+def read_all(name: str, seed: int, first: int, inputs: int, folder: Path, connection: Any) -> None:
     """In a process of its own: what became of each input, told one by one."""
     read, good_of = READERS[name]
     good = good_of(folder)
@@ -37,11 +37,11 @@ def read_all(name: str, seed: int, first: int, inputs: int, folder: Path, told: 
         raw = harmed(good, random.Random(f"{name} {seed} {number}"))
         try:
             read(folder, raw)
-            told.send((number, "read", ""))
+            connection.send((number, "read", ""))
         except InputError:
-            told.send((number, "refused", ""))
+            connection.send((number, "refused", ""))
         except BaseException as error:  # panics of Rust are no Exception
-            told.send((number, "crash", f"{type(error).__name__}: {str(error)[:200]}"))
+            connection.send((number, "crash", f"{type(error).__name__}: {str(error)[:200]}"))
 
 
 def fuzzed(name: str, seed: int, inputs: int, folder: Path, keep: Path | None) -> dict[str, Any]:
@@ -96,8 +96,8 @@ def main() -> None:
             rows.append(fuzzed(name, given.seed, given.inputs, Path(folder), given.keep))
         print(json.dumps(rows[-1], ensure_ascii=False), flush=True)
     old = json.loads(RESULTS.read_text(encoding="utf-8"))["rows"] if RESULTS.exists() else []
-    kept = {row["reader"]: row for row in (*old, *rows)}
-    table = {"rows": [kept[name] for name in READERS if name in kept]}
+    by_reader = {row["reader"]: row for row in (*old, *rows)}
+    table = {"rows": [by_reader[name] for name in READERS if name in by_reader]}
     RESULTS.write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     print("\n| reader | inputs | crashes | seconds |\n| --- | --- | --- | --- |")
     for row in table["rows"]:

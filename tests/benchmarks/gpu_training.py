@@ -165,14 +165,14 @@ def train_ours(
     }  # fmt: skip
 
 
-def _sizes(made: list[Batch]) -> list[int]:
+def _sizes(built: list[Batch]) -> list[int]:
     """Lengths of the documents; those of padding, without labels, count nowhere."""
-    found: list[int] = []
-    for batch in made:
+    sizes: list[int] = []
+    for batch in built:
         for packed in batch.micro:
             real = np.isin(packed.ids[packed.cu_seqlens[:-1].long()].numpy(), (1,))
-            found += np.diff(packed.cu_seqlens.numpy())[real].tolist()
-    return found
+            sizes += np.diff(packed.cu_seqlens.numpy())[real].tolist()
+    return sizes
 
 
 def train_stock(family: str, length: int, micro: int, steps: int, compiled: bool) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def train_stock(family: str, length: int, micro: int, steps: int, compiled: bool
     optimizer = build_optimizer(model, Train())
     chunks = Notes(lengths(length, 200)).chunks(Place())
     # As many documents as fill our rows, and the same again without padding counted.
-    made, sizes = [], []
+    padded, sizes = [], []
     for _ in range(steps):
         group, tokens = [], 0
         while tokens < micro:
@@ -193,7 +193,7 @@ def train_stock(family: str, length: int, micro: int, steps: int, compiled: bool
             ids[n, : len(chunk.ids)], mask[n, : len(chunk.ids)] = chunk.ids, 1
             labels[n, chunk.positions] = chunk.labels
         sizes += [len(chunk.ids) for chunk in group]
-        made.append([torch.from_numpy(x).to(DEVICE) for x in (ids, mask, labels)])
+        padded.append([torch.from_numpy(x).to(DEVICE) for x in (ids, mask, labels)])
     forward = torch.compile(model) if compiled else model
 
     def go(inputs: list[Any]) -> None:
@@ -204,13 +204,13 @@ def train_stock(family: str, length: int, micro: int, steps: int, compiled: bool
         optimizer.step()
         optimizer.zero_grad()
 
-    for inputs in made[:3]:
+    for inputs in padded[:3]:
         go(inputs)
     if ON_GPU:
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
-    for inputs in made:
+    for inputs in padded:
         go(inputs)
     if ON_GPU:
         torch.cuda.synchronize()

@@ -112,12 +112,12 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
             optimizer.zero_grad()
         times.append(time.perf_counter() - began)
         tokens.append(sum(len(ids) for ids in group))
-    found = {"tokens_per_second": sum(tokens[1:]) / sum(times[1:]), "peak_mib": peak_mib()}
+    result = {"tokens_per_second": sum(tokens[1:]) / sum(times[1:]), "peak_mib": peak_mib()}
     if ours:  # products that were computed, what bands compute twice or outside the window included
         with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.baddbmm_: _in_place_flops}) as counter:
             step(learner, objective, _batch(encoder, group, drawn), 5e-5)
-        found["flops_per_token"] = counter.get_total_flops() / tokens[-1]
-    return found
+        result["flops_per_token"] = counter.get_total_flops() / tokens[-1]
+    return result
 
 
 def _in_place_flops(total: list[int], left: list[int], right: list[int], **others: object) -> int:
@@ -131,17 +131,17 @@ def _documents(corpus: str, tokenizer, length: int, count: int) -> list:
     from medlingua.languages.documents import read_documents
 
     rng = np.random.default_rng(0)
-    made: list = []
+    encoded: list = []
     waiting: list[int] = []
     for document in read_documents(corpus, source="benchmark"):
         waiting += tokenizer(document.text, add_special_tokens=False)["input_ids"]
         if len(waiting) >= length:
             size = int(length * rng.uniform(0.6, 1.0)) - 2
-            made.append(np.array([tokenizer.cls_token_id, *waiting[:size], tokenizer.sep_token_id]))
+            encoded.append(np.array([tokenizer.cls_token_id, *waiting[:size], tokenizer.sep_token_id]))
             waiting = []
-        if len(made) == count:
-            return made
-    raise SystemExit(f"{corpus} has {len(made)} documents of {length} tokens; {count} are needed")
+        if len(encoded) == count:
+            return encoded
+    raise SystemExit(f"{corpus} has {len(encoded)} documents of {length} tokens; {count} are needed")
 
 
 def _built(family: str, tokenizer, length: int, ours: bool):
@@ -200,12 +200,12 @@ def compare(cases: list[dict], rounds: int, figure: str) -> list[dict]:
 
     rows = []
     for case in cases:
-        found: dict[bool, list[dict]] = {False: [], True: []}
+        runs: dict[bool, list[dict]] = {False: [], True: []}
         for _ in range(rounds):
             for ours in (False, True):
-                found[ours].append(measure({**case, "ours": ours}))
+                runs[ours].append(measure({**case, "ours": ours}))
         stock, mine = (
-            {key: statistics.median(one[key] for one in found[ours]) for key in (figure, "peak_mib")}
+            {key: statistics.median(one[key] for one in runs[ours]) for key in (figure, "peak_mib")}
             for ours in (False, True)
         )
         faster = stock[figure] / mine[figure] if figure == "seconds" else mine[figure] / stock[figure]
@@ -215,9 +215,9 @@ def compare(cases: list[dict], rounds: int, figure: str) -> list[dict]:
             "times_as_fast": round(faster, 2),
             "share_of_memory": round(mine["peak_mib"] / stock["peak_mib"], 2),
         }
-        if "flops_per_token" in found[True][0]:
+        if "flops_per_token" in runs[True][0]:
             rate = matrix_rate({"fp32": torch.float32, "bf16": torch.bfloat16}[case["precision"]])
-            flops = found[True][0]["flops_per_token"] * mine[figure]
+            flops = runs[True][0]["flops_per_token"] * mine[figure]
             row |= {"matrix_tflops": round(flops / 1e12, 3), "share_of_matrix_rate": round(flops / rate, 2)}
         print(row, flush=True)
         rows.append(row)

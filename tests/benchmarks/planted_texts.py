@@ -41,7 +41,7 @@ def near_copies(text: str) -> dict[str, str]:
     }
 
 
-def kept(texts: dict[str, str], lang: str, test_texts: dict[str, list[str]], folder: Path) -> set[str]:
+def used_ids(texts: dict[str, str], lang: str, test_texts: dict[str, list[str]], folder: Path) -> set[str]:
     """The ids of the documents that a run would use."""
     file = folder / "planted.jsonl"
     rows = (json.dumps({"id": id, "text": text}, ensure_ascii=False) for id, text in texts.items())
@@ -69,7 +69,7 @@ def main() -> None:
     around = " ".join(text for text in islice(real.values(), 40)).split()
 
     with tempfile.TemporaryDirectory() as folder:
-        own = kept(real, given.lang, test_texts, Path(folder))  # without those that truly overlap
+        own = used_ids(real, given.lang, test_texts, Path(folder))  # without those that truly overlap
         real = {id: text for id, text in real.items() if id in own}
         planted: dict[str, str] = {}
         lengths: dict[str, list[int]] = {}
@@ -88,7 +88,7 @@ def main() -> None:
             if len(text.split()) >= LONG
             for kind, copy in near_copies(text).items()
         }
-        left = kept({**real, **planted, **copies}, given.lang, test_texts, Path(folder))
+        left = used_ids({**real, **planted, **copies}, given.lang, test_texts, Path(folder))
 
     print(f"{corpus.name}: {len(real):,} documents, {len(real.keys() & left):,} of them used\n")
     print(f"| task | test texts planted | under {RUN} words | whole, left out | inside, left out |")

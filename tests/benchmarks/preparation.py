@@ -82,11 +82,11 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
     texts = [d.text for d in read_documents(corpus, source="benchmark")]
     inputs = inputs_of(resolve({"strategy": "continue", "lang": "en", "base": model, "data": {"paths": [corpus]}}))
     (source,) = inputs.selection.sources
-    kept = list(Cleaner(inputs).clean(source, Counter()))
-    found: dict[str, list[float]] = {"encode_batch": [], "encode_batch_fast": [], "shards": [], "batches": []}
+    cleaned = list(Cleaner(inputs).clean(source, Counter()))
+    timings: dict[str, list[float]] = {"encode_batch": [], "encode_batch_fast": [], "shards": [], "batches": []}
 
     def clock(name: str, began: float) -> None:
-        found[name].append(time.perf_counter() - began)
+        timings[name].append(time.perf_counter() - began)
 
     for _ in range(rounds):
         for name in ("encode_batch", "encode_batch_fast"):
@@ -97,7 +97,7 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
             began = time.perf_counter()
             with ShardWriter(Path(folder) / "shard", tokenizer, None, "en") as writer:
                 batch, size = [], 0
-                for one in kept:
+                for one in cleaned:
                     batch.append(one)
                     size += len(one.text)
                     if size >= 1_000_000:
@@ -111,11 +111,11 @@ def speed(model: str, corpus: str, rounds: int) -> dict[str, float]:
             stream = Stream(
                 (shard,), Phase(tokens=1), 0, 0, frame_of(tokenizer, encoder.length), masker(tokenizer, "piece", 0.3)
             )
-            for made in batches(stream, Place(), 16_384, 8_192, encoder.first_position):
-                if made.after.passed:
+            for packed_batch in batches(stream, Place(), 16_384, 8_192, encoder.first_position):
+                if packed_batch.after.passed:
                     break
             clock("batches", began)
-    seconds = {name: statistics.median(values) for name, values in found.items()}
+    seconds = {name: statistics.median(values) for name, values in timings.items()}
     return seconds | {
         "ratio_to_encode_batch": seconds["encode_batch"] / (seconds["shards"] + seconds["batches"]),
         "ratio_to_encode_batch_fast": seconds["encode_batch_fast"] / (seconds["shards"] + seconds["batches"]),

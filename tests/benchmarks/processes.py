@@ -58,9 +58,9 @@ def begun(options: argparse.Namespace, processes: int, out: Path, split: bool = 
 
 
 def ended(process: subprocess.Popen) -> None:
-    _, said = process.communicate()
+    _, stderr = process.communicate()
     if process.returncode:
-        raise SystemExit(said)
+        raise SystemExit(stderr)
 
 
 def measured(options: argparse.Namespace, processes: int, place: Path, split: bool = False) -> dict:

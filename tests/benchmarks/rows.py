@@ -85,14 +85,14 @@ def main() -> None:
         ]:
             waiting.result()
     curves = {name: {seed: dict(curve(given.out / f"{name}-{seed}")) for seed in given.seeds} for name in names}
-    found: dict[str, dict[str, Any]] = {}
+    estimates: dict[str, dict[str, Any]] = {}
     for name in names:
-        found[name] = {}
+        estimates[name] = {}
         for tokens in range(0, TOKENS + 1, EVERY):
             of = {n: {seed: points[tokens] for seed, points in curves[n].items()} for n in (name, "mean")}
             here, against = estimate([*of[name].values()]), paired_difference(of["mean"], of[name])
             assert against is not None
-            found[name][str(tokens)] = {
+            estimates[name][str(tokens)] = {
                 "seeds": [*of[name].values()],
                 "mean": here.value,
                 "interval": [here.low, here.high],
@@ -104,7 +104,7 @@ def main() -> None:
                 f"{against.value:>+8.3f} ({against.low:+.3f} to {against.high:+.3f})"
             )
     record = {"machine": describe(), "lang": given.lang, "base": Path(given.base).name, "pieces": PIECES}
-    RESULTS.write_text(json.dumps({**record, "seeds": given.seeds, "starts": found}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({**record, "seeds": given.seeds, "starts": estimates}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -61,8 +61,8 @@ def main() -> None:
     (options.folder / "pack.toml").write_text(text, encoding="utf-8")
     for number, (part, count) in enumerate(SIZES.items()):
         cases = list(generate_cases(pack, count, seed=100 + number, words=(60, 250)))
-        asked = {"version": "synthetic", "data": [{"title": part, "paragraphs": [squad(pack, c) for c in cases]}]}
-        (options.folder / "answers" / f"{part}.json").write_text(json.dumps(asked, ensure_ascii=False))
+        dataset = {"version": "synthetic", "data": [{"title": part, "paragraphs": [squad(pack, c) for c in cases]}]}
+        (options.folder / "answers" / f"{part}.json").write_text(json.dumps(dataset, ensure_ascii=False))
         with (options.folder / "likeness" / f"{part}.csv").open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["first", "second", "likeness"])
@@ -71,29 +71,29 @@ def main() -> None:
 
 def squad(pack: Pack, case: Case) -> dict:
     """The case with a question for each drug that is told once and whose dose follows it."""
-    text, asked = case.document.text, []
+    text, questions = case.document.text, []
     named = [case.document.text[s.start : s.end] for s in case.spans if s.label == "DRUG"]
     for drug, dose in pairwise(case.spans):
         if (drug.label, dose.label) == ("DRUG", "DOSE") and named.count(name := text[drug.start : drug.end]) == 1:
             answer = {"text": text[dose.start : dose.end], "answer_start": dose.start}
             question = QUESTIONS[pack.code].format(drug=name)
-            asked.append({"id": f"{case.document.id}-{drug.start}", "question": question, "answers": [answer]})
-    return {"context": text, "qas": asked}
+            questions.append({"id": f"{case.document.id}-{drug.start}", "question": question, "answers": [answer]})
+    return {"context": text, "qas": questions}
 
 
 def likeness(pack: Pack, cases: list[Case]) -> list[tuple[str, str, float]]:
     """Notes of four sentences in pairs: some of the first one's stand in the second, the rest is another case's."""
     rng = random.Random(len(cases))
-    told = [[c.document.text[a:b].strip() for a, b in sentences(c.document.text, pack.spacy)] for c in cases]
-    told = [told_of for told_of in told if len(told_of) >= 8]
-    made = []
-    for first, other in pairwise(told):
+    notes = [[c.document.text[a:b].strip() for a, b in sentences(c.document.text, pack.spacy)] for c in cases]
+    notes = [note for note in notes if len(note) >= 8]
+    pairs = []
+    for first, other in pairwise(notes):
         common = rng.randint(0, 4)
         opening = rng.sample(first, 4)
         second = opening[:common] + rng.sample(other, 4 - common)
         rng.shuffle(second)
-        made.append((" ".join(opening), " ".join(second), 5 * common / 4))
-    return made
+        pairs.append((" ".join(opening), " ".join(second), 5 * common / 4))
+    return pairs
 
 
 if __name__ == "__main__":

@@ -139,10 +139,10 @@ def one(options: argparse.Namespace) -> None:
     common = (options.model, options.corpus, options.documents, options.precision[0])
     if options.variant == "ours":
         # Ours fills its heap in the first steps; the trainer faults its pages in anew at each.
-        found = ours(*common, 5, 2 * options.steps)
+        measured = ours(*common, 5, 2 * options.steps)
     else:
-        found = trainer(*common, 1, options.steps, options.variant == "trainer blocks")
-    print(json.dumps(found))
+        measured = trainer(*common, 1, options.steps, options.variant == "trainer blocks")
+    print(json.dumps(measured))
 
 
 def main() -> None:
@@ -174,15 +174,15 @@ def main() -> None:
     baseline = _median(cells["trainer padded", options.precision[0]], "tokens_per_second")
     rows = []
     print(f"{describe()}\n{'variant':16} {'precision':9} {'tokens/s':>9} {'ratio':>6} {'MiB':>7} {'faults/step':>12}")
-    for (variant, precision), found in cells.items():
-        rate = _median(found, "tokens_per_second")
+    for (variant, precision), runs in cells.items():
+        rate = _median(runs, "tokens_per_second")
         row = {
             "variant": variant,
             "precision": precision,
             "tokens_per_second": round(rate),
             "ratio_to_padded_fp32": round(rate / baseline, 2),
-            "peak_memory_mib": round(_median(found, "peak_memory_mib")),
-            "faults_per_step": round(_median(found, "faults_per_step")),
+            "peak_memory_mib": round(_median(runs, "peak_memory_mib")),
+            "faults_per_step": round(_median(runs, "faults_per_step")),
         }
         rows.append(row)
         print("{variant:16} {precision:9} {tokens_per_second:9} {ratio_to_padded_fp32:6} {peak_memory_mib:7} "
@@ -213,8 +213,8 @@ def matrix_rate(dtype, size: int = 2048, repeats: int = 4) -> float:
     return 2 * size**3 / best
 
 
-def _median(found: list[dict], key: str) -> float:
-    return statistics.median(row[key] for row in found)
+def _median(runs: list[dict], key: str) -> float:
+    return statistics.median(row[key] for row in runs)
 
 
 if __name__ == "__main__":

@@ -79,14 +79,14 @@ def main() -> None:
     for code in ("fr", "es", "de"):
         for kind, old in olds.items():
             for priority in priorities[: 1 if kind == "WordPiece" else 2]:
-                found = measure(load_pack(code), given.data, old, priority, english[:GENERAL])
-                rows.append({"lang": code, "kind": kind, "priority": priority, **found})
-                pieces, medical = found["pieces_per_word"], found["medical_words_in_one_piece"]
-                held, other = found["held_out_changed_longer"], found["general_changed_longer"]
+                measured = measure(load_pack(code), given.data, old, priority, english[:GENERAL])
+                rows.append({"lang": code, "kind": kind, "priority": priority, **measured})
+                pieces, medical = measured["pieces_per_word"], measured["medical_words_in_one_piece"]
+                held, other = measured["held_out_changed_longer"], measured["general_changed_longer"]
                 print(
                     f"{code} {kind:<10}{priority:<7}| pieces a word {pieces[0]:.2f} {pieces[1]:.2f} "
                     f"| medical words in one piece {medical[0]:.1%} {medical[1]:.1%} "
-                    f"| words in 512 pieces {found['words_in_512_pieces']} "
+                    f"| words in 512 pieces {measured['words_in_512_pieces']} "
                     f"| changed (longer) {held[0]:.1%} ({held[1]:.2%}), general {other[0]:.1%} ({other[1]:.2%})",
                     flush=True,
                 )

@@ -54,8 +54,8 @@ def test_the_same_command_again_says_finished(
 ) -> None:
     before = (finished / "model" / "model.safetensors").stat().st_mtime_ns
     assert call(monkeypatch, [*command[1:], "--out", str(finished)]) == 0
-    told = capsys.readouterr()
-    assert "finished" in told.err + told.out
+    captured = capsys.readouterr()
+    assert "finished" in captured.err + captured.out
     assert (finished / "model" / "model.safetensors").stat().st_mtime_ns == before
 
 
@@ -79,14 +79,14 @@ def test_a_finished_run_is_not_taken_for_one_of_other_text(
 
 
 def test_help_loads_nothing_heavy() -> None:
-    asked = (
+    program = (
         "import sys; sys.argv = ['adapt', '--help']\n"
         "from medlingua.recipes.command import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         f"print([m for m in {HEAVY} if m in sys.modules], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "--strategy" in done.stdout
     assert done.stderr.strip() == "[]"
 
@@ -119,10 +119,10 @@ def test_O16_a_stopped_run_saves_and_goes_on_to_the_same_weights(
     out = tmp_path / "stopped"
     process = started(command, out)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "saving, then stopping" in said
-    assert "same command resumes" in said
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "saving, then stopping" in stderr
+    assert "same command resumes" in stderr
     reached = max(out.glob("checkpoints/step-*")).name
     again = give(command, out)
     assert again.returncode == 0, again.stderr
@@ -130,7 +130,7 @@ def test_O16_a_stopped_run_saves_and_goes_on_to_the_same_weights(
     same_weights(finished, out)
 
 
-def test_a_head_that_the_base_has_is_kept_where_a_fresh_one_is_asked_for(
+def test_a_head_that_the_base_has_is_preserved_where_a_fresh_one_is_requested(
     command: list[str], base: Path, tmp_path: Path
 ) -> None:
     """Its bias too, and no run is spent on another one."""

@@ -44,7 +44,7 @@ def test_the_model_is_a_stock_class_that_reads_the_new_length(converted: Path) -
         assert torch.isfinite(model(input_ids=ids).logits).all()
 
 
-def test_the_certificate_is_kept_and_shown(converted: Path) -> None:
+def test_the_certificate_is_saved_and_shown(converted: Path) -> None:
     row = json.loads((converted / "certificate.json").read_text())
     assert row["target"] == TARGETS[converted.name].config_class.model_type
     assert row["checks"]
@@ -111,8 +111,8 @@ def test_O16_every_start_of_new_rotations_resumes_to_the_same_weights(
     assert whole.returncode == 0, whole.stderr
     stopped = started(line, tmp_path / "stopped")
     stopped.send_signal(signal.SIGTERM)
-    _, said = stopped.communicate(timeout=100)
-    assert stopped.returncode == 130, said
+    _, stderr = stopped.communicate(timeout=100)
+    assert stopped.returncode == 130, stderr
     again = give(line, tmp_path / "stopped")
     assert again.returncode == 0, again.stderr
     assert "resuming at step" in again.stderr + again.stdout

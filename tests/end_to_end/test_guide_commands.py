@@ -103,10 +103,10 @@ def write_entities(folder: Path, note: str) -> None:
 
 def answer(place: Path) -> None:
     """What a language model says to the prompts: each value in turn."""
-    asked = [json.loads(line) for line in (place / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
+    prompts = [json.loads(line) for line in (place / "prompts.jsonl").read_text(encoding="utf-8").splitlines()]
     lines = [
         {"id": prompt["id"], "answer": {name: of[n % len(of)] for name, of in prompt["values"].items()}}
-        for n, prompt in enumerate(asked)
+        for n, prompt in enumerate(prompts)
     ]
     (place / "answers.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 
@@ -141,7 +141,7 @@ def test_the_commands_of_a_guide_run(
         if "--answers" in words:
             answer(place)
         code = call(monkeypatch, shortened(words))
-        said = capsys.readouterr()
-        assert code == 0, (words, said.err[-2_000:])
+        captured = capsys.readouterr()
+        assert code == 0, (words, captured.err[-2_000:])
     for code_block in re.findall(r"```python\n(.*?)```", (ROOT / guide).read_text(encoding="utf-8"), re.DOTALL):
         exec(compile(code_block, guide, "exec"), {})

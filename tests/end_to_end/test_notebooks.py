@@ -83,8 +83,8 @@ def write_root(root: Path, code: str, terms: bool) -> Path:
     file.write_bytes(gzip.compress(raw) if file.suffix == ".gz" else zstandard.compress(raw))
     if terms:
         ner = synthetic_tasks(pack, seed=1)[0]
-        found = sorted({s.surface(e.document.text) for e in ner.train for s in e.gold if not isinstance(s, str)})
-        named = [(f"disease {number}", text) for number, text in enumerate(found) if "\n" not in text]
+        mentions = sorted({s.surface(e.document.text) for e in ner.train for s in e.gold if not isinstance(s, str)})
+        named = [(f"disease {number}", text) for number, text in enumerate(mentions) if "\n" not in text]
         write_table(root / pack.terms[0].path, "en\tlang\ttranslation", *(f"{e}\t{code}\t{t}" for e, t in named))
         lists = root / "terms" / "doid"
         write_table(lists / "HumanDO.tsv.gz", "id\tlabel\tsubClassOf", *(f"1\t{e}\tinfection" for e, _ in named))
@@ -99,9 +99,9 @@ def write_table(path: Path, *lines: str) -> None:
 
 def fewer_after(shown: Shown) -> set[str]:
     """The tokenizers that the notebook says are extended; each cuts held-out text into fewer pieces."""
-    found = BEFORE_AFTER.findall(shown.text)
-    assert all(float(after) < float(before) for _, before, after in found), found
-    return {name for name, _, _ in found}
+    matches = BEFORE_AFTER.findall(shown.text)
+    assert all(float(after) < float(before) for _, before, after in matches), matches
+    return {name for name, _, _ in matches}
 
 
 def test_a_language_as_it_is_opened_runs_on_synthetic_cases_and_says_so(run: Any) -> None:
@@ -111,8 +111,8 @@ def test_a_language_as_it_is_opened_runs_on_synthetic_cases_and_says_so(run: Any
     assert fewer_after(shown) == {f"new fr {kind}, 900" for kind in ("WordPiece", "BPE", "Unigram")}
     assert shown.figures == len(LANGUAGE_FIGURES)
     assert set(shown.pictures) == {f"fr_{name}" for name in LANGUAGE_FIGURES}
-    assert all("SYNTHETIC" in told for told in (*shown.pictures.values(), *shown.tables))
-    heads = [told.split(" · ")[0] for told in shown.tables]
+    assert all("SYNTHETIC" in caption for caption in (*shown.pictures.values(), *shown.tables))
+    heads = [caption.split(" · ")[0] for caption in shown.tables]
     assert heads == [
         "Pieces a word",
         "Held-out words that are cut otherwise, the most frequent",
@@ -126,8 +126,8 @@ def test_a_data_root_and_model_folders_are_read_and_nothing_is_called_synthetic(
     assert not shown.errors
     assert fewer_after(shown) == {"tiny-wordpiece"}
     assert re.search(r"^\d+ terms$", shown.text, re.MULTILINE)
-    assert any(told.startswith("Most broken by tiny-wordpiece + 60") for told in shown.tables)
-    assert all(told.endswith("es, real text") for told in (*shown.pictures.values(), *shown.tables))
+    assert any(caption.startswith("Most broken by tiny-wordpiece + 60") for caption in shown.tables)
+    assert all(caption.endswith("es, real text") for caption in (*shown.pictures.values(), *shown.tables))
 
 
 def test_a_data_root_without_terms_says_so_in_a_line(run: Any, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_languages_are_compared(run: Any) -> None:
     assert not shown.errors
     assert fewer_after(shown) == {f"new fr+es+de {kind}, 900" for kind in ("WordPiece", "BPE", "Unigram")}
     assert set(shown.pictures) == {"compare_languages", "compare_overlap", "compare_audit"}
-    assert all("fr, es, de, SYNTHETIC" in told for told in (*shown.pictures.values(), *shown.tables))
+    assert all("fr, es, de, SYNTHETIC" in caption for caption in (*shown.pictures.values(), *shown.tables))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -56,15 +56,15 @@ def test_evaluate_scores_any_models_by_one_protocol_and_does_nothing_twice(
     done = adapt(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith(".html")
-    found = rows(tmp_path / "scores" / "results.jsonl")
-    cells = {(r["model"], r["seed"]) for r in found if r["seed"] is not None}
+    scores = rows(tmp_path / "scores" / "results.jsonl")
+    cells = {(r["model"], r["seed"]) for r in scores if r["seed"] is not None}
     assert cells == {(name, seed) for name in ("tiny", "model") for seed in (0, 1)}
-    assert {r["protocol"] for r in found} == {"labels-single/1"}
-    assert len({r["gold"] for r in found}) == 1
-    assert all(r["synthetic"] for r in found)
+    assert {r["protocol"] for r in scores} == {"labels-single/1"}
+    assert len({r["gold"] for r in scores}) == 1
+    assert all(r["synthetic"] for r in scores)
     assert "synthetic" in Path(done.stdout.strip()).read_text(encoding="utf-8")
     assert adapt(*words).returncode == 0
-    assert rows(tmp_path / "scores" / "results.jsonl") == found
+    assert rows(tmp_path / "scores" / "results.jsonl") == scores
 
 
 def test_scores_of_a_folder_are_not_taken_for_those_of_other_settings_or_of_another_model(
@@ -152,11 +152,11 @@ def test_doctor_says_what_is_there_and_what_is_missing(tmp_path: Path) -> None:
 class Server(BaseHTTPRequestHandler):
     """One file, with byte ranges; /short promises more than it gives."""
 
-    asked: list[str] = []  # noqa: RUF012 -- what came, for the tests
+    requested_ranges: list[str] = []  # noqa: RUF012 -- what came, for the tests
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
-        self.asked.append(wanted or "whole")
+        self.requested_ranges.append(wanted or "whole")
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted else 0
         body = BYTES[start:]
         self.send_response(206 if wanted else 200)
@@ -170,7 +170,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    Server.asked.clear()
+    Server.requested_ranges.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -199,7 +199,7 @@ def test_an_interrupted_fetch_goes_on_where_it_was(address: str, tmp_path: Path)
     assert target.with_name("notes.jsonl.partial").stat().st_size == 1000
     assert fetch(f"{address}/notes", tmp_path, "--name", "notes").returncode == 0
     assert target.read_bytes() == BYTES
-    assert Server.asked == ["whole", "bytes=1000-"]
+    assert Server.requested_ranges == ["whole", "bytes=1000-"]
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,10 @@ def test_no_word_of_a_document_is_in_what_a_run_says_or_reports(
     strategy: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     patients = names(60)
-    told = [
+    texts = [
         f"Mme {name} consulte. {text} Lettre à Mme {name}." for name, text in zip(patients, cases(60), strict=True)
     ]
-    corpus, out = write_jsonl(tmp_path / "notes.jsonl", told), tmp_path / "run"
+    corpus, out = write_jsonl(tmp_path / "notes.jsonl", texts), tmp_path / "run"
     settings = ["train.tokens=2_000", "train.batch_tokens=256", "train.micro_tokens=256", "train.precision='fp32'"]
     settings += ["data.held_out=0.2", "eval.tasks=['synthetic_outcome']", "eval.seeds=1", "eval.epochs=1"]
     settings += [
@@ -48,20 +48,20 @@ def test_no_word_of_a_document_is_in_what_a_run_says_or_reports(
     about = [f for f in files if f.relative_to(out).parts[0] not in _DATA]
     assert {"report.html", "report.md", "metrics.jsonl", "README.md"} <= {f.name for f in about}
     assert holding(about, patients) == []
-    said = "".join(capsys.readouterr()).lower()
-    assert not [name for name in patients if name.lower() in said]
+    output = "".join(capsys.readouterr()).lower()
+    assert not [name for name in patients if name.lower() in output]
 
 
-def test_an_error_shows_a_documents_words_only_where_asked(
+def test_an_error_shows_a_documents_words_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "said.jsonl"
     file.write_text('["Mme Dubelara tousse"]\n', encoding="utf-8")
     line = ["score", str(file), "--lang", "fr", "--task", "synthetic_ner", "--out", str(tmp_path / "out")]
     assert call(monkeypatch, line) == 2
-    told = capsys.readouterr().err
-    assert "said.jsonl, line 1" in told
-    assert "--show-text shows the text" in told
-    assert "Dubelara" not in told
+    stderr = capsys.readouterr().err
+    assert "said.jsonl, line 1" in stderr
+    assert "--show-text shows the text" in stderr
+    assert "Dubelara" not in stderr
     assert call(monkeypatch, [*line, "--show-text"]) == 2
     assert "Mme Dubelara tousse" in capsys.readouterr().err

@@ -104,10 +104,10 @@ def test_O2_O10_three_processes_train_what_one_trains_and_measure_no_document_tw
 ) -> None:
     out = tmp_path / "three"
     process = Ranks(3, line, out)
-    told, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert told.strip() == str(out / "report.html")  # one of them speaks
-    assert said.count("text: ") == 1
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert stdout.strip() == str(out / "report.html")  # one of them speaks
+    assert stderr.count("text: ") == 1
     assert furthest(whole, out) < 1e-5
     assert tokens_of(out) == tokens_of(whole)
     assert read_run(out) == read_run(whole)
@@ -135,8 +135,8 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
     one = give(changed, tmp_path / "one")
     assert one.returncode == 0, one.stderr
     process = Ranks(2, [*changed, "--set", f"train.shard={str(split).lower()}"], tmp_path / "two")
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
     assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
     start, end = (load_file(tmp_path / name / "model.safetensors") for name in ("long", "two/model"))
     still = [name for name in start if "query_global.weight" in name]
@@ -145,8 +145,8 @@ def test_O14_parameters_without_gradients_and_dropout_are_what_one_process_has(
 
 
 @pytest.mark.parametrize("code", [0, 130])
-@pytest.mark.parametrize(("processes", "told"), [(1, "work, then Python's last work"), (2, "work")])
-def test_a_process_of_several_does_not_wait_for_pythons_last_work(processes: int, told: str, code: int) -> None:
+@pytest.mark.parametrize(("processes", "expected"), [(1, "work, then Python's last work"), (2, "work")])
+def test_a_process_of_several_does_not_wait_for_pythons_last_work(processes: int, expected: str, code: int) -> None:
     """gloo's threads may abort it there, and the launcher would end the first process with it."""
     program = "import atexit; from medlingua.recipes.exits import exit_at_once; "
     program += (
@@ -156,7 +156,7 @@ def test_a_process_of_several_does_not_wait_for_pythons_last_work(processes: int
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
     )
-    assert (done.stdout, done.returncode) == (told, code)
+    assert (done.stdout, done.returncode) == (expected, code)
 
 
 def stop_two(line: list[str], out: Path) -> None:
@@ -164,9 +164,9 @@ def stop_two(line: list[str], out: Path) -> None:
     process = Ranks(2, line, out)
     until_training(process, out)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=200)
+    _, stderr = process.communicate(timeout=200)
     assert process.returncode != 0
-    assert "same command resumes" in said
+    assert "same command resumes" in stderr
 
 
 def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line: list[str], tmp_path: Path) -> None:
@@ -178,9 +178,9 @@ def test_O16_two_processes_are_stopped_and_one_or_three_go_on(whole: Path, line:
     assert f"resuming at step {reached:,}" in one.stderr
     assert furthest(whole, out) < 1e-5
     process = Ranks(3, line, tmp_path / "three")
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert f"resuming at step {reached:,}" in said
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert f"resuming at step {reached:,}" in stderr
     assert furthest(whole, tmp_path / "three") < 1e-5
 
 
@@ -191,9 +191,9 @@ def test_a_model_split_over_processes_is_what_one_process_trains(
     """Steps of 256 tokens in passes of 86 to 128: a process with none left goes along with the others."""
     out = tmp_path / "split"
     process = Ranks(processes, [*line, "--set", "train.shard=true"], out)
-    told, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert told.strip() == str(out / "report.html")
+    stdout, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert stdout.strip() == str(out / "report.html")
     assert furthest(whole, out) < 1e-5
     assert tokens_of(out) == tokens_of(whole)
     assert looks(out) == looks(whole)
@@ -209,8 +209,8 @@ def test_a_split_run_goes_on_split_otherwise_or_in_one_process(whole: Path, line
     assert "resuming at step" in one.stderr
     assert furthest(whole, out) < 1e-5
     process = Ranks(3, splitting, tmp_path / "three")
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
     assert furthest(whole, tmp_path / "three") < 1e-5
 
 
@@ -227,8 +227,8 @@ def test_phases_of_every_kind_train_split_as_they_do_whole(base: Path, line: lis
     one = give(changed, tmp_path / "one")
     assert one.returncode == 0, one.stderr
     process = Ranks(2, [*changed, "--set", "train.shard=true"], tmp_path / "two")
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
     assert furthest(tmp_path / "one", tmp_path / "two") < 1e-5
 
 
@@ -238,11 +238,11 @@ def test_a_process_that_dies_stops_all_and_the_run_goes_on(whole: Path, line: li
     until_training(process, out)
     workers = {w.environ()["RANK"]: w for w in psutil.Process(process.pid).children() if "RANK" in w.environ()}
     workers["1"].kill()
-    _, said = process.communicate(timeout=200)
+    _, stderr = process.communicate(timeout=200)
     assert process.returncode != 0
     # The launcher tells of each process how it ended; which it saw first is chance.
-    assert re.findall(r"local_rank: (\d)\)\s+exitcode\s*: -9", said) == ["1"]
-    assert "Signal 9 (SIGKILL)" in said
+    assert re.findall(r"local_rank: (\d)\)\s+exitcode\s*: -9", stderr) == ["1"]
+    assert "Signal 9 (SIGKILL)" in stderr
     assert not any(worker.is_running() for worker in workers.values())
     goes_on(whole, line, out)
 
@@ -256,9 +256,9 @@ def test_the_first_process_dies_and_the_run_goes_on(whole: Path, line: list[str]
     first.kill()
     first.wait(timeout=60)
     second.send_signal(signal.SIGTERM)
-    _, said = second.communicate(timeout=60)
+    _, stderr = second.communicate(timeout=60)
     assert second.returncode is not None
-    assert second.returncode > 0, said
+    assert second.returncode > 0, stderr
     goes_on(whole, line, out)
 
 
@@ -269,7 +269,9 @@ def goes_on(whole: Path, line: list[str], out: Path) -> None:
     assert furthest(whole, out) < 1e-5
 
 
-def test_what_cannot_be_is_told_by_the_first_process_and_nobody_waits(line: list[str], tmp_path: Path) -> None:
+def test_a_run_that_cannot_start_is_reported_by_the_first_process_and_nobody_waits(
+    line: list[str], tmp_path: Path
+) -> None:
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "letter.txt").write_text("Dear")
     ranks = Ranks(2, line, tmp_path / "full").forks

@@ -82,8 +82,8 @@ def test_a_parent_without_a_head_gives_its_tokenizer_and_a_head_to_compare_with(
     parent = tmp_path / "parent"
     shutil.copytree(base, parent)
     weights = load_file(parent / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if not name.startswith("cls.")}
-    save_file(kept, parent / "model.safetensors", metadata={"format": "pt"})
+    body = {name: value for name, value in weights.items() if not name.startswith("cls.")}
+    save_file(body, parent / "model.safetensors", metadata={"format": "pt"})
     out = tmp_path / "run"
     whole = [*line(corpus, out, "adapt.architecture=roberta", "eval.tasks='none'"), "--base", str(parent)]
     assert call(monkeypatch, whole) == 2
@@ -150,8 +150,8 @@ def test_O16_an_electra_learns_by_detection_then_its_head_and_resumes_to_the_sam
     assert whole.returncode == 0, whole.stderr
     stopped = started(given, tmp_path / "stopped")
     stopped.send_signal(signal.SIGTERM)
-    _, said = stopped.communicate(timeout=100)
-    assert stopped.returncode == 130, said
+    _, stderr = stopped.communicate(timeout=100)
+    assert stopped.returncode == 130, stderr
     again = give(given, tmp_path / "stopped")
     assert again.returncode == 0, again.stderr
     same_weights(tmp_path / "whole", tmp_path / "stopped")

@@ -50,7 +50,7 @@ def job(line: list[str], out: Path, environment: dict[str, str]) -> subprocess.P
     )  # fmt: skip
 
 
-def asked(folder: Path) -> list[str]:
+def requeues(folder: Path) -> list[str]:
     file = folder / "asked"
     return [line for line in file.read_text().splitlines() if "requeue" in line] if file.exists() else []
 
@@ -65,20 +65,20 @@ def test_O16_a_job_that_is_pushed_aside_saves_and_goes_on(
     until_training(process, out)
     for sent in (signal.SIGUSR1, signal.SIGTERM):
         process.send_signal(sent)
-        _, said = process.communicate(timeout=200)
-        assert process.returncode == 130, said
-        assert "same command resumes" in said
-        assert asked(tmp_path) == queued
+        _, stderr = process.communicate(timeout=200)
+        assert process.returncode == 130, stderr
+        assert "same command resumes" in stderr
+        assert requeues(tmp_path) == queued
         reached = max(out.glob("checkpoints/step-*"))
         process = job(command, out, cluster)
         while sent == signal.SIGUSR1 and max(out.glob("checkpoints/step-*")) == reached:
             assert process.poll() is None, process.communicate()
             time.sleep(0.002)
-    output, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert "resuming at step" in said
+    output, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert "resuming at step" in stderr
     assert output.strip() == str(out / "report.html")
-    assert asked(tmp_path) == queued  # a job that ended is not queued again
+    assert requeues(tmp_path) == queued  # a job that ended is not queued again
     same_weights(finished, out)
 
 
@@ -91,13 +91,13 @@ def test_a_job_of_two_processes_saves_and_goes_on(
     process = job(line, out, environment)
     until_training(process, out)
     process.send_signal(signal.SIGUSR1)
-    _, said = process.communicate(timeout=200)
+    _, stderr = process.communicate(timeout=200)
     assert process.returncode != 0
-    assert "same command resumes" in said
-    assert asked(tmp_path) == ["requeue 4711"]
+    assert "same command resumes" in stderr
+    assert requeues(tmp_path) == ["requeue 4711"]
     again = job(line, out, environment)
-    _, said = again.communicate(timeout=200)
-    assert again.returncode == 0, said
+    _, stderr = again.communicate(timeout=200)
+    assert again.returncode == 0, stderr
     whole = give(line, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     assert furthest(tmp_path / "whole", out) < 1e-5
@@ -109,9 +109,9 @@ def test_O16_the_signal_near_the_end_of_its_time_stops_a_run_of_its_own(command:
     out = tmp_path / "run"
     process = started(command, out)
     process.send_signal(signal.SIGUSR1)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 130, said
-    assert "saving, then stopping" in said
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 130, stderr
+    assert "saving, then stopping" in stderr
 
 
 def test_a_job_without_a_folder_is_refused(cluster: dict[str, str]) -> None:

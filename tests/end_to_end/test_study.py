@@ -121,7 +121,7 @@ def test_a_cell_is_named_by_all_that_it_depends_on(base: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ('name = "long"', 'name = "trained on"', "two arms are called 'trained on'"),
         ("arm:trained on", "arm:traind on", "did you mean 'trained on'"),
@@ -143,13 +143,13 @@ def test_a_cell_is_named_by_all_that_it_depends_on(base: Path) -> None:
         ("adapt = {", "adapt = { lenght = 3, ", "arm 'long': unknown setting 'adapt.lenght'"),
     ],
 )
-def test_a_study_that_cannot_be_is_told_before_anything_is_trained(
-    before: str, after: str, told: str, file: Path, tmp_path: Path,
+def test_an_invalid_study_is_refused_before_anything_is_trained(
+    before: str, after: str, message: str, file: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     file.write_text(file.read_text().replace(before, after, 1))
     assert call(monkeypatch, ["study", str(file), "--lang", "fr", "--out", str(tmp_path / "study")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 
 
@@ -242,13 +242,13 @@ def test_a_base_that_cannot_write_the_language_gets_its_vocabulary_or_leaves_its
     assert converted.settings["adapt"]["vocabulary"] == "replace"
     assert converted.settings["adapt"]["length"] == by_name["convert"].settings["adapt"]["length"]
     assert fitting(by_name["continue, own vocabulary"], "fr", ()) is None
-    told = capsys.readouterr().err
-    assert "continue, own vocabulary: the base's tokenizer loses" in told
-    assert "it is left out" in told
+    stderr = capsys.readouterr().err
+    assert "continue, own vocabulary: the base's tokenizer loses" in stderr
+    assert "it is left out" in stderr
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         (["strategis"], "did you mean 'strategies'"),
         (["nowhere.toml"], "nowhere.toml does not exist"),
@@ -256,11 +256,11 @@ def test_a_base_that_cannot_write_the_language_gets_its_vocabulary_or_leaves_its
         (["strategies", "--set", "train.lrr=1"], "did you mean 'train.lr'"),
     ],
 )
-def test_a_study_by_name_is_told_what_it_does_not_know(
-    line: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_study_with_an_unknown_name_or_setting_is_refused(
+    line: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, ["study", *line, "--lang", "fr", "--out", str(tmp_path / "study")]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "study").exists()
 
 

@@ -140,9 +140,9 @@ def test_V6_a_dev_score_is_the_objective_and_test_is_not_looked_at(
         scores = [json.loads(row) for row in (folder / "results.jsonl").read_text().splitlines()]
         assert {score["split"] for score in scores} == {"dev"}
         main = scores[0]["metric"]
-        found = [score["value"] for score in scores if score["metric"] == main]
-        assert len(found) == 2  # seeds
-        assert trial.values == [looks(folder)[-1]["bits_per_byte"], pytest.approx(sum(found) / 2)]
+        values = [score["value"] for score in scores if score["metric"] == main]
+        assert len(values) == 2  # seeds
+        assert trial.values == [looks(folder)[-1]["bits_per_byte"], pytest.approx(sum(values) / 2)]
     assert "Pareto front" in (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
     assert study.directions == [optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE]
 
@@ -161,8 +161,8 @@ def test_the_best_settings_of_an_earlier_sweep_are_tried_first_on_this_budget(
     assert new.trials[3].params["train.lr"] not in [t.params["train.lr"] for t in old.trials]
     assert {t.params["adapt.vocabulary"] for t in new.trials} == {"keep"}
     extended = [t for t in ranked if t.params["adapt.vocabulary"] == "extend"]
-    told = capsys.readouterr().err
-    assert told.count("left out, not in this space") == len(extended)
+    stderr = capsys.readouterr().err
+    assert stderr.count("left out, not in this space") == len(extended)
     assert all(looks(tmp_path / "new" / "trials" / f"{n:04d}")[-1]["tokens"] >= 1_500 for n in range(4))
     # The earlier folder is needed no more.
     shutil.rmtree(tmp_path / "old")
@@ -220,22 +220,22 @@ def test_workers_share_a_sweep_and_the_trial_of_a_killed_one_goes_on_from_its_ch
     assert call(monkeypatch, [*words[1:], "--status"]) == 0
     assert "its worker is gone" in capsys.readouterr().out
     workers = [Fork(words) for _ in range(2)]
-    told = [worker.communicate(timeout=300)[1] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0], told
-    assert sum("taking up trial 0, which its worker left" in lines for lines in told) == 1
-    assert "resuming at step" in "".join(told)
+    logs = [worker.communicate(timeout=300)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], logs
+    assert sum("taking up trial 0, which its worker left" in lines for lines in logs) == 1
+    assert "resuming at step" in "".join(logs)
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "3 complete" in page
     cost = json.loads((out / "trials" / "0000" / "cost.json").read_text())
     assert cost["resumed"] == 1
-    begun = [lines.count(" of 3") for lines in told]
+    begun = [lines.count(" of 3") for lines in logs]
     assert sum(begun) == 2
     alone = tmp_path / "alone"
     adapt(read_run(out / "trials" / "0000"), alone)
     same_weights(alone, out / "trials" / "0000")
 
 
-def test_a_look_that_a_dead_worker_told_is_not_told_again(
+def test_a_look_that_a_dead_worker_reported_is_not_reported_again(
     write: Callable[..., Path], tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     file, out = write(trials=1, tokens=3_000), tmp_path / "sweep"
@@ -252,7 +252,7 @@ def test_a_look_that_a_dead_worker_told_is_not_told_again(
     assert [w for w in recwarn if "already reported" in str(w.message)] == []
 
 
-def test_a_worker_that_is_asked_to_stop_leaves_its_trial_to_the_next(
+def test_a_worker_that_is_stopped_leaves_its_trial_to_the_next(
     write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "sweep"
@@ -289,7 +289,7 @@ def test_a_trial_that_cannot_be_fails_alone_and_a_sweep_that_cannot_be_stops(
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "message"),
     [
         ("low = 1e-4", "low = 2e-4", "holds another sweep, which differs in space"),
         ("[space]", '[space]\ntrain.precision = { choices = ["fp32", "bf16"] }', "trials are measured alike"),
@@ -298,20 +298,20 @@ def test_a_trial_that_cannot_be_fails_alone_and_a_sweep_that_cannot_be_stops(
         ('"bits_per_byte"', '"synthetic_outcom"', "did you mean 'synthetic_outcome'"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_told_before_anything_is_tried(
-    before: str, after: str, told: str, write: Callable[..., Path], tmp_path: Path,
+def test_an_invalid_sweep_is_refused_before_anything_is_tried(
+    before: str, after: str, message: str, write: Callable[..., Path], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr("medlingua.recipes.experiments.sweep.adapt", lambda *_: pytest.fail("a trial began"))
     out, file = tmp_path / "sweep", write()
     words = line(file, out)[1:]
-    if "another sweep" in told:
+    if "another sweep" in message:
         with pytest.raises(pytest.fail.Exception):
             call(monkeypatch, words)
     file.write_text(file.read_text().replace(before, after, 1))
     assert call(monkeypatch, words) == 2
-    assert told in capsys.readouterr().err
-    assert out.exists() == ("another sweep" in told)
+    assert message in capsys.readouterr().err
+    assert out.exists() == ("another sweep" in message)
 
 
 def test_looking_at_no_sweep_says_so(

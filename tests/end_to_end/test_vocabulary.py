@@ -77,11 +77,11 @@ def test_rows_are_trained_first_or_not_at_all(
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
+    ("rows", "phrase"),
     [("mean", "their embeddings were copied"), ("focus", "their embeddings were initialized from other")],
 )
 def test_T19_false_friends_are_listed_with_how_they_start(
-    rows: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rows: str, phrase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`pain` and `main` are pieces of both vocabularies: a copied row starts with the English meaning; it is said."""
     texts = [f"{text} Le pain et la main du patient vont bien." for text in cases(40, seed=3)]
@@ -97,7 +97,7 @@ def test_T19_false_friends_are_listed_with_how_they_start(
     row = json.loads((out / "vocabulary.json").read_text(encoding="utf-8"))
     assert {"pain", "main"} <= set(row["false_friends"])
     page = (out / "report.html").read_text(encoding="utf-8")
-    assert told in page
+    assert phrase in page
     shared = row["new_size"] - row["averaged"] - row["fallback"]
     assert row["shared"] == shared
 
@@ -107,9 +107,9 @@ def test_too_few_candidates_leave_no_run_behind(
 ) -> None:
     line = [*command[1:], "--set", "adapt.vocabulary=extend", "--set", "adapt.new_pieces=90_000"]
     assert call(monkeypatch, [*line, "--out", str(tmp_path / "run")]) == 2
-    told = capsys.readouterr().err
-    assert "the 90,000 requested" in told
-    assert "in too few documents" in told
+    stderr = capsys.readouterr().err
+    assert "the 90,000 requested" in stderr
+    assert "in too few documents" in stderr
     assert not (tmp_path / "run" / "model").exists()
 
 
@@ -120,10 +120,10 @@ def test_the_command_counts_on_synthetic_cases_and_writes_tables(
     out = tmp_path / "tables"
     line = ["vocabulary", str(base), str(other), "--lang", "fr", "--out", str(out)]
     assert call(monkeypatch, line) == 0
-    told = capsys.readouterr()
-    assert "synthetic cases" in told.out
-    assert "synthetic cases" in told.err
-    assert "overlap" in told.out
+    captured = capsys.readouterr()
+    assert "synthetic cases" in captured.out
+    assert "synthetic cases" in captured.err
+    assert "overlap" in captured.out
     table = (out / "pieces_per_word.csv").read_text(encoding="utf-8").splitlines()
     assert len(table) == 3
     assert table[0].startswith("tokenizer,corpus,words,pieces,pieces_per_word")
@@ -171,7 +171,7 @@ PAIRS = (
 )
 
 
-def test_rows_come_across_languages_through_a_dictionary(
+def test_rows_are_mapped_between_languages_by_a_dictionary(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = ["\t".join((pair.split()[0], "fr", pair.split()[1])) for pair in PAIRS.split(", ")]
@@ -194,6 +194,6 @@ def test_rows_come_across_languages_through_a_dictionary(
     wrong.write_text("english\tfrench\npain\tdouleur\n", encoding="utf-8")
     line[line.index(f"adapt.dictionary={dictionary}")] = f"adapt.dictionary={wrong}"
     assert call(monkeypatch, [*line[:-1], str(tmp_path / "other")]) == 2
-    said = capsys.readouterr().err
-    assert "line 2" in said
-    assert "en, lang and translation" in said
+    stderr = capsys.readouterr().err
+    assert "line 2" in stderr
+    assert "en, lang and translation" in stderr

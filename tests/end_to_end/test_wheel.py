@@ -18,14 +18,14 @@ BUILD = "import sys; from setuptools.build_meta import build_wheel; print(build_
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Built from a copy: a build leaves folders where it runs."""
-    copy, made = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("wheel")
+    copy, target = tmp_path_factory.mktemp("checkout"), tmp_path_factory.mktemp("wheel")
     for room in ROOMS:
         shutil.copytree(ROOT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    done = subprocess.run([sys.executable, "-c", BUILD, str(made)], cwd=copy, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", BUILD, str(target)], cwd=copy, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return made / done.stdout.splitlines()[-1]
+    return target / done.stdout.splitlines()[-1]
 
 
 def packaged(file: Path) -> str:
@@ -37,9 +37,9 @@ def packaged(file: Path) -> str:
 def test_all_modules_and_data_of_the_rooms_are_in_the_wheel_and_nothing_else(wheel: Path) -> None:
     files = [f for room in ROOMS for f in (ROOT / room).rglob("*") if f.suffix in DATA or f.name == "Containerfile"]
     expected = {packaged(f) for f in files if "__pycache__" not in f.parts}
-    found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
-    assert expected - found == set()
-    assert found - expected == set()
+    members = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    assert expected - members == set()
+    assert members - expected == set()
 
 
 def test_the_wheel_runs_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:

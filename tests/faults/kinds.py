@@ -110,14 +110,14 @@ def given(command: list[str], out: Path) -> tuple[int, str]:
     """The command line in this process: its exit code and what it says."""
     with (
         mock.patch.object(sys, "argv", ["adapt", *command[1:], "--out", str(out)]),
-        redirect_stderr(io.StringIO()) as said,
+        redirect_stderr(io.StringIO()) as stderr,
         redirect_stdout(io.StringIO()),
     ):
         try:
             main()
         except SystemExit as left:
-            return int(left.code or 0), said.getvalue()
-    return 0, said.getvalue()
+            return int(left.code or 0), stderr.getvalue()
+    return 0, stderr.getvalue()
 
 
 # --- kills -------------------------------------------------------------------------------------------
@@ -132,9 +132,9 @@ def kill_a_run(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
     while process.returncode != 0:
         time.sleep(seconds * rng.random() ** 2)  # more often early, so that a run is killed many times
         process.kill()
-        _, said = process.communicate()
+        _, stderr = process.communicate()
         if process.returncode:
-            assert process.returncode == -signal.SIGKILL, (hit, said)
+            assert process.returncode == -signal.SIGKILL, (hit, stderr)
             hit.append(_part_of(out))
             process = Fork(line)
     same_weights(scene.finished, out)
@@ -189,10 +189,10 @@ def damage_a_checkpoint(scene: Scene, folder: Path, rng: random.Random) -> list[
     newest = max(out.glob("checkpoints/step-*"))
     file, harm = rng.choice(sorted(newest.iterdir())), rng.choice(HARMS)
     damage(file, harm, rng)
-    code, said = given(scene.command, out)
-    assert code == 0, said
-    assert f"checkpoint {newest} is damaged" in said
-    assert "the one before it is used" in said
+    code, stderr = given(scene.command, out)
+    assert code == 0, stderr
+    assert f"checkpoint {newest} is damaged" in stderr
+    assert "the one before it is used" in stderr
     same_weights(scene.finished, out)
     return [f"{file.name}, {harm}"]
 
@@ -204,13 +204,13 @@ def damage_a_shard(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
     file = rng.choice(sorted(path for path in (out / "shards").rglob("*") if path.is_file()))
     harm = rng.choice(HARMS)
     damage(file, harm, rng)
-    code, said = given(scene.command, out)
+    code, stderr = given(scene.command, out)
     if code == 0:  # the digests alone were harmed
         assert file.name == "digests.json"
     else:
-        assert code == 2, said
-        assert f"{file.name} " in said or file.name == "digests.json"
-        assert f"remove the folder {out / 'shards'} to make it anew" in said
+        assert code == 2, stderr
+        assert f"{file.name} " in stderr or file.name == "digests.json"
+        assert f"remove the folder {out / 'shards'} to make it anew" in stderr
         shutil.rmtree(out / "shards")
         assert given(scene.command, out)[0] == 0
     same_weights(scene.finished, out)
@@ -276,8 +276,8 @@ def fill_a_disk(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
         roomy = folder / "roomy"
         if out.exists():
             shutil.copytree(out, roomy)
-    code, said = given(scene.command, roomy)
-    assert code == 0, said
+    code, stderr = given(scene.command, roomy)
+    assert code == 0, stderr
     same_weights(scene.finished, roomy)
     return [part]
 
@@ -289,13 +289,13 @@ def close_a_folder(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
         shutil.rmtree(max(out.glob("checkpoints/step-*")))
         before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
         _mount("-o", "remount,ro", str(place))
-        code, said = given(scene.command, out)
-        assert code == 2, said
-        assert "cannot be written" in said
+        code, stderr = given(scene.command, out)
+        assert code == 2, stderr
+        assert "cannot be written" in stderr
         _mount("-o", "remount,rw", str(place))
         assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
-        code, said = given(scene.command, out)
-        assert code == 0, said
+        code, stderr = given(scene.command, out)
+        assert code == 0, stderr
         same_weights(scene.finished, out)
     return ["when it goes on"]
 
@@ -307,11 +307,11 @@ def start_a_second_process(scene: Scene, folder: Path, rng: random.Random) -> li
     """The second process in a run's folder refuses, and the first one does not notice."""
     out = folder / "run"
     first = started(scene.command, out)
-    code, said = given(scene.command, out)
-    assert code == 2, said
-    assert f"another process is at work in {out}" in said
-    _, told = first.communicate(timeout=200)
-    assert first.returncode == 0, told
+    code, stderr = given(scene.command, out)
+    assert code == 2, stderr
+    assert f"another process is at work in {out}" in stderr
+    _, first_stderr = first.communicate(timeout=200)
+    assert first.returncode == 0, first_stderr
     same_weights(scene.finished, out)
     return ["in training"]
 
@@ -325,8 +325,8 @@ def turn_the_clock(scene: Scene, folder: Path, rng: random.Random) -> list[str]:
         return now[0]
 
     with mock.patch.object(time, "time", jump):
-        code, said = given(scene.command, folder / "run")
-    assert code == 0, said
+        code, stderr = given(scene.command, folder / "run")
+    assert code == 0, stderr
     same_weights(scene.finished, folder / "run")
     return ["the whole run"]
 
@@ -345,12 +345,12 @@ def interrupt_twice(scene: Scene, folder: Path, rng: random.Random) -> list[str]
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(rng.uniform(0, 0.1))
-    _, said = process.communicate(timeout=200)
+    _, stderr = process.communicate(timeout=200)
     # The second one may come when Python has let go of signals, and then ends it as the system does.
-    assert process.returncode in (130, -signal.SIGINT, 0), said
-    assert "Traceback" not in said, said
-    code, told = given(scene.command, out)
-    assert code == 0, told
+    assert process.returncode in (130, -signal.SIGINT, 0), stderr
+    assert "Traceback" not in stderr, stderr
+    code, resumed_stderr = given(scene.command, out)
+    assert code == 0, resumed_stderr
     same_weights(scene.finished, out)
     return [part] if process.returncode else []
 

@@ -28,7 +28,7 @@ from ..languages.test_terminologies import BABELON, CLAML, CODES, DOID_ES, EDGES
 from ..languages.test_untrusted import PACK
 from ..languages.test_untrusted import READERS as OF_TEXT
 from ..recipes.conftest import write_base
-from ..recipes.evaluation.test_predictions import FEVER, said, toy
+from ..recipes.evaluation.test_predictions import FEVER, prediction, toy
 from ..recipes.experiments.test_space import FIXED, SPACE
 
 Reader = tuple[Callable[[Path, bytes], None], Callable[[Path], bytes]]  # reads these bytes; bytes that are good
@@ -75,7 +75,7 @@ STUDY = {
 }
 SWEEP = {"trials": 4, "sampler": {"name": "TPESampler", "n_startup_trials": 5}, "settings": FIXED, "space": SPACE}
 ANSWERS = b'{"id": "t0:0-25", "answer": [{"text": "toux", "label": "DISO"}]}\n{"id": "t1:0-19", "answer": "[]"}\n'
-FOUND = b"".join(json.dumps(row).encode() + b"\n" for row in (said("t0", FEVER), said("t1")))
+PREDICTIONS = b"".join(json.dumps(row).encode() + b"\n" for row in (prediction("t0", FEVER), prediction("t1")))
 
 LABELS = b'{"id": "a", "answer": {"document_type": "Study", "domain": "Clinical", "educational_score": "3"}}\n'
 SCHEMA = b'[[columns]]\nname = "domain"\nvalues = ["Clinical", "Other"]\nquestion = "What is it about?"\n'
@@ -112,7 +112,7 @@ READERS: dict[str, Reader] = {
     "pack.toml": of_file("pack.toml", load_pack, PACK.format(name="notes", path="notes.jsonl").encode()),
     "study.toml": of_file("study.toml", lambda file: read_study(str(file)), tomli_w.dumps(STUDY).encode()),
     "sweep.toml": of_file("sweep.toml", lambda file: read_sweep(file, {}), tomli_w.dumps(SWEEP).encode()),
-    "predictions": of_file("found.jsonl", lambda file: read_predictions(file, toy()), FOUND),
+    "predictions": of_file("found.jsonl", lambda file: read_predictions(file, toy()), PREDICTIONS),
     "answers": of_file("answers.jsonl", lambda file: read_answers(file, toy(), "fr"), ANSWERS),
     "labels": of_file("labels.jsonl", lambda file: read_labels(file, BIOMED_ENRICHED), LABELS),
     "schema.toml": of_file("schema.toml", read_schema, SCHEMA),
@@ -154,16 +154,16 @@ def _with_another_value(value: Any, rng: random.Random) -> Any:
     """The structure with one of its values replaced, taken out or put under another name."""
     if not value or not isinstance(value, dict | list) or rng.random() < 0.1:
         return rng.choice(_VALUES)
-    made = copy.copy(value)
-    key = rng.choice(list(made)) if isinstance(made, dict) else rng.randrange(len(made))
+    changed = copy.copy(value)
+    key = rng.choice(list(changed)) if isinstance(changed, dict) else rng.randrange(len(changed))
     match rng.randrange(8):
         case 0:
-            del made[key]
-        case 1 if isinstance(made, dict):
-            made[rng.choice(("", "x", "a.b", str(key) * 2))] = made.pop(key)
+            del changed[key]
+        case 1 if isinstance(changed, dict):
+            changed[rng.choice(("", "x", "a.b", str(key) * 2))] = changed.pop(key)
         case _:
-            made[key] = _with_another_value(made[key], rng)
-    return made
+            changed[key] = _with_another_value(changed[key], rng)
+    return changed
 
 
 def _safetensors(raw: bytes) -> Any:
@@ -173,8 +173,8 @@ def _safetensors(raw: bytes) -> Any:
 
 def _of_safetensors(value: Any) -> bytes:
     header, tensors = value
-    told = json.dumps(header).encode()
-    return struct.pack("<Q", len(told)) + told + bytes.fromhex(tensors)
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded + bytes.fromhex(tensors)
 
 
 _JSON = (json.loads, lambda value: json.dumps(value).encode())

@@ -94,9 +94,9 @@ def test_damaged_descriptions_of_the_text_are_named(
     (out / "cost.json").unlink()
     damage(out / "shards" / name, harm, random.Random())
     assert call(monkeypatch, [*command[1:], "--out", str(out)]) == 2
-    told = capsys.readouterr().err
-    assert f"{out / 'shards'}: {name} {'is gone' if harm == 'gone' else 'does not match its digest'}" in told
-    assert "remove the folder" in told
+    stderr = capsys.readouterr().err
+    assert f"{out / 'shards'}: {name} {'is gone' if harm == 'gone' else 'does not match its digest'}" in stderr
+    assert "remove the folder" in stderr
 
 
 def test_where_no_checkpoint_is_whole_the_run_stops_and_says_so(tmp_path: Path) -> None:
@@ -117,9 +117,9 @@ def test_a_damaged_shard_is_named(
     (out / "cost.json").unlink()  # as if it had been stopped before its end
     damage(out / "shards" / "notes" / name, harm, random.Random())
     assert call(monkeypatch, [*command[1:], "--out", str(out)]) == 2
-    told = capsys.readouterr().err
-    assert f"shard {out / 'shards' / 'notes'}: {name} {'is gone' if harm == 'gone' else 'does not match'}" in told
-    assert "remove the folder" in told
+    stderr = capsys.readouterr().err
+    assert f"shard {out / 'shards' / 'notes'}: {name} {'is gone' if harm == 'gone' else 'does not match'}" in stderr
+    assert "remove the folder" in stderr
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/sys takes no folder on Linux alone")
@@ -129,9 +129,9 @@ def test_a_folder_that_takes_nothing_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert call(monkeypatch, [*command[1:], "--out", "/sys/medlingua"]) == 2
-    told = capsys.readouterr().err
-    assert "/sys/medlingua cannot be written" in told
-    assert "--out" in told
+    stderr = capsys.readouterr().err
+    assert "/sys/medlingua cannot be written" in stderr
+    assert "--out" in stderr
 
 
 def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(command: list[str], finished: Path, tmp_path: Path) -> None:
@@ -143,11 +143,11 @@ def test_ctrl_c_twice_stops_at_once_and_the_run_goes_on(command: list[str], fini
     until_training(process, out)
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
-    assert any("Ctrl-C again stops at once" in said for said in process.stderr)
+    assert any("Ctrl-C again stops at once" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
     again = give(command, out)
     assert again.returncode == 0
     assert "resuming at step" in again.stderr
@@ -160,9 +160,9 @@ def test_ctrl_c_that_a_script_ignores_stops_nothing(command: list[str], finished
     process = Fork([*command, "--out", str(out)], on_ctrl_c=signal.SIG_IGN)
     until_training(process, out)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 0, said
-    assert "stopping" not in said
+    _, stderr = process.communicate(timeout=200)
+    assert process.returncode == 0, stderr
+    assert "stopping" not in stderr
     same_weights(finished, out)
 
 
@@ -226,12 +226,12 @@ def test_ctrl_c_that_meets_a_callback_is_not_dropped(capsys: pytest.CaptureFixtu
 
 
 def test_nothing_asks_the_wall_clock_but_for_the_date_in_a_lineage() -> None:
-    asked = []
+    calls = []
     for room in ("languages", "adapters", "reports", "recipes"):
         for file in (ROOMS / room).rglob("*.py"):
             for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Attribute) and node.attr in ("time", "now", "today", "utcnow", "time_ns"):
                     owner = ast.unparse(node.value)
                     if owner in ("time", "datetime", "datetime.date", "datetime.datetime"):
-                        asked.append(f"{file.relative_to(ROOMS)}: {owner}.{node.attr}")
-    assert asked == ["recipes/walk.py: datetime.date.today"]
+                        calls.append(f"{file.relative_to(ROOMS)}: {owner}.{node.attr}")
+    assert calls == ["recipes/walk.py: datetime.date.today"]

@@ -45,13 +45,13 @@ def test_V2_brat_offsets_count_characters_with_bom_crlf_and_emoji(tmp_path: Path
 
 
 @pytest.mark.parametrize("changed", [TEXT.removeprefix("\ufeff"), TEXT.replace("\r\n", "\n"), TEXT[:20]])
-def test_V2_brat_offsets_that_do_not_match_show_both_strings_where_asked(tmp_path: Path, changed: str) -> None:
+def test_V2_brat_offsets_that_do_not_match_show_both_strings_on_request(tmp_path: Path, changed: str) -> None:
     """The message, which ends in logs, has the place alone; the words are a patient's."""
     with pytest.raises(InputError, match=r"d1\.ann, line \d: offsets \d+ \d+.*other words than the annot") as raised:
         list(read_brat(brat(tmp_path / "b", text=changed), source="s"))
-    found, annotated = re.fullmatch(r"(.+), and the annotation says '(.+)'", raised.value.text).groups()  # type: ignore[union-attr]
+    actual, annotated = re.fullmatch(r"(.+), and the annotation says '(.+)'", raised.value.text).groups()  # type: ignore[union-attr]
     assert annotated in ANN
-    assert found != repr(annotated)
+    assert actual != repr(annotated)
     assert annotated not in str(raised.value)
 
 

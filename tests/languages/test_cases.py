@@ -89,7 +89,7 @@ def test_every_noun_fits_every_form(code: str) -> None:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 @pytest.mark.parametrize("words", [(60, 90), (400, 400), (3000, 5000)])
-def test_lengths_are_those_asked_for(code: str, words: tuple[int, int]) -> None:
+def test_lengths_are_those_requested(code: str, words: tuple[int, int]) -> None:
     for case in cases(code, 8, words=words):
         assert words[0] <= len(case.document.text.split()) <= words[1] * 1.1 + 60
 
@@ -162,7 +162,7 @@ def test_synthetic_tasks_can_be_learned_and_share_nothing_with_the_corpus(code: 
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_the_gold_specialties_are_told_by_the_diagnoses(code: str) -> None:
+def test_the_gold_specialties_follow_from_the_diagnoses(code: str) -> None:
     grammar = load_grammar(load_pack(code))
     place = {
         grammar.without_tag(noun).lower(): name
@@ -170,8 +170,8 @@ def test_the_gold_specialties_are_told_by_the_diagnoses(code: str) -> None:
         for noun in specialty.diagnoses
     }
     for case in cases(code):
-        told = {place[s.surface(case.document.text).lower()] for s in case.spans if s.label == "DIAG"}
-        assert told == case.specialties
+        derived = {place[s.surface(case.document.text).lower()] for s in case.spans if s.label == "DIAG"}
+        assert derived == case.specialties
 
 
 @example(code="es", seed=46, distance=894)

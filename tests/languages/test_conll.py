@@ -52,7 +52,7 @@ def test_tags_without_a_label_are_entities(tmp_path: Path) -> None:
     assert entities(example) == [("toux sèche", "entity"), ("fièvre", "entity")]
 
 
-def test_two_columns_of_tags_need_to_be_told_apart(tmp_path: Path) -> None:
+def test_two_columns_of_tags_need_a_label_column(tmp_path: Path) -> None:
     lines = ["une B-NP O", "toux I-NP B-DISO", "sèche I-NP I-DISO"]
     with pytest.raises(InputError, match=r"a\.conll: columns 2 and 3 hold tags.*label_column = 3"):
         read(tmp_path, lines)

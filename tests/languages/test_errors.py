@@ -24,7 +24,7 @@ class Entry(BaseModel):
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ({"name": None}, "expected text, given nothing"),
         ({"name": 3}, "expected text, given 3"),
@@ -41,11 +41,11 @@ class Entry(BaseModel):
         ({"nmae": "x"}, "not known; take it out"),
     ],
 )
-def test_a_wrong_value_is_told_in_words(value: dict[str, Any], said: str) -> None:
+def test_a_wrong_value_is_described_in_words(value: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Entry.model_validate(value)
     (error,) = raised.value.errors()
-    assert mismatch(error) == said
+    assert mismatch(error) == message
 
 
 def test_few_known_names_are_listed_and_of_many_the_nearest() -> None:
@@ -67,15 +67,15 @@ def test_a_half_written_line_is_no_json_and_is_not_repeated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "name"),
     [(None, "nothing"), (True, "true or false"), ([], "a list"), ({}, "an object"), (2, "a number")],
 )
-def test_kinds_of_json_have_names(value: object, said: str) -> None:
-    assert kind_of(value) == said
+def test_kinds_of_json_have_names(value: object, name: str) -> None:
+    assert kind_of(value) == name
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         (3, "entry 1: a number, not an object"),
         ({"text": None, "labels": "A"}, "'text' holds nothing, not text"),
@@ -84,12 +84,14 @@ def test_kinds_of_json_have_names(value: object, said: str) -> None:
         ({"text": "toux", "labels": True}, "no label in 'labels' (it holds true or false)"),
     ],
 )
-def test_a_reader_says_what_stands_where_something_else_is_expected(row: object, said: str, tmp_path: Path) -> None:
+def test_a_reader_says_what_stands_where_something_else_is_expected(
+    row: object, message: str, tmp_path: Path
+) -> None:
     file = tmp_path / "set.json"
     file.write_text(json.dumps([row]), encoding="utf-8")
     with pytest.raises(InputError) as raised:
         list(read_json(file, source="s"))
-    assert said in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_parts_of_a_format_of_another_kind_are_named() -> None:

@@ -50,9 +50,9 @@ def test_a_circle_is_named(tmp_path: Path) -> None:
     file.write_text("id\tlabel\tsubClassOf\n1\tA\tB\n2\tB\tC\n3\tC\tA\n4\tD\tA\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"terms.tsv: a hierarchy goes in a circle") as raised:
         read_hierarchy(file)
-    told = str(raised.value)
-    assert all(name in told for name in ("a", "b", "c"))
-    assert "< d" not in told
+    message = str(raised.value)
+    assert all(name in message for name in ("a", "b", "c"))
+    assert "< d" not in message
 
 
 def test_other_columns_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def test_V10_a_run_of_words_must_be_long_enough() -> None:
     assert check.tasks_of("") == frozenset()
 
 
-def test_V10_a_short_test_document_is_found_whole_and_inside_a_longer_text() -> None:
+def test_V10_a_short_test_document_is_matched_whole_and_inside_a_longer_text() -> None:
     check = OverlapCheck({"fragen": [QUESTION]}, 13)
     assert check.tasks_of(QUESTION) == {"fragen"}
     assert check.tasks_of(f"Häufige Fragen. {QUESTION} Nein, sagt das Institut.") == {"fragen"}
@@ -30,7 +30,7 @@ def test_V10_a_short_test_document_is_found_whole_and_inside_a_longer_text() -> 
 
 
 @pytest.mark.parametrize("text", ["Fieber", "Fieber und Husten", "Was ist Covid"])
-def test_V10_a_test_document_of_a_few_words_is_found_as_a_whole_document_alone(text: str) -> None:
+def test_V10_a_test_document_of_a_few_words_is_matched_as_a_whole_document_alone(text: str) -> None:
     check = OverlapCheck({"kurz": [text]}, 13)
     assert check.tasks_of(f" {text.upper()}! ") == {"kurz"}
     assert check.tasks_of(f"Der Kranke hat {text} seit gestern.") == frozenset()
@@ -63,16 +63,16 @@ def test_runs_of_all_lengths_in_one_pass_are_those_of_each_alone(words: list[str
     hashed = hash_words(words)
     together = dict(runs(hashed, lengths))
     assert sorted(together) == sorted(length for length in lengths if length <= len(words))
-    for length, found in together.items():
+    for length, hashes in together.items():
         expected = [tuple(words[i : i + length]) for i in range(len(words) - length + 1)]
         names: dict[int, tuple[str, ...]] = {}
-        assert len(found) == len(expected)
-        for value, run in zip(found.tolist(), expected, strict=True):
+        assert len(hashes) == len(expected)
+        for value, run in zip(hashes.tolist(), expected, strict=True):
             assert names.setdefault(value, run) == run
         assert len(names) == len(set(expected))
 
 
-def test_every_planted_test_document_is_found_and_no_other() -> None:
+def test_every_planted_test_document_is_matched_and_no_other() -> None:
     """Hundreds of test documents of all lengths, against a plain search for their words."""
     draw = random.Random(1)
     vocabulary = [f"wort{i}" for i in range(300)]

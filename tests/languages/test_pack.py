@@ -82,7 +82,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path, body: str, message: str) -> 
         load_pack(str(file))
 
 
-def test_a_task_that_does_not_fit_stops_those_alone_who_ask_for_it(tmp_path: Path) -> None:
+def test_tasks_that_do_not_fit_are_listed_as_broken_and_the_others_load(tmp_path: Path) -> None:
     file = tmp_path / "pack.toml"
     file.write_text(
         "code = 'xx'\nname = 'X'\nspacy = 'xx'\n"

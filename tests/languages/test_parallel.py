@@ -24,18 +24,18 @@ def case(name: str, text: str, label: str = "DIS") -> Example:
 
 
 def task(language: str, train: Sequence[str], test: Sequence[str], label: str = "DIS") -> Task:
-    made = [case(f"{language}{i}", text, label) for i, text in enumerate([*train, "dev " * 20, *test])]
+    examples = [case(f"{language}{i}", text, label) for i, text in enumerate([*train, "dev " * 20, *test])]
     n = len(train)
-    return Task(SPEC, language, tuple(made[:n]), (made[n],), tuple(made[n + 1 :]))
+    return Task(SPEC, language, tuple(examples[:n]), (examples[n],), tuple(examples[n + 1 :]))
 
 
 def test_a_case_whose_parallel_is_tested_is_left_out_and_counted() -> None:
     own = task("fr", ["un cas", f"La même histoire {LONG}.", "autre cas"], [f"{LONG.upper()}, vue ailleurs"])
     other = task("en", ["a case", "the same story in other words", "another case"], ["tested in English"])
-    made = with_train_of(own, other)
-    assert [example.document.text for example in made.train] == ["a case", "another case"]
-    assert (made.train_language, made.excluded, made.language) == ("en", 1, "fr")
-    assert made.test == own.test
+    combined = with_train_of(own, other)
+    assert [example.document.text for example in combined.train] == ["a case", "another case"]
+    assert (combined.train_language, combined.excluded, combined.language) == ("en", 1, "fr")
+    assert combined.test == own.test
 
 
 SHORT = "Il tousse depuis trois jours."
@@ -54,7 +54,7 @@ def test_a_case_that_has_less_of_a_test_text_stays(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         (
             task("en", ["a", "b"], ["c"]),
@@ -63,12 +63,12 @@ def test_a_case_that_has_less_of_a_test_text_stays(text: str) -> None:
         (task("en", ["a"], ["c"], "SYMPTOM"), "its 1 labels are not the 1 of t"),
     ],
 )
-def test_what_is_not_parallel_is_told(other: Task, told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_is_not_parallel_is_refused(other: Task, message: str) -> None:
+    with pytest.raises(InputError, match=message):
         with_train_of(task("fr", ["un"], ["cas"]), other)
 
 
-def test_nothing_left_is_told() -> None:
+def test_nothing_left_to_train_on_is_refused() -> None:
     with pytest.raises(InputError, match="every case of train shares text with test"):
         with_train_of(task("fr", [LONG], [LONG]), task("en", ["a"], ["b"]))
 
@@ -88,11 +88,13 @@ def test_a_source_that_is_not_in_the_pack_names_the_nearest(tmp_path: Path) -> N
 def test_casimedicos_tests_no_case_that_was_learnt_in_either_language(code: str, other: str, data: Path) -> None:
     spec = next(task for task in load_pack(code).tasks if task.name == f"casimedicos_{code}_from_{other}")
     plain = next(task for task in load_pack(code).tasks if task.name == f"casimedicos_{code}")
-    made, own = read_task(spec, data, code), read_task(plain, data, code)
-    assert [(e.id, e.document.text, e.gold) for e in made.test] == [(e.id, e.document.text, e.gold) for e in own.test]
+    combined, own = read_task(spec, data, code), read_task(plain, data, code)
+    assert [(e.id, e.document.text, e.gold) for e in combined.test] == [
+        (e.id, e.document.text, e.gold) for e in own.test
+    ]
     # The authors' parts share cases: those are what is left out.
-    assert made.excluded == len(own.train) + len(own.dev) - len(made.train) - len(made.dev) > 0
+    assert combined.excluded == len(own.train) + len(own.dev) - len(combined.train) - len(combined.dev) > 0
     source = load_pack(other)
     theirs = read_task(next(t for t in source.tasks if t.name == f"casimedicos_{other}"), data, other)
     tested = OverlapCheck({"test": [example.document.text for example in theirs.test]}, RUN)
-    assert not any(tested.tasks_of(e.document.text) for part in (made.train, made.dev) for e in part)
+    assert not any(tested.tasks_of(e.document.text) for part in (combined.train, combined.dev) for e in part)

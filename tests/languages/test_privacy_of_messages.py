@@ -64,7 +64,7 @@ def of_folder(name: str, reader: Callable[..., Any], others: dict[str, bytes]) -
     return read
 
 
-def beside(name: str, reader: Callable[..., Any], others: dict[str, bytes], given: str) -> Read:
+def in_folder(name: str, reader: Callable[..., Any], others: dict[str, bytes], given: str) -> Read:
     """As `of_folder`, of a reader that takes a file."""
     return of_folder(name, lambda folder, source: reader(folder / given, source=source), others)
 
@@ -140,7 +140,7 @@ READERS: dict[str, tuple[Read, bytes]] = {
     "codes, columns": (
         of_folder("aD.tsv", read_codes, {"text_files/a.txt": TEXT.encode()}), f"{NAME}\ta".encode()
     ),
-    "offsets": (beside("a.tsv", read_offsets, {"text_files/a.txt": TEXT.encode()}, "a.tsv"), OFFSETS),
+    "offsets": (in_folder("a.tsv", read_offsets, {"text_files/a.txt": TEXT.encode()}, "a.tsv"), OFFSETS),
     "line labels": (
         of_folder("labels/a.txt", read_line_labels, {"text/a.txt": f"{TEXT}\n{TEXT}".encode()}), b"< <A--B"
     ),
@@ -156,11 +156,11 @@ READERS: dict[str, tuple[Read, bytes]] = {
         of_folder("a.con", read_concepts, {"a.txt": TEXT.encode()}), f'c="{NAME}" 1:1 1:1||t="person"\n'.encode()
     ),
     "id pairs": (
-        beside("a.csv", read_id_pairs, {"id_to_sentence_a.json": encoded({"d_1": TEXT, "d_2": NAME})}, "a.csv"),
+        in_folder("a.csv", read_id_pairs, {"id_to_sentence_a.json": encoded({"d_1": TEXT, "d_2": NAME})}, "a.csv"),
         b"id_1\tid_2\tsim\nd_1_0\td_2_0\t3\n",
     ),
     "sentences of pairs": (
-        beside("id_to_sentence_a.json", read_id_pairs, {"a.csv": b"id_1\tid_2\tsim\nd_1_0\td_2_0\t3\n"}, "a.csv"),
+        in_folder("id_to_sentence_a.json", read_id_pairs, {"a.csv": b"id_1\tid_2\tsim\nd_1_0\td_2_0\t3\n"}, "a.csv"),
         encoded({"d_1": TEXT, "d_2": NAME}),
     ),
     "deft pairs": (
@@ -171,12 +171,12 @@ READERS: dict[str, tuple[Read, bytes]] = {
     "squad": (of_file("a.json", read_squad), encoded(SQUAD)),
     "options": (of_file("a.json", read_options), encoded(OPTIONS)),
     "pubmedqa": (
-        beside("ori_pqal.json", read_pubmedqa, {"test_ground_truth.json": b"{}"}, "ori_pqal.json"),
+        in_folder("ori_pqal.json", read_pubmedqa, {"test_ground_truth.json": b"{}"}, "ori_pqal.json"),
         encoded(PUBMEDQA),
     ),
-    "nli4ct": (beside("a.json", read_nli4ct, {"CT_json/N1.json": encoded(TRIAL)}, "a.json"), encoded(STATEMENT)),
+    "nli4ct": (in_folder("a.json", read_nli4ct, {"CT_json/N1.json": encoded(TRIAL)}, "a.json"), encoded(STATEMENT)),
     "nli4ct, trials": (
-        beside("CT_json/N1.json", read_nli4ct, {"a.json": encoded(STATEMENT)}, "a.json"), encoded(TRIAL)
+        in_folder("CT_json/N1.json", read_nli4ct, {"a.json": encoded(STATEMENT)}, "a.json"), encoded(TRIAL)
     ),
     **{name: of_tool(name) for name in PROJECTS},
     "e3c": (of_folder("a.xml", read_e3c_relations, {}), E3C),
@@ -214,8 +214,8 @@ _ODD = (
 
 
 def without_words(message: str, folder: Path) -> None:
-    told = message.replace(str(folder), "")
-    assert not [piece for piece in PIECES if piece in told], told
+    text = message.replace(str(folder), "")
+    assert not [piece for piece in PIECES if piece in text], text
 
 
 @pytest.mark.parametrize("name", READERS)

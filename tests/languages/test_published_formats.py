@@ -37,7 +37,7 @@ def test_every_task_that_was_not_seen_has_a_layout_here() -> None:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_no_task_is_only_a_name_unless_its_access_forbids_it_and_its_note_says_how_to_ask(code: str) -> None:
+def test_no_task_is_only_a_name_unless_its_access_forbids_it_and_its_note_says_how_to_request_it(code: str) -> None:
     for spec in load_pack(code).tasks:
         if spec.path is None:
             assert spec.access != "open", f"{spec.name} is only a name: give it a path and a reader"
@@ -54,8 +54,8 @@ def test_parts_are_those_of_the_set(tmp_path: Path) -> None:
         write(tmp_path, LAYOUTS[name][0])
         task = read_task(spec, tmp_path, code)
         test = len(task.test)
-        found = (len(task.train), len(task.dev), test) if len(sizes) == 3 else (len(task.train + task.dev), test)
-        assert found == sizes, name
+        counts = (len(task.train), len(task.dev), test) if len(sizes) == 3 else (len(task.train + task.dev), test)
+        assert counts == sizes, name
 
 
 def test_documents_without_codes_and_cases_without_one_chapter(tmp_path: Path) -> None:

@@ -44,17 +44,17 @@ def test_a_statement_comes_with_the_sections_of_its_trials(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("row", "told"),
+    ("row", "parts"),
     [
         (STATEMENT, ["no Label", "Gold_dev.json"]),
         (STATEMENT | {"Label": "x", "Primary_id": "NCT9"}, ["NCT9", "CT_json"]),
     ],
 )
-def test_a_split_without_gold_or_trials_is_told(row: Any, told: list[str], tmp_path: Path) -> None:
+def test_a_split_without_gold_or_trials_is_refused(row: Any, parts: list[str], tmp_path: Path) -> None:
     trials(tmp_path)
     with pytest.raises(InputError) as caught:
         list(read_nli4ct(written(tmp_path / "dev.json", {"a": row}), source="s"))
-    assert all(part in str(caught.value) for part in told)
+    assert all(part in str(caught.value) for part in parts)
 
 
 def test_the_test_questions_are_those_of_the_authors(tmp_path: Path) -> None:

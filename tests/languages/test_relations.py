@@ -29,8 +29,8 @@ XMI = f"""<?xml version="1.0" encoding="UTF-8"?>
 
 def test_pairs_of_a_sentence_are_candidates_and_no_related_one_is_lost(tmp_path: Path) -> None:
     (tmp_path / "d.xml").write_text(XMI, encoding="utf-8")
-    found = {e.document.text: e.gold for e in read_e3c_relations(tmp_path, source="s")}
-    assert found == {
+    gold_by_text = {e.document.text: e.gold for e in read_e3c_relations(tmp_path, source="s")}
+    assert gold_by_text == {
         "La # natrémie # est à @ 130 @.": "pertains-to",
         "La natrémie # est # à @ 130 @.": "none",
         "La natrémie est à @ 130 @. Elle tousse. Le # scanner # fut normal.": "pertains-to",
@@ -42,10 +42,10 @@ def test_pairs_of_a_sentence_are_candidates_and_no_related_one_is_lost(tmp_path:
 @given(st.integers(0, 10), st.integers(1, 5), st.integers(0, 10), st.integers(1, 5))
 def test_markers_take_nothing_away(a: int, b: int, c: int, d: int) -> None:
     text = "abcdefghijklmnopqrst"
-    made = marked(text, (a, a + b), (c, c + d), "markers")
-    assert made.replace("@ ", "").replace(" @", "").replace("# ", "").replace(" #", "") == text
-    assert made.count("@") == made.count("#") == 2
-    inside = made[made.index("@ ") + 2 : made.rindex(" @")]
+    marked_text = marked(text, (a, a + b), (c, c + d), "markers")
+    assert marked_text.replace("@ ", "").replace(" @", "").replace("# ", "").replace(" #", "") == text
+    assert marked_text.count("@") == marked_text.count("#") == 2
+    inside = marked_text[marked_text.index("@ ") + 2 : marked_text.rindex(" @")]
     assert inside.replace("# ", "").replace(" #", "") == text[a : a + b]
 
 
@@ -69,7 +69,7 @@ def test_xml_that_declares_entities_is_refused(tmp_path: Path) -> None:
         list(read_e3c_relations(tmp_path, source="s"))
 
 
-def test_what_is_no_file_of_e3c_is_told(tmp_path: Path) -> None:
+def test_what_is_no_file_of_e3c_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no \.xml file"):
         list(read_e3c_relations(tmp_path, source="s"))
     (tmp_path / "d.xml").write_text(XMI[:-40], encoding="utf-8")

@@ -77,7 +77,7 @@ def test_a_row_that_fits_no_text_is_refused_without_its_words(row: str, message:
     assert "Toux" not in str(raised.value)
 
 
-def test_misplaced_mentions_are_moved_or_kept_and_counted(tmp_path: Path) -> None:
+def test_misplaced_mentions_are_moved_or_left_in_place_and_counted(tmp_path: Path) -> None:
     folder = texts(tmp_path / "f", a="fievre, toux, fievre")
     put(folder / "m.tsv", "filename|label|start|end|text", "a|S|13|19|fievre", "a|S|8|12|toux")
     notes = Counter[str]()
@@ -214,7 +214,7 @@ def test_documents_of_train_that_test_has_too_are_left_out_and_counted(tmp_path:
     assert task.notes == ("documents of train or dev left out, which test has too: 1",)
 
 
-def test_conll_that_is_damaged_is_repaired_where_asked_for(tmp_path: Path) -> None:
+def test_damaged_conll_is_repaired_on_request(tmp_path: Path) -> None:
     file = tmp_path / "a.tsv.gz"
     file.write_bytes(gzip.compress(b"Les O\nplus jeunes B-X\n\xc3 I-X\nO\n \nfin O\n"))
     with pytest.raises(InputError, match="not UTF-8"):

@@ -200,18 +200,18 @@ def test_the_three_sets_on_one_text_are_divided_alike_and_joined(data: Path) -> 
 def test_every_answer_of_covid_qa_is_at_its_place_and_an_article_in_one_part(data: Path) -> None:
     task = read("covid_qa", data)
     raw = json.loads(gzip.decompress((data / "tasks/covid_qa/200423_covidQA.json.gz").read_bytes()))
-    said = {
+    published = {
         str(question["id"]): (paragraph["context"], question["answers"][0])
         for article in raw["data"]
         for paragraph in article["paragraphs"]
         for question in paragraph["qas"]
     }
-    wrong = [a for text, a in said.values() if not text.startswith(a["text"], max(a["answer_start"], 0))]
+    wrong = [a for text, a in published.values() if not text.startswith(a["text"], max(a["answer_start"], 0))]
     assert len(wrong) == 234
     for example in sum(parts(task), ()):
         assert isinstance(example.gold, tuple)
         (span,) = example.gold
-        assert example.document.text[span.start : span.end] == said[example.id][1]["text"].strip()
+        assert example.document.text[span.start : span.end] == published[example.id][1]["text"].strip()
     articles = [{example.document.text for example in part} for part in parts(task)]
     assert sum(map(len, articles)) == len(set.union(*articles)) == 98
 
@@ -272,7 +272,7 @@ def test_hashed_splits_are_about_70_10_20(tmp_path: Path) -> None:
     assert [round(len(part) / 400) for part in parts(task)] == [7, 1, 2]
 
 
-def test_labels_that_only_the_test_part_has_are_kept_and_counted(tmp_path: Path) -> None:
+def test_labels_that_only_the_test_part_has_stay_there_and_are_counted(tmp_path: Path) -> None:
     rows = [(f"d{i}", f"t{i}", "x") for i in range(100)]
     task = read_task(table(tmp_path / "a", rows), tmp_path, "xx")
     chosen = task.test[0].id

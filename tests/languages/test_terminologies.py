@@ -143,7 +143,7 @@ def test_mesh_gives_parents_by_tree_numbers_and_translated_names(tmp_path: Path)
     ]
 
 
-def test_tables_of_ontologies_are_told_by_their_columns(tmp_path: Path) -> None:
+def test_tables_of_ontologies_are_recognised_by_their_columns(tmp_path: Path) -> None:
     hpo = read_concepts(written(tmp_path, "hp-fr.babelon.tsv", BABELON), "fr")
     assert hpo == [Concept("HP:1", "Hypertension", definition="Un excès.")]
     spanish = read_concepts(written(tmp_path, "doid-es.tsv", DOID_ES), "es")
@@ -154,8 +154,8 @@ def test_tables_of_ontologies_are_told_by_their_columns(tmp_path: Path) -> None:
 
 
 def test_codes_without_parents_are_a_tree_by_their_beginnings(tmp_path: Path) -> None:
-    found = read_concepts(written(tmp_path, "cim10.csv", CODES), "fr")
-    assert [c.parents for c in found] == [(), ("C34",), ("C34.1",)]
+    concepts = read_concepts(written(tmp_path, "cim10.csv", CODES), "fr")
+    assert [c.parents for c in concepts] == [(), ("C34",), ("C34.1",)]
     given = "code,description,parent,synonyms\nA01,Alimentary,,gut|digestion\nB07,Blood,A01,\n"
     assert read_concepts(written(tmp_path, "atc.csv", given), "en") == [
         Concept("A01", "Alimentary", ("gut", "digestion")),
@@ -249,9 +249,9 @@ def test_any_words_go_into_passages_as_they_are(names: list[str], definition: st
     sentences = load_pack("fr").sentences
     assert sentences is not None
     concepts = [Concept(str(n), name, (), (), definition) for n, name in enumerate(names)]
-    made = dict(passages(concepts, sentences, "T"))
-    assert list(made) == [c.code for c in concepts]
-    assert all(c.name in made[c.code] and definition in made[c.code] for c in concepts)
+    by_code = dict(passages(concepts, sentences, "T"))
+    assert list(by_code) == [c.code for c in concepts]
+    assert all(c.name in by_code[c.code] and definition in by_code[c.code] for c in concepts)
 
 
 def test_the_command_writes_a_corpus_and_reads_real_releases(

@@ -139,8 +139,8 @@ def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject, tmp_path:
     try:
         read(tmp_path, raw)
     except InputError as error:
-        told = str(error)
-        assert str(tmp_path) in told
+        message = str(error)
+        assert str(tmp_path) in message
 
 
 def harmed(good: bytes) -> st.SearchStrategy[bytes]:
@@ -230,9 +230,9 @@ def test_a_text_that_parquet_rows_share_is_unpacked_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "LARGEST", 2_000_000)
-    found = read_documents(shared_text(tmp_path, 1_000_000), source="s")
+    documents = read_documents(shared_text(tmp_path, 1_000_000), source="s")
     before = pa.total_allocated_bytes()
-    assert [len(next(found).text) for _ in range(3)] == [1_000_000] * 3
+    assert [len(next(documents).text) for _ in range(3)] == [1_000_000] * 3
     assert pa.total_allocated_bytes() - before < 30_000_000  # all rows of a batch take a thousand times the text
 
 

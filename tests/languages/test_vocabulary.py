@@ -19,10 +19,10 @@ PIECES = ["[UNK]", "hyper", "##tension", "tension", "le", "patient", "a", "une",
 
 
 def word_piece(*more: str, strip: bool = False) -> Tokenizer:
-    made = Tokenizer(models.WordPiece({p: i for i, p in enumerate([*PIECES, *more])}, unk_token="[UNK]"))
-    made.normalizer = normalizers.BertNormalizer(lowercase=strip, strip_accents=strip)
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return made
+    tokenizer = Tokenizer(models.WordPiece({p: i for i, p in enumerate([*PIECES, *more])}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=strip, strip_accents=strip)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
 
 
 TEXTS = ["le patient a une hypertension", "le patient a une douleur"]
@@ -41,10 +41,10 @@ def test_pieces_per_word_is_what_a_plain_count_gives() -> None:
 
 
 def test_a_tokenizer_is_read_without_the_length_it_was_saved_with(tmp_path: Path) -> None:
-    made = word_piece()
-    made.enable_truncation(3)
-    made.enable_padding(length=3)
-    made.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = word_piece()
+    tokenizer.enable_truncation(3)
+    tokenizer.enable_padding(length=3)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
     read = vocabulary.read_tokenizer(tmp_path)
     assert read.encode("le patient a une douleur").tokens == ["le", "patient", "a", "une", "douleur"]
     assert read.encode("le").tokens == ["le"]
@@ -149,17 +149,17 @@ def test_T7_the_audit_asks_for_the_words_of_the_pack_and_for_those_of_all_where_
 
 def test_T9_the_audit_finds_nfkc() -> None:
     letters = [c for c in "abcdefghijklmnopqrstuvwxyzANST⁹L²m⁺½≤≥μµ,/0123456789" for c in (c, f"##{c}")]
-    made = word_piece(*letters)
-    made.normalizer = normalizers.NFKC()
-    found = vocabulary.audit({"t": made}, load_pack("fr")).set_index("written")["meaning"]
-    assert found["10⁹/L"] == "10⁹/L is read as 109/L"
-    assert found["m²"] == "m² is read as m2"
+    tokenizer = word_piece(*letters)
+    tokenizer.normalizer = normalizers.NFKC()
+    meanings = vocabulary.audit({"t": tokenizer}, load_pack("fr")).set_index("written")["meaning"]
+    assert meanings["10⁹/L"] == "10⁹/L is read as 109/L"
+    assert meanings["m²"] == "m² is read as m2"
 
 
 def test_T10_T8_the_audit_finds_what_cannot_be_written_and_decomposed_text() -> None:
-    found = vocabulary.audit({"t": word_piece("p", "##â", "##l", "##e")}, load_pack("fr"))
-    assert "unknown" in set(found[found["written"] == "5 µg"]["finding"])
-    assert "NFD differs" in set(found[found["written"] == "pâle"]["finding"])
+    findings = vocabulary.audit({"t": word_piece("p", "##â", "##l", "##e")}, load_pack("fr"))
+    assert "unknown" in set(findings[findings["written"] == "5 µg"]["finding"])
+    assert "NFD differs" in set(findings[findings["written"] == "pâle"]["finding"])
 
 
 def test_T18_numbers_that_the_vocabulary_gives_away() -> None:
@@ -199,8 +199,8 @@ def test_terms_have_their_branch_and_their_chapter(tmp_path: Path) -> None:
         "id\tlabel\tsubClassOf\n1\tflu\tviral disease\n2\tviral disease\tinfection\n3\tinfection\tdisease\n",
     )
     write(tmp_path / "terms/doid/ICD10inDO.tsv.gz", "id\tlabel\txrefs\n1\tflu\tICD10CM:J11\n")
-    found = read_terms(pack("d.tsv.gz", "b.tsv.gz", "not_there.tsv.gz"), tmp_path)
-    assert found == [Term("Grippe", "Flu", "infection", "X"), Term("Pâleur", "Pallor", OTHER, "")]
+    terms = read_terms(pack("d.tsv.gz", "b.tsv.gz", "not_there.tsv.gz"), tmp_path)
+    assert terms == [Term("Grippe", "Flu", "infection", "X"), Term("Pâleur", "Pallor", OTHER, "")]
 
 
 @pytest.mark.parametrize(

@@ -86,13 +86,13 @@ def test_words_of_each_language(code: str, text: str, expected: list[str]) -> No
 
 @pytest.mark.parametrize("code", LANGUAGES)
 @pytest.mark.parametrize("unit", ["10⁹/L", "m²", "µg/dl", "37,5 °C", "½", "Na⁺"])
-def test_T9_units_are_found_again_in_the_words(code: str, unit: str) -> None:
+def test_T9_units_are_preserved_in_the_words(code: str, unit: str) -> None:
     text = f"x {unit} y"
     assert "".join(surfaces(text, code)) == text.replace(" ", "")
 
 
 @given(text=st.one_of(PROSE, st.text()), code=st.sampled_from(LANGUAGES))
-def test_words_are_in_order_and_leave_only_white_space_out(text: str, code: str) -> None:
+def test_words_are_in_order_and_omit_only_white_space(text: str, code: str) -> None:
     end_before = 0
     for start, end in words(text, code):
         assert end_before <= start < end

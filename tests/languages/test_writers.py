@@ -26,15 +26,15 @@ def span(*words_of: str, label: str = "DISO") -> Span:
     return Span(tuple((TEXT.index(w), TEXT.index(w) + len(w)) for w in words_of), label)
 
 
-FOUND = (span("foie", label="ANAT"), span("Toux\nsèche"), span("œdème", "jambes"), span("😷", label="DEVICE X"))
-NOTE = Annotated("ward/a.txt", TEXT, tuple((s, 0.25 * i) for i, s in enumerate(FOUND)))
+SPANS = (span("foie", label="ANAT"), span("Toux\nsèche"), span("œdème", "jambes"), span("😷", label="DEVICE X"))
+NOTE = Annotated("ward/a.txt", TEXT, tuple((s, 0.25 * i) for i, s in enumerate(SPANS)))
 
 
 def test_brat_reads_back_what_was_written(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(TEXT.encode())
     (tmp_path / "a.ann").write_text(brat(NOTE), encoding="utf-8")
     (example,) = read_brat(tmp_path, source="s")
-    expected = {Span(s.fragments, s.label.replace(" ", "_")) for s in FOUND}
+    expected = {Span(s.fragments, s.label.replace(" ", "_")) for s in SPANS}
     assert set(example.gold) == expected  # type: ignore[arg-type]
     # brat itself refuses a span over a line's end: each line has a fragment.
     lines = [line for line in brat(NOTE).splitlines() if line.startswith("T2")]
@@ -57,12 +57,12 @@ def test_brat_keeps_any_span(text: str, borders: list[int], tmp_path_factory: py
 
 
 def test_conll_reads_back_what_was_written(tmp_path: Path) -> None:
-    note = Annotated("a", TEXT, ((FOUND[0], None), (FOUND[1], None)))
+    note = Annotated("a", TEXT, ((SPANS[0], None), (SPANS[1], None)))
     both = conll(note, "fr") + conll(Annotated("b", "Rien."), "fr")
     (tmp_path / "a.conll").write_text(both, encoding="utf-8")
     first, second = read_conll(tmp_path / "a.conll", source="s")
-    found = {(" ".join(s.surface(first.document.text).split()), s.label) for s in first.gold}  # type: ignore[union-attr]
-    assert found == {("foie", "ANAT"), ("Toux sèche", "DISO")}
+    mentions = {(" ".join(s.surface(first.document.text).split()), s.label) for s in first.gold}  # type: ignore[union-attr]
+    assert mentions == {("foie", "ANAT"), ("Toux sèche", "DISO")}
     assert second.document.text.split() == ["Rien", "."]
     written = [line.split("\t")[0] for line in conll(note, "fr").splitlines()[2:] if line]
     assert written == [TEXT[a:b] for a, b in words(TEXT, "fr")]
@@ -83,14 +83,14 @@ def test_conll_refuses_what_tags_cannot_hold() -> None:
 
 
 def test_docbin_reads_back_what_was_written(tmp_path: Path) -> None:
-    note = Annotated("a", TEXT, ((FOUND[0], 0.9), (FOUND[1], None)), (("grave", 0.7),))
+    note = Annotated("a", TEXT, ((SPANS[0], 0.9), (SPANS[1], None)), (("grave", 0.7),))
     (tmp_path / "a.spacy").write_bytes(docbin([note, Annotated("b", "Rien.")], "fr"))
     docs = list(DocBin().from_bytes((tmp_path / "a.spacy").read_bytes()).get_docs(spacy.blank("fr").vocab))
     assert [doc.text for doc in docs] == [TEXT, "Rien."]
     assert [(e.text, e.label_) for e in docs[0].ents] == [("foie", "ANAT"), ("Toux\nsèche", "DISO")]
     assert docs[0].cats == {"grave": pytest.approx(0.7)}
     examples = list(read_docbin(tmp_path / "a.spacy", source="s"))
-    assert examples[0].gold == FOUND[:2]
+    assert examples[0].gold == SPANS[:2]
 
 
 def test_docbin_keeps_entities_inside_entities() -> None:
@@ -105,7 +105,7 @@ def test_a_text_beyond_spacys_own_limit_is_written() -> None:
     assert len(doc.text) == len(long)
 
 
-def test_json_lines_hold_what_was_found() -> None:
+def test_json_lines_hold_the_predictions() -> None:
     row = json.loads(json_line(NOTE))
     assert row["id"] == "ward/a.txt"
     second = row["predicted"][1]
@@ -120,7 +120,7 @@ def test_json_lines_hold_what_was_found() -> None:
     assert labels["labels"] == [{"label": "bénin", "probability": 0.5}, {"label": "grave"}]
 
 
-def test_csv_holds_what_was_found_under_its_columns() -> None:
+def test_csv_holds_the_predictions_under_its_columns() -> None:
     text = ",".join(CSV_COLUMNS["entities"]) + "\n" + csv_rows(NOTE)
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["text"] for row in rows] == ["foie", "Toux\nsèche", "œdème jambes", "😷"]

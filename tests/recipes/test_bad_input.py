@@ -87,8 +87,8 @@ def misfit(folder: Path) -> None:
 
 def headless(folder: Path) -> None:
     weights = load_file(folder / "model.safetensors")
-    kept = {name: value for name, value in weights.items() if not name.startswith("cls.")}
-    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    body = {name: value for name, value in weights.items() if not name.startswith("cls.")}
+    save_file(body, folder / "model.safetensors", metadata={"format": "pt"})
 
 
 def filtered(expression: str) -> Broken:
@@ -214,15 +214,15 @@ def failed(
         del usual["--corpus"]
     line = [part for key, value in usual.items() if key not in given for part in (key, value)]
     assert call(monkeypatch, [*line, *LEAST, *given]) == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return said
+    stderr = capsys.readouterr().err
+    assert "Traceback" not in stderr
+    return stderr
 
 
-@pytest.mark.parametrize(("make", "told"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_bad_input_is_told_in_one_line(
+@pytest.mark.parametrize(("make", "parts"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_bad_input_is_reported_in_one_line(
     make: Broken,
-    told: tuple[str, ...],
+    parts: tuple[str, ...],
     base: Path,
     corpus: Path,
     tmp_path: Path,
@@ -230,9 +230,9 @@ def test_bad_input_is_told_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out"
-    said = failed(monkeypatch, capsys, base, corpus, [*make(tmp_path, base), "--out", str(out)])
-    for part in told:
-        assert part in said
+    message = failed(monkeypatch, capsys, base, corpus, [*make(tmp_path, base), "--out", str(out)])
+    for part in parts:
+        assert part in message
     assert not out.exists(), "the corrected command needs the folder"
 
 
@@ -243,17 +243,17 @@ def test_the_fields_of_a_corpus_are_checked_before_a_head_is_trained(
     headless(tmp_path / "model")
     line = ["--base", str(tmp_path / "model"), "--set", "adapt.head=fresh", "--text-field", "body"]
     capsys.readouterr()
-    said = failed(monkeypatch, capsys, base, corpus, [*line, "--out", str(tmp_path / "out")])
-    assert len(said.splitlines()) == 1
-    assert "no column 'body'" in said
+    message = failed(monkeypatch, capsys, base, corpus, [*line, "--out", str(tmp_path / "out")])
+    assert len(message.splitlines()) == 1
+    assert "no column 'body'" in message
 
 
 def test_a_folder_with_other_files_is_left_alone(
     base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
-    said = failed(monkeypatch, capsys, base, corpus, ["--out", str(tmp_path)])
-    assert "not empty" in said
+    message = failed(monkeypatch, capsys, base, corpus, ["--out", str(tmp_path)])
+    assert "not empty" in message
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
@@ -265,9 +265,9 @@ def test_the_folder_of_another_run_is_refused_with_the_difference(
 
     claim(tmp_path / "out", resolve({"strategy": "continue", "lang": "es", "base": "b"}))
     before = (tmp_path / "out" / "run.toml").read_text()
-    said = failed(monkeypatch, capsys, base, corpus, ["--out", str(tmp_path / "out")])
-    assert "another run" in said
-    assert "lang" in said
+    message = failed(monkeypatch, capsys, base, corpus, ["--out", str(tmp_path / "out")])
+    assert "another run" in message
+    assert "lang" in message
     assert (tmp_path / "out" / "run.toml").read_text() == before
 
 
@@ -297,22 +297,22 @@ def test_offsets_of_a_named_task_that_do_not_match_stop_before_anything(
 ) -> None:
     root = data_root(tmp_path, "T1\tDISO 1 7\tFièvre\n")
     given = [*root, "--out", str(tmp_path / "out"), "--set", "eval.tasks=fever"]
-    said = failed(monkeypatch, capsys, base, corpus, given)
-    for told in ("task", "d0.ann", "1 7", "other words than the annotation says"):
-        assert told in said
-    assert "Fièvre" not in said
+    message = failed(monkeypatch, capsys, base, corpus, given)
+    for part in ("task", "d0.ann", "1 7", "other words than the annotation says"):
+        assert part in message
+    assert "Fièvre" not in message
     assert not (tmp_path / "out").exists()
     assert "Fièvre" in failed(monkeypatch, capsys, base, corpus, [*given, "--show-text"])
 
 
-def test_a_restricted_corpus_is_left_out_and_told(
+def test_a_restricted_corpus_is_left_out_and_reported(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["--strategy", "continue", "--base", str(base), *data_root(tmp_path), *LEAST]
     assert call(monkeypatch, [*given, "--out", str(tmp_path / "out")]) == 0
-    told = capsys.readouterr()
-    assert "corpus closed is left out (non-commercial use only)" in told.err + told.out
-    assert "--allow non-commercial" in told.err + told.out
+    captured = capsys.readouterr()
+    assert "corpus closed is left out (non-commercial use only)" in captured.err + captured.out
+    assert "--allow non-commercial" in captured.err + captured.out
     read = json.loads((tmp_path / "out" / "corpora.json").read_text(encoding="utf-8"))["corpora"]
     assert [row["name"] for row in read] == ["free"]
 
@@ -333,15 +333,15 @@ def test_a_run_on_a_data_root_opens_no_connection(
         monkeypatch.setattr(owner, name, refuse)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     given = ["--strategy", "continue", "--base", str(base), *data_root(tmp_path), "--allow", "non-commercial"]
-    asked = ["--set", "train.tokens=600", "--set", "train.precision='fp32'"]
+    settings = ["--set", "train.tokens=600", "--set", "train.precision='fp32'"]
     scored = ["--set", "eval.seeds=1", "--set", "eval.epochs=1", "--out", str(tmp_path / "out")]
-    assert call(monkeypatch, [*given, *asked, *scored]) == 0
+    assert call(monkeypatch, [*given, *settings, *scored]) == 0
     assert opened == []
     assert '"task":"fever"' in (tmp_path / "out" / "results.jsonl").read_text(encoding="utf-8").replace(" ", "")
 
 
 @pytest.mark.parametrize("full", ["tokens.bin", "metrics.jsonl"])
-def test_a_full_disk_is_told(
+def test_a_full_disk_is_reported(
     full: str,
     base: Path,
     corpus: Path,
@@ -362,15 +362,15 @@ def test_a_full_disk_is_told(
             (self / full).symlink_to("/dev/full")
 
     monkeypatch.setattr(Path, "mkdir", with_full)
-    said = failed(monkeypatch, capsys, base, corpus, ["--out", str(out)])
-    assert "no space left" in said
+    message = failed(monkeypatch, capsys, base, corpus, ["--out", str(out)])
+    assert "no space left" in message
     assert not (out / "model").exists()
 
 
 @pytest.mark.parametrize(
     "saves", ["medlingua.recipes.training.checkpoint.save_file", "transformers.modeling_utils.safe_save_file"]
 )
-def test_a_full_disk_is_told_when_weights_are_saved(
+def test_a_full_disk_is_reported_when_weights_are_saved(
     saves: str,
     base: Path,
     corpus: Path,
@@ -382,6 +382,6 @@ def test_a_full_disk_is_told_when_weights_are_saved(
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
     monkeypatch.setattr(saves, full)
-    said = failed(monkeypatch, capsys, base, corpus, ["--out", str(tmp_path / "out")])
-    assert "no space left" in said
+    message = failed(monkeypatch, capsys, base, corpus, ["--out", str(tmp_path / "out")])
+    assert "no space left" in message
     assert not (tmp_path / "out" / "model").exists()

@@ -277,12 +277,12 @@ def test_a_simple_mistake_is_reported_before_torch_is_imported(
 
 def test_a_shell_completes_values() -> None:
     def completed(*words: str) -> list[str]:
-        asked = {
+        variables = {
             "_ADAPT_COMPLETE": "complete_bash",
             "COMP_WORDS": " ".join(("adapt", *words)),
             "COMP_CWORD": str(len(words)),
         }
-        done = subprocess.run([ADAPT], env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+        done = subprocess.run([ADAPT], env={**os.environ, **variables}, capture_output=True, text=True, check=False)
         return done.stdout.split()
 
     assert completed("--strategy", "con") == ["convert", "continue"]

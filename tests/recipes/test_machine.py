@@ -15,12 +15,12 @@ def test_O16_precision_follows_the_processor_and_no_timing(
 ) -> None:
     """A resumed run on a loaded machine would otherwise go on in another precision, to other weights."""
     monkeypatch.setattr(machine, "cpu_bf16_units", lambda: units)
-    found = machine.precision_of("auto", CPU)
-    assert found.name == name
-    assert (units or "no bf16 units") in found.reason
+    precision = machine.precision_of("auto", CPU)
+    assert precision.name == name
+    assert (units or "no bf16 units") in precision.reason
 
 
-def test_a_precision_that_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_precision_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "cpu_bf16_units", lambda: None)
     assert machine.precision_of("bf16", CPU).name == "bf16"
 

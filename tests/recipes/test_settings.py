@@ -95,7 +95,7 @@ def test_phases_without_tokens_share_a_budget_evenly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sets", "told"),
+    ("sets", "message"),
     [
         (("train.lr",), "KEY=VALUE"),
         (("train=3",), "is a group"),
@@ -109,8 +109,8 @@ def test_phases_without_tokens_share_a_budget_evenly(tmp_path: Path) -> None:
         (("train.schedule=cosin",), "known: constant, cosine, decay, linear, wsd"),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_told(sets: tuple[str, ...], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_a_setting_that_cannot_be_used_is_refused(sets: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         resolve(FLAGS, sets=sets)
 
 

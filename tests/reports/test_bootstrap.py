@@ -29,21 +29,21 @@ def test_a_label_that_a_sample_lacks_does_not_lower_its_macro_f1() -> None:
     gold = np.zeros((30, 2), dtype=int)
     gold[:, 0], gold[0, 1] = 1, 1
     perfect = np.repeat(gold[:, :, None], 3, axis=2).reshape(1, 30, 6)
-    found = interval("macro-F1", perfect)
-    assert (found.value, found.low, found.high) == (1, 1, 1)
+    estimate = interval("macro-F1", perfect)
+    assert (estimate.value, estimate.low, estimate.high) == (1, 1, 1)
 
 
 def test_the_interval_of_a_difference_is_that_of_the_mean_over_documents() -> None:
     draw = np.random.default_rng(1)
     before = draw.random((1, 400, 1))
     after = before + draw.normal(0.05, 0.2, (1, 400, 1))
-    found = paired("mean", before, after)
+    difference = paired("mean", before, after)
     gain = (after - before)[0, :, 0]
     error = gain.std() / 20
-    assert found.value == pytest.approx(gain.mean())
-    assert found.low == pytest.approx(gain.mean() - 1.96 * error, abs=0.15 * error)
-    assert found.high == pytest.approx(gain.mean() + 1.96 * error, abs=0.15 * error)
-    assert found == paired("mean", before, after)
+    assert difference.value == pytest.approx(gain.mean())
+    assert difference.low == pytest.approx(gain.mean() - 1.96 * error, abs=0.15 * error)
+    assert difference.high == pytest.approx(gain.mean() + 1.96 * error, abs=0.15 * error)
+    assert difference == paired("mean", before, after)
 
 
 @pytest.mark.parametrize(("correct", "documents"), [(58, 60), (2, 60), (3, 3)])
@@ -52,31 +52,31 @@ def test_an_interval_stays_inside_the_range_of_its_metric(correct: int, document
     right = (np.arange(documents) < correct).astype(float)
     seeds = np.stack([right, np.roll(right, 1)])
     tallies = np.stack([seeds, np.ones_like(seeds), np.ones_like(seeds)], axis=-1)
-    found = interval("micro-F1", tallies)
-    assert found.low is not None
-    assert found.high is not None
-    assert 0 <= found.low <= found.value <= found.high <= 1
+    estimate = interval("micro-F1", tallies)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
 
 
 def test_a_large_difference_of_two_seeds_has_an_interval_without_zero() -> None:
     """0.927 to 0.379 is no noise, however few the seeds are."""
     draw = np.random.default_rng(2)
     before, after = (draw.binomial(1, rate, (2, 120, 1)).astype(float) for rate in (0.927, 0.379))
-    found = paired("mean", before, after)
-    assert found.high is not None
-    assert found.high < -0.4
+    difference = paired("mean", before, after)
+    assert difference.high is not None
+    assert difference.high < -0.4
 
 
 def test_three_seeds_that_differ_widen_the_interval_and_two_do_not() -> None:
     before = np.zeros((3, 50, 1))
     after = before + np.array([-0.2, 0.1, 0.4])[:, None, None]
-    found = paired("mean", before, after)
-    assert found.value == pytest.approx(0.1)
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low < 0 < found.high
-    assert found.p_value is not None
-    assert 0.05 < found.p_value <= 1
+    difference = paired("mean", before, after)
+    assert difference.value == pytest.approx(0.1)
+    assert difference.low is not None
+    assert difference.high is not None
+    assert difference.low < 0 < difference.high
+    assert difference.p_value is not None
+    assert 0.05 < difference.p_value <= 1
     two = paired("mean", before[:2], after[:2])
     assert two.low == pytest.approx(two.high) == pytest.approx(-0.05)
     steady = paired("mean", before, before + 0.1)
@@ -87,8 +87,8 @@ def test_three_seeds_that_differ_widen_the_interval_and_two_do_not() -> None:
 
 def test_the_same_model_does_not_differ_from_itself() -> None:
     tallies = np.random.default_rng(2).integers(0, 3, (3, 20, 3))
-    found = paired("micro-F1", tallies, tallies)
-    assert (found.value, found.low, found.high, found.p_value) == (0, 0, 0, 1)
+    difference = paired("micro-F1", tallies, tallies)
+    assert (difference.value, difference.low, difference.high, difference.p_value) == (0, 0, 0, 1)
 
 
 def test_pairs_have_the_same_seeds_and_documents() -> None:
@@ -100,9 +100,9 @@ def test_pairs_have_the_same_seeds_and_documents() -> None:
 
 def test_tallies_of_a_model_are_whole_or_none() -> None:
     of = Tallies("mean", {"m": {0: np.zeros((4, 1)), 2: np.ones((4, 1))}})
-    found = of.of("m", (2, 0))
-    assert found is not None
-    assert found[:, 0, 0].tolist() == [1, 0]
+    tallies = of.of("m", (2, 0))
+    assert tallies is not None
+    assert tallies[:, 0, 0].tolist() == [1, 0]
     assert of.of("m", (0, 1)) is None
     assert of.of("other", (0,)) is None
 
@@ -120,8 +120,8 @@ def test_holm_rejects_step_by_step(p_values: list[float]) -> None:
     """A hypothesis is rejected at a level where it and all with smaller p-values pass their steps."""
     adjusted = holm(p_values)
     ordered = sorted(p_values)
-    for p, found in zip(p_values, adjusted, strict=True):
+    for p, adjusted_p in zip(p_values, adjusted, strict=True):
         steps = [(len(ordered) - i) * q for i, q in enumerate(ordered) if q <= p]
-        assert found == pytest.approx(min(1.0, max(steps)) if p_values.count(p) == 1 else found)
-        assert p <= found + 1e-12
+        assert adjusted_p == pytest.approx(min(1.0, max(steps)) if p_values.count(p) == 1 else adjusted_p)
+        assert p <= adjusted_p + 1e-12
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])

@@ -27,11 +27,11 @@ def test_the_hub_reads_the_metadata(run_folder: Path) -> None:
     assert data.library_name == "transformers"
     assert data.pipeline_tag == "fill-mask"
     assert data.eval_results is not None
-    found = {(result.dataset_name, result.metric_type): result for result in data.eval_results}
-    f1 = found["morfitt", "micro-f1"]
+    results = {(result.dataset_name, result.metric_type): result for result in data.eval_results}
+    f1 = results["morfitt", "micro-f1"]
     assert f1.metric_name == "micro-f1 (multilabel/v1, mean of 3 seeds)"
     assert 0.54 < f1.metric_value < 0.58
-    assert found["held-out text", "bits_per_byte"].metric_value == 2.288
+    assert results["held-out text", "bits_per_byte"].metric_value == 2.288
 
 
 def test_the_card_tells_text_licences_results_and_limits(run_folder: Path) -> None:

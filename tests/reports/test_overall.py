@@ -68,8 +68,8 @@ def test_one_model_or_one_task_makes_no_ranking() -> None:
 def test_scores_by_length_are_the_metric_of_each_third() -> None:
     words = np.arange(30)[::-1] + 10
     right = (words < 20).astype(float)  # the shortest third, all right
-    found = by_length(Tallies("mean", {"m": {0: right[:, None], 1: np.zeros((30, 1))}}, words))
-    assert found == {"m": [(14.5, 0.5), (24.5, 0.0), (34.5, 0.0)]}
+    by_third = by_length(Tallies("mean", {"m": {0: right[:, None], 1: np.zeros((30, 1))}}, words))
+    assert by_third == {"m": [(14.5, 0.5), (24.5, 0.0), (34.5, 0.0)]}
 
 
 @pytest.mark.parametrize("words", [None, np.arange(1, 20), np.full(40, 7)])

@@ -119,8 +119,8 @@ def test_a_mixture_divides_the_tokens_of_its_phase(run_folder: Path) -> None:
     settings = f'{first}{parts}[[phases]]\nname = "clinical"{second}{alone}'
     (run_folder / "run.toml").write_text(settings, encoding="utf-8")
     last = 74 * 3_400  # tokens of the last row of the first phase
-    found = tokens_by_corpus(read_run(run_folder))
-    assert found == pytest.approx({"e3c_pamj_fr": 0.75 * last, "e3c_leaflets_fr": 408_000 - 0.75 * last})
+    tokens = tokens_by_corpus(read_run(run_folder))
+    assert tokens == pytest.approx({"e3c_pamj_fr": 0.75 * last, "e3c_leaflets_fr": 408_000 - 0.75 * last})
 
 
 def test_only_a_likelihood_has_a_perplexity(reported: Path, run_folder: Path) -> None:
@@ -241,7 +241,7 @@ def test_a_scored_task_that_was_not_checked_for_overlap_is_a_warning(run_folder:
     assert "Not checked for overlap: fracco_sample" in warnings
 
 
-def test_two_seeds_are_said_to_leave_out_the_variation_between_seeds(run_folder: Path) -> None:
+def test_tasks_with_fewer_than_three_seeds_are_named(run_folder: Path) -> None:
     rows = [row for row in scores() if row.seed is not None and row.seed < 2]
     (run_folder / "results.jsonl").unlink()
     append_row(run_folder / "results.jsonl", *rows)

@@ -18,7 +18,7 @@ from .conftest import score
 MODULES = (terms, answers, choice, labels, ner, pairs, spans)
 
 
-def test_every_id_that_the_code_writes_has_a_record_whose_parts_are_all_said() -> None:
+def test_every_id_that_the_code_writes_has_a_record_whose_parts_are_all_filled() -> None:
     written = set()
     for module in MODULES:
         assert module.__file__ is not None
@@ -42,7 +42,7 @@ def test_what_a_run_chose_besides_is_part_of_the_record() -> None:
     assert "20 trials" in chosen.training
 
 
-def test_frozen_bodies_of_two_default_rates_are_kept_apart() -> None:
+def test_frozen_bodies_of_two_default_rates_are_distinguished() -> None:
     earlier, now = protocol_of("ner-strict/1, frozen body"), protocol_of("ner-strict/1, frozen body/2")
     assert earlier is not None
     assert now is not None
@@ -116,7 +116,7 @@ def test_folders_of_one_protocol_are_ranked_by_name(tmp_path: Path) -> None:
     assert "protocol multilabel/v1" in ranked
 
 
-def test_scores_of_two_protocols_asked_into_one_ranking_are_refused(tmp_path: Path) -> None:
+def test_scores_of_two_protocols_in_one_ranking_are_refused(tmp_path: Path) -> None:
     first, other = folder_of(tmp_path / "a"), folder_of(tmp_path / "b", protocol="ner-strict/1, frozen body")
     with pytest.raises(InputError, match=r"protocols multilabel/v1 and ner-strict/1, frozen body cannot be ranked"):
         ranking([first, other], "morfitt")

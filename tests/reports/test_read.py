@@ -49,10 +49,10 @@ def test_a_killed_run_loses_its_half_line_and_nothing_else(tmp_path: Path, cut: 
         append_row(file, row)
     whole = file.read_bytes()
     line = whole.splitlines(keepends=True)[1]
-    kept = len(line) - min(cut, len(line))
-    file.write_bytes(whole[: len(whole) - len(line) + kept])
-    second_is_whole = kept == len(line) - 1  # only the end of the line is lost
-    assert half_written(file) == (0 < kept < len(line) - 1)
+    remaining = len(line) - min(cut, len(line))
+    file.write_bytes(whole[: len(whole) - len(line) + remaining])
+    second_is_whole = remaining == len(line) - 1  # only the end of the line is lost
+    assert half_written(file) == (0 < remaining < len(line) - 1)
     append_row(file, third)
     assert read_rows(file, TrainRow) == [first, second, third] if second_is_whole else [first, third]
     assert not half_written(file)

@@ -36,7 +36,7 @@ def test_a_part_has_a_row_and_a_column_without_any_value_is_left_out() -> None:
     assert "Nested" not in parts_table([part("a", "train", nested=0)])
 
 
-def test_shared_texts_of_two_parts_are_said_once() -> None:
+def test_shared_texts_of_two_parts_are_listed_once() -> None:
     rows = [
         part("a", "train", shared={"test of b": 1200}),
         part("b", "test", shared={"train of a": 1200, "dev of c": 1}),

@@ -29,7 +29,7 @@ RECUT = pd.DataFrame(
 SPLITS = pd.DataFrame(
     [("a", "DISO", 9, 0.2, 2.5)], columns=["tokenizer", "label", "entities", "in_one_piece", "pieces"]
 )
-FOUND = pd.DataFrame(
+FINDINGS = pd.DataFrame(
     [
         ("a", "merged", "pâle", "pale", ""),
         ("a", "NFD differs", "pâle", "pale", ""),
@@ -64,16 +64,16 @@ def texts(figure: Figure) -> str:
         (figures.one_piece_figure(SHARES, "letter", LABEL, {"I": "heart"}), ["I: heart (40)"]),
         (figures.extension_figure(STATES, RECUT, LABEL), ["1.50", "1.10", "20.0%, longer 0.00%", "English"]),
         (figures.entities_figure({"mantra": SPLITS, "none": SPLITS.iloc[:0]}, LABEL), ["mantra", "DISO (9)"]),
-        (figures.audit_figure(FOUND, ["a", "b", "keeps all"], LABEL), ["= pale, NFD differs", "keeps all"]),
+        (figures.audit_figure(FINDINGS, ["a", "b", "keeps all"], LABEL), ["= pale, NFD differs", "keeps all"]),
         (figures.overlap_figure(pd.DataFrame({"a": {"a": 1.0, "b": 0.5}}), LABEL), ["50%"]),
         (figures.languages_figure(SIDES, LABEL), ["1.60 → 1.20", "10% → 20%", "new fr"]),
     ],
 )  # fmt: skip
 def test_a_figure_tells_its_numbers_and_what_its_text_is(figure: Figure, expected: list[str]) -> None:
     assert figure.get_suptitle().endswith(LABEL)
-    found = texts(figure)
+    shown = texts(figure)
     for word in expected:
-        assert word in found, found
+        assert word in shown, shown
 
 
 def test_groups_of_few_words_are_left_out() -> None:
@@ -97,8 +97,8 @@ def test_a_frame_without_rows_gives_a_figure_that_says_so(draw: Callable[[pd.Dat
     assert LABEL in figure.get_suptitle()
 
 
-def test_no_finding_is_said_too() -> None:
-    assert "nothing to show" in texts(figures.audit_figure(FOUND.iloc[:0], ["a"], LABEL))
+def test_no_finding_is_reported_too() -> None:
+    assert "nothing to show" in texts(figures.audit_figure(FINDINGS.iloc[:0], ["a"], LABEL))
 
 
 def test_a_saved_figure_is_a_file_with_its_title(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_saved_figure_is_a_file_with_its_title(tmp_path: Path) -> None:
 
 
 def test_a_table_has_a_title_and_no_row_numbers() -> None:
-    made: Any = figures.table(COUNTED, "Pieces", LABEL)
-    page = made.to_html()
+    table: Any = figures.table(COUNTED, "Pieces", LABEL)
+    page = table.to_html()
     assert f"<caption>Pieces · {LABEL}</caption>" in page
     assert "row_heading" not in page

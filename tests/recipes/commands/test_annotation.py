@@ -38,16 +38,16 @@ def answers_to(file: Path, out: Path) -> Path:
     return out
 
 
-def test_a_model_is_asked_and_its_answers_are_learnt_and_spread(
+def test_prompts_are_written_and_their_answers_are_learnt_and_spread(
     notes: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = tmp_path / "prompts.jsonl"
+    prompt_file = tmp_path / "prompts.jsonl"
     line = ["select", "--lang", "fr", "--corpus", str(notes)]
-    assert call(monkeypatch, [*line, "--prompts", str(asked), "--sample", "40"]) == 0
-    assert call(monkeypatch, [*line, "--prompts", str(asked)]) == 2, "answers belong to what was asked"
+    assert call(monkeypatch, [*line, "--prompts", str(prompt_file), "--sample", "40"]) == 0
+    assert call(monkeypatch, [*line, "--prompts", str(prompt_file)]) == 2, "answers belong to what was asked"
     assert "prompts.jsonl exists; give the name of another file" in capsys.readouterr().err
-    assert len(asked.read_text(encoding="utf-8").splitlines()) == 40
-    answers = answers_to(asked, tmp_path / "answers.jsonl")
+    assert len(prompt_file.read_text(encoding="utf-8").splitlines()) == 40
+    answers = answers_to(prompt_file, tmp_path / "answers.jsonl")
     out = tmp_path / "scored"
     assert call(monkeypatch, [*line, "--answers", str(answers), "--base", str(base), "--out", str(out), *COMMON]) == 0
     output = capsys.readouterr().err
@@ -91,7 +91,7 @@ def test_a_prompt_has_the_text_the_questions_and_the_values() -> None:
         assert part in record["prompt"]
 
 
-def test_a_schema_of_ones_own_is_asked(tmp_path: Path) -> None:
+def test_a_schema_of_ones_own_is_in_the_prompt(tmp_path: Path) -> None:
     file = tmp_path / "schema.toml"
     file.write_text('[[columns]]\nname = "tone"\nvalues = ["calm", "angry"]\nquestion = "How does it sound?"\n')
     (record,) = prompts([Document("a", "Toux.", "notes")], read_schema(file))
@@ -122,10 +122,10 @@ def test_answers_are_repaired_or_counted(tmp_path: Path) -> None:
     ]  # fmt: skip
     file = tmp_path / "answers.jsonl"
     file.write_text("".join(json.dumps({"id": i, "answer": a}) + "\n" for i, a in lines), encoding="utf-8")
-    found = read_answers(file, BIOMED_ENRICHED)
-    assert set(found.labels) == {"a", "b"}
-    assert found.labels["a"] == {"document_type": "Study", "domain": "Biomedical", "educational_score": "3"}
-    assert found.wrong == {"no JSON object": 1, "another value of domain": 1, "without document_type": 1}
+    answers = read_answers(file, BIOMED_ENRICHED)
+    assert set(answers.labels) == {"a", "b"}
+    assert answers.labels["a"] == {"document_type": "Study", "domain": "Biomedical", "educational_score": "3"}
+    assert answers.wrong == {"no JSON object": 1, "another value of domain": 1, "without document_type": 1}
 
 
 @pytest.mark.parametrize(
@@ -153,10 +153,10 @@ def test_answers_that_cannot_be_learnt_from_are_refused(
     answered: int, message: str, notes: Path, base: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    asked = tmp_path / "prompts.jsonl"
+    prompt_file = tmp_path / "prompts.jsonl"
     line = ["select", "--lang", "fr", "--corpus", str(notes)]
-    assert call(monkeypatch, [*line, "--prompts", str(asked), "--sample", str(answered + 1)]) == 0
-    answers = answers_to(asked, tmp_path / "answers.jsonl")
+    assert call(monkeypatch, [*line, "--prompts", str(prompt_file), "--sample", str(answered + 1)]) == 0
+    answers = answers_to(prompt_file, tmp_path / "answers.jsonl")
     if not answered:
         whole = {"document_type": "Study", "domain": "Other", "educational_score": 1}
         answers.write_text(json.dumps({"id": "elsewhere", "answer": whole}) + "\n", encoding="utf-8")

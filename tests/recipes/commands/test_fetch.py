@@ -105,7 +105,7 @@ def left(root: Path) -> list[str]:
     return sorted(file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file())
 
 
-def test_the_right_file_is_kept_and_read(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_right_file_is_saved_and_read(address: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lang, root = pack(tmp_path, address, "/right"), tmp_path / "root"
     assert fetch(lang, ["notes"], root, ()) == [root / "corpora/oc/notes.jsonl.gz"]
     assert "notes: not verified: its files were not seen" in capsys.readouterr().err
@@ -116,18 +116,18 @@ def test_the_right_file_is_kept_and_read(address: str, tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("path", "name", "told"),
+    ("path", "name", "message"),
     [
         ("/page", "notes", "is a web page"),
         ("/page", "letters", "is a web page"),  # whose reader would take it
         ("/cut", "notes", "truncated or damaged"),
     ],
 )
-def test_a_page_and_a_truncated_file_are_not_kept(
-    path: str, name: str, told: str, address: str, tmp_path: Path
+def test_a_page_and_a_truncated_file_are_not_saved(
+    path: str, name: str, message: str, address: str, tmp_path: Path
 ) -> None:
     lang, root = pack(tmp_path, address, path), tmp_path / "root"
-    with pytest.raises(InputError, match=f"what came is not kept: .*{told}"):
+    with pytest.raises(InputError, match=f"what came is not kept: .*{message}"):
         fetch(lang, [name], root, ())
     assert left(root) == []
     if name == "notes":
@@ -220,7 +220,7 @@ def test_a_broken_corpus_that_nobody_named_stops_no_run(tmp_path: Path) -> None:
         list(read(source, load_pack(lang), named))
 
 
-def test_what_a_folder_of_ones_own_also_holds_is_said(tmp_path: Path) -> None:
+def test_what_a_folder_of_ones_own_also_holds_is_reported(tmp_path: Path) -> None:
     for name in ("a.txt", "b.pdf", "README.md"):
         (tmp_path / name).write_text("Le patient tousse.", encoding="utf-8")
     run = resolve({"strategy": "continue", "lang": "fr", "base": "b", "data": {"paths": [str(tmp_path)]}})

@@ -153,9 +153,9 @@ def test_a_hub_that_refuses_is_answered_in_one_line(hub: Hub, base: Path, tmp_pa
 def test_a_dry_run_opens_no_connection(base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = model(tmp_path / "model", base)
     assert push(folder, "lab/tagger", (), False, dry_run=True) == "lab/tagger"  # offline, as all tests are
-    said = capfd.readouterr().err
-    assert "to lab/tagger (private)" in said
-    assert "model.safetensors" in said
+    stderr = capfd.readouterr().err
+    assert "to lab/tagger (private)" in stderr
+    assert "model.safetensors" in stderr
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
         push(folder, "lab/tagger", (), False, dry_run=False)
 

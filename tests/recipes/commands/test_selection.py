@@ -26,17 +26,17 @@ def columns_of(text: str) -> dict[str, object]:
 
 
 def test_what_the_columns_count() -> None:
-    found = columns_of("Fièvre jaune, toux. Il va bien.")
-    assert found["words"] == 9
-    assert found["sentence_words"] == 4.5
-    assert found["letters"] == 23 / 26
-    assert found["term_density"] == 3 / 9
-    assert found["duplicate_of"] == ""
+    columns = columns_of("Fièvre jaune, toux. Il va bien.")
+    assert columns["words"] == 9
+    assert columns["sentence_words"] == 4.5
+    assert columns["letters"] == 23 / 26
+    assert columns["term_density"] == 3 / 9
+    assert columns["duplicate_of"] == ""
 
 
 def test_without_terms_there_is_no_density() -> None:
-    made = scored(Document("a", "toux", "test"), "fr", dictionary.of([], "fr"), NearDuplicates(0.8))
-    assert "term_density" not in made.columns
+    row = scored(Document("a", "toux", "test"), "fr", dictionary.of([], "fr"), NearDuplicates(0.8))
+    assert "term_density" not in row.columns
 
 
 def seeds(path: Path, count: int = 12) -> Path:
@@ -46,12 +46,12 @@ def seeds(path: Path, count: int = 12) -> Path:
     return path
 
 
-def test_labels_are_told_apart_better_than_by_their_shares(encoder: Encoder, tmp_path: Path) -> None:
-    found = learn(encoder, seeds(tmp_path / "seeds.jsonl"))
-    assert found.labels == ("clinical", "law")
-    assert found.examples == 24
-    assert found.accuracy > 0.9
-    assert found.log_loss < found.chance == pytest.approx(np.log(2))
+def test_labels_are_predicted_better_than_by_their_shares(encoder: Encoder, tmp_path: Path) -> None:
+    classifier = learn(encoder, seeds(tmp_path / "seeds.jsonl"))
+    assert classifier.labels == ("clinical", "law")
+    assert classifier.examples == 24
+    assert classifier.accuracy > 0.9
+    assert classifier.log_loss < classifier.chance == pytest.approx(np.log(2))
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,10 @@ def test_scored_text_is_filtered_by_its_columns_in_a_run(
     assert "--base" in capsys.readouterr().err
     line += ["--seed-set", str(seeds(tmp_path / "seeds.jsonl")), "--base", str(base)]
     assert call(monkeypatch, line) == 0
-    told = capsys.readouterr()
-    assert "no term list is at hand" in told.err
-    assert "label shares alone" in told.err
-    assert "near duplicates" in told.out
+    captured = capsys.readouterr()
+    assert "no term list is at hand" in captured.err
+    assert "label shares alone" in captured.err
+    assert "near duplicates" in captured.out
     (file,) = (tmp_path / "scored").glob("*_scored.parquet")
     table = pd.read_parquet(file)
     assert len(table) == 32
@@ -103,9 +103,9 @@ def test_scored_text_is_filtered_by_its_columns_in_a_run(
     for setting in ("train.tokens=0", "eval.tasks='none'", "train.precision='fp32'"):
         run += ["--set", setting]
     assert call(monkeypatch, run) == 0
-    kept = int(((table["duplicate_of"] == "") & (table["label"] == "clinical")).sum())
+    selected = int(((table["duplicate_of"] == "") & (table["label"] == "clinical")).sum())
     (row,) = json.loads((tmp_path / "run" / "corpora.json").read_text(encoding="utf-8"))["corpora"]
-    assert row["filtered"] == 32 - kept > 1
+    assert row["filtered"] == 32 - selected > 1
 
 
 def test_paragraphs_are_scored_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,8 +144,8 @@ def test_scored_text_stays_under_the_terms_of_its_corpus(
         run += ["--set", setting]
     assert call(monkeypatch, run) == 0
     rows = json.loads((tmp_path / "run" / "corpora.json").read_text(encoding="utf-8"))["corpora"]
-    found = {row["name"]: (row["licence"], row["non_commercial"], row["synthetic"]) for row in rows}
-    assert found == {"ours": (corpus.licence, True, False), "cases": ("Apache-2.0", False, True)}
+    terms = {row["name"]: (row["licence"], row["non_commercial"], row["synthetic"]) for row in rows}
+    assert terms == {"ours": (corpus.licence, True, False), "cases": ("Apache-2.0", False, True)}
 
     for noted in (b"[]", b"{", b'{"licence": "MIT"}', b'{"licence": 1}'):
         table = pq.read_table(restricted)

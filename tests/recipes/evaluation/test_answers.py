@@ -41,25 +41,25 @@ def stated(words: str, text: str) -> Span:
 def drug_questions(count: int, without: bool) -> list[tuple[str, str, tuple[Span, ...]]]:
     draw = np.random.default_rng(0)
     filler = cases(6, seed=5)
-    asked = []
+    questions = []
     for number in range(count):
         drug = draw.choice(["aspirine", "morphine", "héparine", "insuline"])
         given = not (without and number % 3 == 0)
-        said = f"Il reçoit la {drug} ce soir." if given else "Il ne reçoit rien ce soir."
-        parts = [draw.choice(filler)[:60], said, draw.choice(filler)[:60]]
+        sentence = f"Il reçoit la {drug} ce soir." if given else "Il ne reçoit rien ce soir."
+        parts = [draw.choice(filler)[:60], sentence, draw.choice(filler)[:60]]
         text = " ".join(parts)
-        asked.append(("Que reçoit-il ?", text, (stated(drug, text),) if given else ()))
-    return asked
+        questions.append(("Que reçoit-il ?", text, (stated(drug, text),) if given else ()))
+    return questions
 
 
 @pytest.mark.parametrize("without", [False, True])
-def test_answers_are_found_and_so_is_that_there_is_none(without: bool, encoder: Encoder) -> None:
+def test_answers_and_their_absence_are_learnt(without: bool, encoder: Encoder) -> None:
     model = Answers(task(drug_questions(130, without), dev=30), encoder, "fr")
     settings = Eval(epochs=12, min_steps=0, lr=3e-3, batch_documents=16, seeds=1)
     fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
     assert fitted.test["F1"] > 0.8
     assert model.tallies("test", fitted.decided).mean() == pytest.approx(fitted.test["F1"])
-    empty = [not said for said in fitted.decided]
+    empty = [not answer for answer in fitted.decided]
     assert any(empty) == without
     assert fitted.test["exact match"] <= fitted.test["lenient accuracy"]
     assert fitted.test["exact match"] <= fitted.test["MRR"] <= fitted.test["lenient accuracy"]
@@ -69,10 +69,10 @@ def test_an_answer_in_the_last_window_of_a_long_text_is_right(encoder: Encoder) 
     text = " ".join(cases(40, seed=2)) + " Il reçoit la morphine."
     gold = stated("morphine", text)
     model = Answers(task([("Que reçoit-il ?", text, (gold,))] * 24), encoder, "fr")
-    (asked, *_) = model.read("test")
-    assert len(asked.document.windows) > 2
-    first, last = asked.bounds[0]
-    starts, ends = asked.document.offsets[[first, last]].T
+    (encoded, *_) = model.read("test")
+    assert len(encoded.document.windows) > 2
+    first, last = encoded.bounds[0]
+    starts, ends = encoded.document.offsets[[first, last]].T
     assert text[starts[0] : ends[1]].strip() == "morphine"
     assert model.score("test", [[gold]] * 8) == {"exact match": 1, "F1": 1, "lenient accuracy": 1, "MRR": 1}
 
@@ -84,20 +84,20 @@ def squad_words(text: str) -> list[str]:
 
 
 @given(st.text(alphabet="athen .,'-()AThe", max_size=30), st.text(alphabet="athen .,'-()AThe", max_size=30))
-def test_english_is_scored_by_the_rules_of_squad(gold: str, said: str) -> None:
-    true, found = squad_words(gold), squad_words(said)
+def test_english_is_scored_by_the_rules_of_squad(gold: str, predicted: str) -> None:
+    true, predicted_words = squad_words(gold), squad_words(predicted)
     assert normalised(gold, "en") == true
-    assert exact(gold, said, "en") == (true == found)
-    common = sum((Counter(true) & Counter(found)).values())
-    if not true or not found:
-        expected = float(true == found)
+    assert exact(gold, predicted, "en") == (true == predicted_words)
+    common = sum((Counter(true) & Counter(predicted_words)).values())
+    if not true or not predicted_words:
+        expected = float(true == predicted_words)
     else:
-        expected = 0.0 if not common else 2 / (len(found) / common + len(true) / common)
-    assert overlap(gold, said, "en") == pytest.approx(expected)
+        expected = 0.0 if not common else 2 / (len(predicted_words) / common + len(true) / common)
+    assert overlap(gold, predicted, "en") == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("language", "gold", "said"),
+    ("language", "gold", "predicted"),
     [
         ("fr", "l’aspirine", "Aspirine."),
         ("fr", "du paracétamol", "le paracétamol"),
@@ -105,8 +105,8 @@ def test_english_is_scored_by_the_rules_of_squad(gold: str, said: str) -> None:
         ("de", "die Leber", "der „Leber“"),
     ],
 )
-def test_articles_and_signs_of_a_language_do_not_count(language: str, gold: str, said: str) -> None:
-    assert exact(gold, said, language)
+def test_articles_and_signs_of_a_language_do_not_count(language: str, gold: str, predicted: str) -> None:
+    assert exact(gold, predicted, language)
     assert not exact(gold, "rein", language)
 
 
@@ -120,8 +120,8 @@ def test_ranks_count_and_the_best_gold_answer_does(encoder: Encoder) -> None:
 
 
 def squad_file(path: Path, answers: list[dict[str, object]]) -> Path:
-    asked = [{"id": "q", "question": "Que reçoit-il ?", "answers": answers}]
-    paragraphs = [{"context": "Il reçoit la morphine.", "qas": asked}]
+    questions = [{"id": "q", "question": "Que reçoit-il ?", "answers": answers}]
+    paragraphs = [{"context": "Il reçoit la morphine.", "qas": questions}]
     path.write_text(json.dumps({"data": [{"title": "t", "paragraphs": paragraphs}]}), encoding="utf-8")
     return path
 
@@ -142,12 +142,12 @@ def test_a_squad_file_is_read_with_its_places_checked(tmp_path: Path) -> None:
 
 def test_baselines_need_no_training(encoder: Encoder) -> None:
     text = "Le patient va bien. Il reçoit la morphine le soir. Rien d'autre."
-    asked = [("Que reçoit-il le soir ?", text, (stated("morphine", text),)), ("Et le matin ?", "Rien.", ())]
-    model = Answers(task([asked[0]] * 2 + asked, dev=1), encoder, "fr")
+    questions = [("Que reçoit-il le soir ?", text, (stated("morphine", text),)), ("Et le matin ?", "Rien.", ())]
+    model = Answers(task([questions[0]] * 2 + questions, dev=1), encoder, "fr")
     assert model.silent("test")["exact match"] == 1
     assert model.silent("dev")["F1"] == 0
     words = normalised("Il reçoit la morphine le soir", "fr")
-    found = model.by_overlap("dev")
-    assert found["F1"] == pytest.approx(2 / (1 + len(words)))
-    assert found["exact match"] == 0
+    scores = model.by_overlap("dev")
+    assert scores["F1"] == pytest.approx(2 / (1 + len(words)))
+    assert scores["exact match"] == 0
     assert model.by_overlap("test")["F1"] == 0

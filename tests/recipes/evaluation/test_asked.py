@@ -45,9 +45,11 @@ def a_task(kind: Any, examples: Callable[[int, np.random.Generator], Example], s
 
 def pair(number: int, draw: np.random.Generator) -> Example:
     """Does the document speak of the organ that is asked for?"""
-    said, asked = draw.choice(ORGANS, 2)
-    text = f"Le patient a une douleur. L'examen du {said} est normal."
-    return Example(str(number), Document(str(number), text, "s"), str(said == asked), question=f"Le {asked} ?")
+    mentioned, questioned = draw.choice(ORGANS, 2)
+    text = f"Le patient a une douleur. L'examen du {mentioned} est normal."
+    return Example(
+        str(number), Document(str(number), text, "s"), str(mentioned == questioned), question=f"Le {questioned} ?"
+    )
 
 
 def choice(number: int, draw: np.random.Generator) -> Example:
@@ -60,19 +62,23 @@ def test_V1_a_question_opens_every_window_and_nothing_of_the_document_is_lost(en
     text, question = " ".join(cases(40, seed=8)), "Le patient a-t-il de la fièvre ?"
     read = encode_document(encoder, text, question)
     tokenizer = encoder.tokenizer
-    asked = tokenizer(question, add_special_tokens=False)["input_ids"]
+    question_ids = tokenizer(question, add_special_tokens=False)["input_ids"]
     assert len(read.windows) > 2
     for window in read.windows:
-        assert window[: len(asked) + 2].tolist() == [tokenizer.cls_token_id, *asked, tokenizer.sep_token_id]
+        assert window[: len(question_ids) + 2].tolist() == [
+            tokenizer.cls_token_id,
+            *question_ids,
+            tokenizer.sep_token_id,
+        ]
         assert len(window) <= encoder.length
     ids = np.array([read.windows[w][p] for w, p in zip(read.window, read.place, strict=True)])
-    assert ids[: read.question_tokens].tolist() == asked * len(read.windows)
+    assert ids[: read.question_tokens].tolist() == question_ids * len(read.windows)
     assert ids[read.question_tokens :].tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
     first, *_ = encode_document(encoder, "Il tousse.", question).windows
     assert first.tolist() == tokenizer(question, "Il tousse.")["input_ids"]
 
 
-def test_a_question_that_leaves_no_room_is_told(encoder: Encoder) -> None:
+def test_a_question_that_leaves_no_room_is_refused(encoder: Encoder) -> None:
     question = " ".join(cases(3))
     with pytest.raises(InputError, match=r"a question of .* tokens leaves") as raised:
         encode_document(encoder, "Il tousse.", question)
@@ -92,10 +98,10 @@ def test_readings_in_one_give_the_states_of_each(encoder: Encoder) -> None:
     assert not means[3].any()
 
 
-@pytest.mark.parametrize(("kind", "example", "made"), [("pairs", pair, Pairs), ("choice", choice, Choice)])
-def test_what_is_asked_is_learnt(kind: Any, example: Any, made: Any, encoder: Encoder) -> None:
+@pytest.mark.parametrize(("kind", "example", "model_class"), [("pairs", pair, Pairs), ("choice", choice, Choice)])
+def test_questions_about_a_document_are_learnt(kind: Any, example: Any, model_class: Any, encoder: Encoder) -> None:
     task = a_task(kind, example, (160, 40, 60))
-    model = made(task, encoder)
+    model = model_class(task, encoder)
     settings = Eval(epochs=30 if kind == "pairs" else 6, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
     fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
     tallies = model.tallies("test", fitted.decided)
@@ -105,18 +111,18 @@ def test_what_is_asked_is_learnt(kind: Any, example: Any, made: Any, encoder: En
 
 def test_the_scores_of_choices_are_those_of_the_field() -> None:
     draw = np.random.default_rng(1)
-    gold, said = (draw.random((50, 4)) < 0.5 for _ in range(2))
+    gold, predicted = (draw.random((50, 4)) < 0.5 for _ in range(2))
     gold[:, 0] |= ~gold.any(axis=1)
-    sets = [[frozenset(np.flatnonzero(row).astype(str)) for row in side] for side in (gold, said)]
+    sets = [[frozenset(np.flatnonzero(row).astype(str)) for row in side] for side in (gold, predicted)]
     scores = choice_scores(*sets)
-    assert scores["Hamming"] == pytest.approx(jaccard_score(gold, said, average="samples"))
-    assert scores["exact match"] == pytest.approx((gold == said).all(axis=1).mean())
+    assert scores["Hamming"] == pytest.approx(jaccard_score(gold, predicted, average="samples"))
+    assert scores["exact match"] == pytest.approx((gold == predicted).all(axis=1).mean())
     single = gold.sum(axis=1) == 1
-    assert scores["exact match, one right option"] == pytest.approx((gold == said).all(axis=1)[single].mean())
+    assert scores["exact match, one right option"] == pytest.approx((gold == predicted).all(axis=1)[single].mean())
 
 
 @pytest.mark.parametrize(("kind", "example"), [("pairs", pair), ("choice", choice)])
-def test_their_scores_are_kept_under_their_protocols(kind: Any, example: Any, base: Path, tmp_path: Path) -> None:
+def test_their_scores_are_saved_under_their_protocols(kind: Any, example: Any, base: Path, tmp_path: Path) -> None:
     task = a_task(kind, example, (24, 8, 12))
     settings = Eval(epochs=1, min_steps=0, seeds=1)
     score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, precision=Precision("fp32", "test")))
@@ -124,18 +130,18 @@ def test_their_scores_are_kept_under_their_protocols(kind: Any, example: Any, ba
     assert {row.model for row in rows} == {"m", BASELINE}
     assert {row.protocol for row in rows} == {"pairs-single/1" if kind == "pairs" else "choice/1"}
     assert len((tmp_path / "predictions" / "asked-m-0.jsonl").read_text().splitlines()) == 13
-    ((key, kept),) = read_tallies(tmp_path).items()
+    ((key, saved),) = read_tallies(tmp_path).items()
     (score,) = [row.value for row in rows if row.model == "m" and row.metric == key[-1]]
-    tallies = kept.by_model["m"][0]
-    assert metric_of(kept.kind, tallies.sum(axis=0), len(tallies)) == pytest.approx(score)
+    tallies = saved.by_model["m"][0]
+    assert metric_of(saved.kind, tallies.sum(axis=0), len(tallies)) == pytest.approx(score)
 
 
 def test_relations_are_scored_without_those_that_are_none() -> None:
     draw = np.random.default_rng(2)
     names = np.array(["none", "none", "treats", "causes"])
-    gold, said = (draw.choice(names, 80) for _ in range(2))
-    scores = relation_scores([frozenset({g}) for g in gold], [frozenset({s}) for s in said], "none")
-    expected = f1_score(gold, said, labels=["causes", "treats"], average="micro")
+    gold, predicted = (draw.choice(names, 80) for _ in range(2))
+    scores = relation_scores([frozenset({g}) for g in gold], [frozenset({s}) for s in predicted], "none")
+    expected = f1_score(gold, predicted, labels=["causes", "treats"], average="micro")
     assert scores["micro-F1 of relations"] == pytest.approx(expected)
     nothing = relation_scores([frozenset({g}) for g in gold], [frozenset({"none"})] * 80, "none")
     assert set(nothing.values()) == {0.0}

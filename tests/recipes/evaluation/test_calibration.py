@@ -16,7 +16,7 @@ from medlingua.reports.reliability import expected_calibration_error
 from .test_every_kind import a_task
 
 
-def test_the_temperature_undoes_what_made_a_model_too_sure() -> None:
+def test_the_temperature_undoes_a_scaling_of_the_logits() -> None:
     torch.manual_seed(0)
     true = torch.randn(4_000, 3) * 2
     gold = torch.distributions.Categorical(logits=true).sample()
@@ -46,15 +46,15 @@ def test_a_tagger_is_calibrated_by_its_entities_not_by_the_words_outside(base: P
     np.testing.assert_allclose(logits.softmax(dim=-1).amax(dim=-1), of_entities, atol=1e-6)
 
 
-def test_no_logits_leave_probabilities_as_they_are() -> None:
+def test_without_logits_probabilities_stay_as_they_are() -> None:
     assert fit_temperature(torch.empty(0, 3), torch.empty(0, dtype=torch.int64)) == 1.0
 
 
 def test_reliability_compares_probability_and_share_of_right_ones() -> None:
     def one(share: float, right: bool) -> tuple[Prediction, Example]:
-        said = Span.of(0, 4, "ANAT")
-        gold = (said,) if right else ()
-        return Prediction((said,), ((said, share),)), Example("d", Document("d", "foie", "s"), gold)
+        span = Span.of(0, 4, "ANAT")
+        gold = (span,) if right else ()
+        return Prediction((span,), ((span, share),)), Example("d", Document("d", "foie", "s"), gold)
 
     pairs = [one(0.95, True), one(0.95, False), one(0.15, False), one(0.11, True)]
     bins = reliability([p for p, _ in pairs], [e for _, e in pairs])

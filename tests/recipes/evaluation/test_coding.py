@@ -46,18 +46,18 @@ def test_scores_by_first_characters_are_those_of_shortened_codes(seed: int, docu
     decided = [
         Coded(draw.choice(codes, 3).tolist(), tuple(draw.permutation(codes).tolist())) for _ in range(documents)
     ]
-    found = level_scores(gold, decided, 3)
+    results = level_scores(gold, decided, 3)
     binarizer = MultiLabelBinarizer().fit([[code[:3] for code in codes]])
     true, predicted = (binarizer.transform([{c[:3] for c in of} for of in side]) for side in (gold, decided))
     there = true.any(axis=0)
-    assert found["micro-F1, 3-character codes"] == pytest.approx(f1_score(true, predicted, average="micro"))
+    assert results["micro-F1, 3-character codes"] == pytest.approx(f1_score(true, predicted, average="micro"))
     macro = f1_score(true[:, there], predicted[:, there], average="macro", zero_division=0)
-    assert found["macro-F1, 3-character codes"] == pytest.approx(macro)
+    assert results["macro-F1, 3-character codes"] == pytest.approx(macro)
     # The score of a category is that of its best code.
     scores = np.array(
         [[max(-of.ranking.index(c) for c in codes if c[:3] == k) for k in binarizer.classes_] for of in decided]
     )
-    assert found["MAP, 3-character codes"] == pytest.approx(label_ranking_average_precision_score(true, scores))
+    assert results["MAP, 3-character codes"] == pytest.approx(label_ranking_average_precision_score(true, scores))
 
 
 def test_a_gold_code_that_is_never_ranked_counts_as_missed() -> None:
@@ -69,12 +69,12 @@ def task_of_codes() -> Task:
     draw = np.random.default_rng(0)
 
     def part(name: str, count: int) -> tuple[Example, ...]:
-        made = []
+        examples = []
         for number in range(count):
             codes = frozenset(draw.choice(CODES[:4], draw.integers(1, 3), replace=False).tolist())
             text = " ".join(f"Le patient a {code}." for code in sorted(codes))
-            made.append(Example(f"{name}{number}", Document(f"{name}{number}", text, "s"), codes))
-        return tuple(made)
+            examples.append(Example(f"{name}{number}", Document(f"{name}{number}", text, "s"), codes))
+        return tuple(examples)
 
     return Task(
         TaskSpec(name="codes", kind="multilabel", levels=(1,)), "fr", part("a", 24), part("b", 8), part("c", 12), True
@@ -95,5 +95,5 @@ def test_every_model_and_baseline_of_a_coding_task_has_its_map(base: Path, encod
     model = Labels(task, encoder)
     # Ranked right but all below the threshold: MAP does not depend on it.
     scores = [np.array([0.3 if code in example.gold else 0.1 for code in model.labels]) for example in task.test]  # type: ignore[operator]
-    found = model.score("test", [model.decide(s, {"threshold": 0.5}) for s in scores])
-    assert (found["MAP"], found["micro-F1"]) == (1.0, 0.0)
+    results = model.score("test", [model.decide(s, {"threshold": 0.5}) for s in scores])
+    assert (results["MAP"], results["micro-F1"]) == (1.0, 0.0)

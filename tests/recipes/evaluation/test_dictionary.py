@@ -14,39 +14,39 @@ def example(text: str, *mentions: tuple[str, str]) -> Example:
     return Example("t", Document("t", text, "test"), tuple(sorted(spans)))
 
 
-def found(train: list[Example], text: str) -> list[tuple[str, str]]:
+def matches(train: list[Example], text: str) -> list[tuple[str, str]]:
     return [(span.surface(text), span.label) for span in find(learn(train, "fr"), text, "fr")]
 
 
-def test_mentions_of_train_are_found_whatever_their_capitals() -> None:
+def test_mentions_of_train_are_matched_whatever_their_capitals() -> None:
     train = [example("Le patient a une migraine.", ("migraine", "DISO"))]
-    assert found(train, "Migraine depuis deux jours, pas de migraineuse.") == [("Migraine", "DISO")]
+    assert matches(train, "Migraine depuis deux jours, pas de migraineuse.") == [("Migraine", "DISO")]
 
 
-def test_the_longest_mention_wins_and_nothing_is_found_inside_it() -> None:
+def test_the_longest_mention_wins_and_nothing_is_matched_inside_it() -> None:
     train = [
         example("Un cancer du sein gauche.", ("cancer du sein", "DISO")),
         example("Le sein est normal.", ("sein", "ANAT")),
         example("Un cancer rare.", ("cancer", "DISO")),
     ]
-    assert found(train, "Cancer du sein, sein droit sain.") == [("Cancer du sein", "DISO"), ("sein", "ANAT")]
+    assert matches(train, "Cancer du sein, sein droit sain.") == [("Cancer du sein", "DISO"), ("sein", "ANAT")]
 
 
 def test_a_word_that_is_seldom_a_mention_is_none() -> None:
     train = [example("Le foie."), example("Le foie."), example("Le foie, oui.", ("foie", "ANAT"))]
-    assert found(train, "Le foie.") == []
-    assert found(train[1:], "Le foie.") == [("foie", "ANAT")]
+    assert matches(train, "Le foie.") == []
+    assert matches(train[1:], "Le foie.") == [("foie", "ANAT")]
 
 
 def test_the_label_of_most_mentions_is_taken() -> None:
     train = [example("La vis.", ("vis", label)) for label in ("OBJC", "DEVI", "DEVI")]
-    assert found(train, "Une vis.") == [("vis", "DEVI")]
+    assert matches(train, "Une vis.") == [("vis", "DEVI")]
 
 
 @pytest.mark.parametrize("spans", [(Span(((0, 2), (8, 12)), "DISO"),), (Span.of(3, 5, "DISO"),)])
 def test_mentions_in_pieces_and_inside_words_are_not_learnt(spans: tuple[Span, ...]) -> None:
     train = [Example("t", Document("t", "migraines du foie", "test"), spans)]
-    assert found(train, "migraines du foie") == []
+    assert matches(train, "migraines du foie") == []
 
 
 WORDS = st.lists(st.sampled_from(["foie", "sein", "rein", "du", "le"]), min_size=1, max_size=12)
@@ -54,7 +54,7 @@ WORDS = st.lists(st.sampled_from(["foie", "sein", "rein", "du", "le"]), min_size
 
 @settings(max_examples=100, deadline=None)
 @given(train=st.lists(st.tuples(WORDS, st.integers(0, 11), st.integers(1, 3)), min_size=1, max_size=4), text=WORDS)
-def test_found_as_by_a_plain_search(train: list[tuple[list[str], int, int]], text: list[str]) -> None:
+def test_matches_are_those_of_a_plain_search(train: list[tuple[list[str], int, int]], text: list[str]) -> None:
     """Against strings: a phrase is known if annotated in half of the places where it stands in train."""
     examples, known = [], {}
     for of_text, at, length in train:
@@ -78,4 +78,4 @@ def test_found_as_by_a_plain_search(train: list[tuple[list[str], int, int]], tex
                 break
         else:
             at += 1
-    assert found(examples, " ".join(text)) == expected
+    assert matches(examples, " ".join(text)) == expected

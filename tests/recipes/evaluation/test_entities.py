@@ -67,11 +67,11 @@ def valid_tags(rng: np.random.Generator, size: int) -> list[str]:
 def test_V3_scores_equal_strict_seqeval() -> None:
     rng = np.random.default_rng(0)
     for _ in range(60):
-        gold, said = ([valid_tags(rng, len(WORDS)) for _ in range(4)] for _ in range(2))
-        said[0] = gold[0]
-        ours = strict_scores(*([decode_tags(tags, WORDS) for tags in side] for side in (gold, said)))
+        gold, predicted = ([valid_tags(rng, len(WORDS)) for _ in range(4)] for _ in range(2))
+        predicted[0] = gold[0]
+        ours = strict_scores(*([decode_tags(tags, WORDS) for tags in side] for side in (gold, predicted)))
         named = {"mode": "strict", "scheme": IOB2}
-        theirs = tuple(score(gold, said, **named) for score in (precision_score, recall_score, f1_score))
+        theirs = tuple(score(gold, predicted, **named) for score in (precision_score, recall_score, f1_score))
         assert ours == pytest.approx(theirs, abs=1e-12)
 
 
@@ -140,29 +140,29 @@ SPANS = st.lists(
 @given(SPANS, SPANS)
 @settings(max_examples=200, deadline=None)
 def test_overlapping_entities_are_matched_one_to_one_and_as_many_as_can_be(
-    gold: list[Span], said: list[Span]
+    gold: list[Span], predicted: list[Span]
 ) -> None:
     """Against all ways to pair them."""
-    few, many = sorted((gold, said), key=len)
+    few, many = sorted((gold, predicted), key=len)
     most = max(
         sum(a.label == b.label and a.start < b.end and b.start < a.end for a, b in zip(few, chosen, strict=True))
         for chosen in permutations(many, len(few))
     )
-    expected = 2 * most / (len(gold) + len(said)) if gold or said else 0.0
-    assert overlapping_f1([gold], [said]) == pytest.approx(expected)
+    expected = 2 * most / (len(gold) + len(predicted)) if gold or predicted else 0.0
+    assert overlapping_f1([gold], [predicted]) == pytest.approx(expected)
 
 
 def test_V3_V4_the_metric_on_word_tags_is_what_strict_seqeval_reads(encoder: Encoder) -> None:
     model = Ner(ner_task(), encoder, "fr")
     gold = [e.gold for e in model.task.test]
-    said: list[Any] = [gold[1], gold[1][:1]]
+    predicted: list[Any] = [gold[1], gold[1][:1]]
     tags = [
         [encode_tags(spans, read.words) for spans in pair]
-        for read, *pair in zip(model.read("test"), gold, said, strict=True)
+        for read, *pair in zip(model.read("test"), gold, predicted, strict=True)
     ]
     expected = f1_score([g for g, _ in tags], [d for _, d in tags], mode="strict", scheme=IOB2)
-    scores = model.score("test", said)
-    tallies = model.tallies("test", said)
+    scores = model.score("test", predicted)
+    tallies = model.tallies("test", predicted)
     assert metric_of(model.tally, tallies.sum(axis=0), 2) == pytest.approx(scores["strict entity micro-F1"])
     assert scores["word tags entity micro-F1"] == pytest.approx(expected)
     assert scores["strict entity micro-F1"] < scores["word tags entity micro-F1"] <= 1  # nested gold was lost

@@ -37,7 +37,7 @@ def document(*gold: Span, name: str = "d") -> Example:
     return Example(name, Document(name, TEXT, "s"), gold)
 
 
-def test_each_kind_of_error_is_told_from_the_others() -> None:
+def test_each_kind_of_error_is_distinguished_from_the_others() -> None:
     gold = (
         span("opéré", "PROC"), span("foie gauche", "ANAT"), span("toux sèche"), span("fièvre"), span("Patient", "PER")
     )  # fmt: skip
@@ -135,10 +135,10 @@ def test_the_table_of_two_models_says_what_each_finds_alone() -> None:
 
 
 def test_the_page_of_errors_shows_each_in_its_context_with_filters(tmp_path: Path) -> None:
-    gold, said = (span("foie gauche", "ANAT"), span("toux sèche")), (span("foie", "ANAT"), span("fièvre", "<b>"))
+    gold, predicted = (span("foie gauche", "ANAT"), span("toux sèche")), (span("foie", "ANAT"), span("fièvre", "<b>"))
     task = replace(a_task("ner"), test=(document(*gold),))
     (tmp_path / "predictions").mkdir()
-    lines = [{"task": "t"}, {"id": "d", "predicted": [plain(s) for s in said]}]
+    lines = [{"task": "t"}, {"id": "d", "predicted": [plain(s) for s in predicted]}]
     for name in ("t-mini-1", "t-mini-0", "t-mini-2-0"):
         text = "".join(json.dumps(line) + "\n" for line in lines[: 1 + (name == "t-mini-0")])
         (tmp_path / "predictions" / f"{name}.jsonl").write_text(text, encoding="utf-8")

@@ -60,8 +60,14 @@ def example(kind: str, number: int, before: str = "") -> Example:
 
 
 def a_task(kind: Any, **spec: Any) -> Task:
-    made = [example(kind, number) for number in range(24)]
-    return Task(TaskSpec(name="t", kind=kind, **spec), "fr", tuple(made[:12]), tuple(made[12:18]), tuple(made[18:]))
+    examples = [example(kind, number) for number in range(24)]
+    return Task(
+        TaskSpec(name="t", kind=kind, **spec),
+        "fr",
+        tuple(examples[:12]),
+        tuple(examples[12:18]),
+        tuple(examples[18:]),
+    )
 
 
 Make = Callable[[Any, Encoder], TaskModel]

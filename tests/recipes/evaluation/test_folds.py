@@ -85,10 +85,10 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
     assert "4 folds" in record.splits
     _, *lines = map(json.loads, (tmp_path / "predictions" / "t-m-0.jsonl").read_text().splitlines())
     assert Counter(line["id"] for line in lines) == Counter(e.id for e in task.test)
-    said = [frozenset(line["predicted"]) for line in lines]
+    predicted = [frozenset(line["predicted"]) for line in lines]
     (value,) = [row.value for row in scored if row.metric == "micro-F1 of relations"]
     whole = Labels(task, encoders.load(str(base)))
-    assert whole.score("test", said)["micro-F1 of relations"] == pytest.approx(value)
+    assert whole.score("test", predicted)["micro-F1 of relations"] == pytest.approx(value)
     assert any(
         row.model == BASELINE and "mean over folds" in row.note for row in read_scores(tmp_path / "results.jsonl")
     )
@@ -109,17 +109,17 @@ def test_entities_in_folds_are_scored_at_once_and_bounded_as_a_whole(base: Path,
     settings = Eval(epochs=1, min_steps=0, seeds=1)
     (tmp_path / "out").mkdir()
     score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path / "out", Precision("fp32", "")))
-    found = read_scores(tmp_path / "out" / "results.jsonl")
-    (score,) = [row for row in found if row.seed == 0 and row.metric == "strict entity micro-F1"]
+    scores = read_scores(tmp_path / "out" / "results.jsonl")
+    (score,) = [row for row in scores if row.seed == 0 and row.metric == "strict entity micro-F1"]
     assert (score.protocol, score.examples, score.gold) == ("ner-strict/1, 4 folds", 16, 24)
-    (bound,) = [row for row in found if row.model == UPPER_BOUND]
+    (bound,) = [row for row in scores if row.model == UPPER_BOUND]
     assert bound.value == pytest.approx(2 * 16 / (16 + 24))
     _, *lines = map(json.loads, (tmp_path / "out" / "predictions" / "t-m-0.jsonl").read_text().splitlines())
     assert Counter(line["id"] for line in lines) == Counter(e.id for e in task.test)
 
 
 @pytest.mark.parametrize(
-    ("count", "changes", "told"),
+    ("count", "changes", "message"),
     [
         (6, {"group": "patient"}, "2 documents or groups make no 4 folds"),
         (60, {"folds": 2}, "greater than or equal to 3"),
@@ -127,8 +127,8 @@ def test_entities_in_folds_are_scored_at_once_and_bounded_as_a_whole(base: Path,
         (60, {"kind": "choice"}, "folds are for sets without a division"),
     ],
 )
-def test_folds_that_cannot_be_are_told(count: int, changes: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises((InputError, ValueError), match=told):
+def test_impossible_folds_are_refused(count: int, changes: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises((InputError, ValueError), match=message):
         read(tmp_path, rows(count), **changes)
 
 

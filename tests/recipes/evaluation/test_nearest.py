@@ -54,15 +54,15 @@ def test_neighbours_are_sorted_by_cosine(encoder: Encoder) -> None:
     model = Ner(toy(("Le patient a une toux.",)), encoder, "fr")
     known = read(encoder, model.task.train, model.read("train"), "fr", "train")
     (wanted,) = read(encoder, model.task.test, model.read("test"), "fr", "test")
-    (found,) = nearest_sentences([wanted], known, len(known))
+    (neighbours,) = nearest_sentences([wanted], known, len(known))
     cosines = [
         float(np.dot(k.mean, wanted.mean) / np.linalg.norm(k.mean) / np.linalg.norm(wanted.mean)) for k in known
     ]
-    assert found == sorted(range(len(known)), key=lambda i: -cosines[i])
+    assert neighbours == sorted(range(len(known)), key=lambda i: -cosines[i])
     assert np.allclose([np.linalg.norm(k.mean) for k in known], 1)
 
 
-def test_they_are_scored_beside_a_frozen_body(encoder: Encoder, tmp_path: Path) -> None:
+def test_they_are_scored_along_with_a_frozen_body(encoder: Encoder, tmp_path: Path) -> None:
     folder, task = str(tmp_path / "model"), toy(TEXTS)
     encoders.save(encoder, Path(folder))
     how = Eval(seeds=1, epochs=1, min_steps=0, body="frozen")

@@ -84,8 +84,8 @@ def test_a_model_that_gives_every_term_one_vector_is_at_chance_not_better() -> N
 def test_codes_by_spelling_chance_and_what_can_be_reached() -> None:
     model = Normalization(TASK)
     assert model.by_string("test") == [[("R05", "J40"), ("R50",), ("R05", "J40")], [(), ()]]
-    found = model.score("test", model.by_string("test"))
-    assert found == {"accuracy@1": 2 / 5, "accuracy@5": 3 / 5, "accuracy@1 of new mentions": 0.0}
+    scores = model.score("test", model.by_string("test"))
+    assert scores == {"accuracy@1": 2 / 5, "accuracy@5": 3 / 5, "accuracy@1 of new mentions": 0.0}
     assert model.codes == {"R05", "J40", "R50", "K76", "N28"}
     assert model.upper_bound("test") == 1.0
     assert model.chance("test") == {"accuracy@1": pytest.approx(1 / 5), "accuracy@5": 1.0}
@@ -115,7 +115,7 @@ def test_embeddings_are_mean_states_of_the_words_alone(encoder: Encoder) -> None
             assert ranking == tuple(codes)[:5]
 
 
-def test_a_model_is_scored_beside_the_baselines_without_training(base: Path, tmp_path: Path) -> None:
+def test_a_model_is_scored_along_with_the_baselines_without_training(base: Path, tmp_path: Path) -> None:
     how = Evaluation(Eval(seeds=3), "fr", tmp_path, Precision("fp32", ""))
     score_models({"m": str(base)}, [TASK], how)
     before = how.results.read_text()

@@ -38,26 +38,36 @@ LIKE = TaskSpec(name="like", kind="similarity", scale=(0, 5))
 
 
 def alike(number: int, draw: np.random.Generator) -> Example:
-    said, asked = draw.choice(ORGANS, 2)
-    text = f"Le {said} est normal."
+    mentioned, questioned = draw.choice(ORGANS, 2)
+    text = f"Le {mentioned} est normal."
     return Example(
-        str(number), Document(str(number), text, "s"), 5.0 if said == asked else 1.0, question=f"Le {asked} ?"
+        str(number),
+        Document(str(number), text, "s"),
+        5.0 if mentioned == questioned else 1.0,
+        question=f"Le {questioned} ?",
     )
 
 
 def like_task(sizes: tuple[int, int, int]) -> Task:
     draw = np.random.default_rng(0)
-    made = [alike(number, draw) for number in range(sum(sizes))]
+    examples = [alike(number, draw) for number in range(sum(sizes))]
     train, dev, _ = sizes
-    return Task(LIKE, "fr", tuple(made[:train]), tuple(made[train : train + dev]), tuple(made[train + dev :]), True)
+    return Task(
+        LIKE,
+        "fr",
+        tuple(examples[:train]),
+        tuple(examples[train : train + dev]),
+        tuple(examples[train + dev :]),
+        True,
+    )
 
 
-def plain_edrm(gold: list[float], said: list[float]) -> float:
+def plain_edrm(gold: list[float], predicted: list[float]) -> float:
     """DEFT's measure on a scale of 0 to 5, pair by pair."""
     total = 0.0
-    for true, found in zip(gold, said, strict=True):
-        largest = found if found > 5 - found else 5 - found
-        total += 1 - abs(true - found) / largest
+    for true, value in zip(gold, predicted, strict=True):
+        largest = value if value > 5 - value else 5 - value
+        total += 1 - abs(true - value) / largest
     return total / len(gold)
 
 
@@ -67,12 +77,12 @@ VALUES = st.lists(st.tuples(st.integers(0, 10), st.floats(0, 5)), min_size=3, ma
 @settings(deadline=None)
 @given(VALUES)
 def test_spearman_and_edrm_are_those_of_scipy_and_of_a_plain_count(pairs: list[tuple[int, float]]) -> None:
-    gold, said = [g / 2 for g, _ in pairs], [s for _, s in pairs]
-    scores = similarity_scores(np.array(gold), np.array(said), (0, 5))
-    assert scores["EDRM"] == pytest.approx(plain_edrm(gold, said))
-    if len(set(gold)) > 1 and len(set(said)) > 1:
-        assert scores["Spearman"] == pytest.approx(spearmanr(gold, said).statistic)
-        assert scores["Pearson"] == pytest.approx(pearsonr(gold, said).statistic, abs=1e-9)
+    gold, predicted = [g / 2 for g, _ in pairs], [s for _, s in pairs]
+    scores = similarity_scores(np.array(gold), np.array(predicted), (0, 5))
+    assert scores["EDRM"] == pytest.approx(plain_edrm(gold, predicted))
+    if len(set(gold)) > 1 and len(set(predicted)) > 1:
+        assert scores["Spearman"] == pytest.approx(spearmanr(gold, predicted).statistic)
+        assert scores["Pearson"] == pytest.approx(pearsonr(gold, predicted).statistic, abs=1e-9)
     else:
         assert scores["Spearman"] == scores["Pearson"] == 0
 
@@ -91,12 +101,12 @@ def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Enco
 def test_the_cosine_of_two_texts_is_that_of_their_means_each_read_alone(encoder: Encoder) -> None:
     examples = like_task((1, 1, 40)).test
     same = Example("same", Document("same", "Le foie est normal.", "s"), 5.0, question="Le foie est normal.")
-    *found, one = cosines(encoder, [*examples, same])
+    *similarities, one = cosines(encoder, [*examples, same])
     assert one == pytest.approx(1)
     first = [token_states(encoder, [encode_document(encoder, t)]).detach().mean(dim=0).numpy()
              for t in (examples[0].question, examples[0].document.text)]  # fmt: skip
     plain = first[0] @ first[1] / np.linalg.norm(first[0]) / np.linalg.norm(first[1])
-    assert found[0] == pytest.approx(plain, abs=1e-5)
+    assert similarities[0] == pytest.approx(plain, abs=1e-5)
 
 
 def test_a_frozen_encoder_is_scored_by_cosine_with_an_interval_over_pairs(base: Path, tmp_path: Path) -> None:
@@ -110,7 +120,7 @@ def test_a_frozen_encoder_is_scored_by_cosine_with_an_interval_over_pairs(base: 
     assert metric_of("correlation", tallies.sum(axis=0), 30) == pytest.approx(rows["Spearman"].value)
 
 
-def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path, tmp_path: Path) -> None:
+def test_the_mean_of_train_is_a_baseline_and_correlates_with_nothing(base: Path, tmp_path: Path) -> None:
     evaluation = Eval(epochs=1, min_steps=0, seeds=1)
     task = like_task((24, 8, 12))
     score_models({"m": str(base)}, [task], Evaluation(evaluation, "fr", tmp_path, Precision("fp32", "test")))
@@ -123,7 +133,7 @@ def test_the_mean_of_train_stands_beside_and_correlates_with_nothing(base: Path,
     assert isinstance(json.loads(lines[1])["predicted"][0], float)
 
 
-def test_a_question_that_is_too_long_is_named_before_anything_is_trained_or_cut_where_asked(
+def test_a_question_that_is_too_long_is_named_before_anything_is_trained_or_cut_on_request(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = like_task((24, 8, 12))
@@ -154,7 +164,7 @@ def test_graded_pairs_are_read_from_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "changes", "told"),
+    ("value", "changes", "message"),
     [
         ("six", {}, r"the value of d0 is no number from 0 to 5"),
         ("7", {}, r"no number from 0 to 5; correct it, or the task's 'scale'"),
@@ -164,8 +174,8 @@ def test_graded_pairs_are_read_from_a_table(tmp_path: Path) -> None:
         ("1", {"options": {"id": "id", "text": "second", "labels": "score"}}, "has no question"),
     ],
 )
-def test_a_value_that_is_none_is_told(value: str, changes: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises((InputError, ValueError), match=told):
+def test_an_invalid_value_or_scale_is_refused(value: str, changes: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises((InputError, ValueError), match=message):
         read_like(tmp_path, [value] + ["1"] * 120, **changes)
 
 
@@ -177,42 +187,44 @@ LABELS = ("Entailment", "Contradiction")
 
 def statements(count: int, draw: np.random.Generator) -> dict[str, dict[str, Any]]:
     """As the official files have them: a control set, and changed items that name their source."""
-    made: dict[str, dict[str, Any]] = {}
+    items: dict[str, dict[str, Any]] = {}
     for number in range(count):
         row = {"Type": "Single", "Section_id": "Results", "Primary_id": "NCT1", "Statement": f"Statement {number}"}
-        made[f"c{number}"] = row | {"Label": str(draw.choice(LABELS))}
+        items[f"c{number}"] = row | {"Label": str(draw.choice(LABELS))}
         for place, change in enumerate(CHANGES):
             alters = "ontradiction" in change and draw.random() < 0.7
-            label = made[f"c{number}"]["Label"]
+            label = items[f"c{number}"]["Label"]
             effect = ["Altering" if alters else "Preserving", f"c{number}"]
             label = LABELS[1 - LABELS.index(label)] if alters else label
-            made[f"x{number}.{place}"] = row | {"Label": label, "Intervention": change, "Causal_type": effect}
-    return made
+            items[f"x{number}.{place}"] = row | {"Label": label, "Intervention": change, "Causal_type": effect}
+    return items
 
 
-def plain_scores(gold: dict[str, dict[str, Any]], said: dict[str, str]) -> dict[str, float]:
+def plain_scores(gold: dict[str, dict[str, Any]], answers: dict[str, str]) -> dict[str, float]:
     """A twin that goes through the official file item by item."""
     control = [name for name in gold if "Causal_type" not in gold[name]]
-    true, found = ([side[n] == "Entailment" for n in control] for side in ({n: gold[n]["Label"] for n in gold}, said))
+    true, predicted = (
+        [side[n] == "Entailment" for n in control] for side in ({n: gold[n]["Label"] for n in gold}, answers)
+    )
     scores = {
-        "control F1": f1_score(true, found),
-        "control precision": precision_score(true, found),
-        "control recall": recall_score(true, found),
+        "control F1": f1_score(true, predicted),
+        "control precision": precision_score(true, predicted),
+        "control recall": recall_score(true, predicted),
     }
     altering = [n for n in gold if gold[n].get("Causal_type", [""])[0] == "Altering"]
     preserving = [n for n in gold if gold[n].get("Causal_type", [""])[0] == "Preserving"]
     source = {n: gold[n]["Causal_type"][1] for n in (*altering, *preserving)}
-    scores["faithfulness"] = np.mean([said[n] != gold[source[n]]["Label"] for n in altering])
-    known = [n for n in altering if said[source[n]] == gold[source[n]]["Label"]]
-    scores["faithfulness, source right"] = np.mean([said[n] != said[source[n]] for n in known])
-    scores["consistency"] = np.mean([said[n] == said[source[n]] for n in preserving])
+    scores["faithfulness"] = np.mean([answers[n] != gold[source[n]]["Label"] for n in altering])
+    known = [n for n in altering if answers[source[n]] == gold[source[n]]["Label"]]
+    scores["faithfulness, source right"] = np.mean([answers[n] != answers[source[n]] for n in known])
+    scores["consistency"] = np.mean([answers[n] == answers[source[n]] for n in preserving])
     for change in CHANGES:
         for name, items in (("consistency", preserving), ("faithfulness", altering)):
             of = [n for n in items if gold[n]["Intervention"] == change]
             if of and name == "consistency":
-                scores[f"consistency, {change}"] = np.mean([said[n] == said[source[n]] for n in of])
+                scores[f"consistency, {change}"] = np.mean([answers[n] == answers[source[n]] for n in of])
             elif of:
-                scores[f"faithfulness, {change}"] = np.mean([said[n] != gold[source[n]]["Label"] for n in of])
+                scores[f"faithfulness, {change}"] = np.mean([answers[n] != gold[source[n]]["Label"] for n in of])
     return scores
 
 
@@ -244,11 +256,13 @@ def test_changed_statements_are_scored_as_a_plain_twin_does(spec: TaskSpec, tmp_
     gold = statements(40, draw)
     layout(tmp_path, gold)
     task = read_task(spec, tmp_path, "en")
-    said = {name: str(draw.choice(LABELS)) for name in gold}
-    found = perturbed_scores(task.test, [frozenset({said[e.id]}) for e in task.test], "Entailment")
-    expected = plain_scores(gold, said)
-    assert found == pytest.approx(expected)
-    assert len({round(found[name], 6) for name in ("faithfulness", "faithfulness, source right", "consistency")}) == 3
+    answers = {name: str(draw.choice(LABELS)) for name in gold}
+    scores = perturbed_scores(task.test, [frozenset({answers[e.id]}) for e in task.test], "Entailment")
+    expected = plain_scores(gold, answers)
+    assert scores == pytest.approx(expected)
+    assert (
+        len({round(scores[name], 6) for name in ("faithfulness", "faithfulness, source right", "consistency")}) == 3
+    )
 
 
 def test_the_gold_answers_are_faithful_and_consistent_and_one_answer_is_not(spec: TaskSpec, tmp_path: Path) -> None:
@@ -273,22 +287,22 @@ def test_the_official_layout_is_scored_end_to_end(spec: TaskSpec, base: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"Causal_type": ["Preserving", "nowhere"]}, "is changed from nowhere, which is not in test"),
         ({"Causal_type": ["Improving", "c0"]}, r"Causal_type as \[Preserving or Altering, id of its source\]"),
         ({"Causal_type": None}, "a changed statement needs Intervention"),
     ],
 )
-def test_a_change_without_its_source_is_told(changes: Any, told: str, spec: TaskSpec, tmp_path: Path) -> None:
+def test_a_change_without_its_source_is_refused(changes: Any, message: str, spec: TaskSpec, tmp_path: Path) -> None:
     gold = statements(3, np.random.default_rng(0))
     gold["x0.0"] |= changes
     layout(tmp_path, gold)
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         read_task(spec, tmp_path, "en")
 
 
-def test_a_positive_label_that_nothing_has_is_told(spec: TaskSpec, tmp_path: Path) -> None:
+def test_a_positive_label_that_nothing_has_is_refused(spec: TaskSpec, tmp_path: Path) -> None:
     layout(tmp_path, statements(3, np.random.default_rng(0)))
     with pytest.raises(InputError, match="did you mean 'Entailment'"):
         read_task(spec.model_copy(update={"positive": "Entailed"}), tmp_path, "en")

@@ -28,7 +28,7 @@ TEXT = "Une toux 🤧 et une fièvre."
 
 
 def example(name: str, text: str, *marked: tuple[str, str]) -> Example:
-    spans = [Span.of(text.index(said), text.index(said) + len(said), label) for said, label in marked]
+    spans = [Span.of(text.index(surface), text.index(surface) + len(surface), label) for surface, label in marked]
     return Example(name, Document(name, text, "s"), tuple(spans))
 
 
@@ -43,7 +43,7 @@ def written(path: Path, *records: Any) -> Path:
     return path
 
 
-def said(name: str, *spans: dict[str, Any]) -> dict[str, Any]:
+def prediction(name: str, *spans: dict[str, Any]) -> dict[str, Any]:
     return {"id": name, "predicted": list(spans)}
 
 
@@ -52,39 +52,45 @@ FEVER = {"fragments": [[TEXT.index("fièvre"), TEXT.index("fièvre") + 6]], "lab
 
 def test_predictions_are_read_in_any_order_with_fragments(tmp_path: Path) -> None:
     broken = {"fragments": [[4, 8], [18, 24]], "label": "DISO"}
-    path = written(tmp_path / "p.jsonl", said("t1"), said("t0", FEVER, broken))
+    path = written(tmp_path / "p.jsonl", prediction("t1"), prediction("t0", FEVER, broken))
     first, second = read_predictions(path, toy())
     assert {span.surface(TEXT) for span in first} == {"fièvre", f"toux {TEXT[18:24]}"}
     assert second == ()
 
 
 @pytest.mark.parametrize(
-    ("records", "told"),
+    ("records", "message"),
     [
-        ([said("t0"), said("x9")], "line 2: id 'x9' is no test document of task toy, whose ids are like 't0'"),
-        ([said("t0")], "1 of 2 test documents lack a line, the first is 't1'"),
-        ([said("t0"), said("t0")], "line 2: id 't0' comes twice"),
-        ([{"protocol": "ner-strict/1", "task": "other"}, said("t0")], "predictions of task other, not of toy"),
+        (
+            [prediction("t0"), prediction("x9")],
+            "line 2: id 'x9' is no test document of task toy, whose ids are like 't0'",
+        ),
+        ([prediction("t0")], "1 of 2 test documents lack a line, the first is 't1'"),
+        ([prediction("t0"), prediction("t0")], "line 2: id 't0' comes twice"),
+        ([{"protocol": "ner-strict/1", "task": "other"}, prediction("t0")], "predictions of task other, not of toy"),
         ([{"id": "t0"}], 'no list "predicted"'),
         (["t0"], 'not {"id"'),
-        ([said("t0", {"label": "DISO"})], 'not {"fragments"'),
-        ([said("t0", FEVER | {"fragments": [[20, 99]]})], f"not in order inside a text of {len(TEXT)} characters"),
-        ([said("t0", FEVER | {"fragments": [[8, 4]]})], "not in order inside"),
+        ([prediction("t0", {"label": "DISO"})], 'not {"fragments"'),
+        (
+            [prediction("t0", FEVER | {"fragments": [[20, 99]]})],
+            f"not in order inside a text of {len(TEXT)} characters",
+        ),
+        ([prediction("t0", FEVER | {"fragments": [[8, 4]]})], "not in order inside"),
         # Offsets of bytes: the emoji has four.
         (
-            [said("t0", FEVER | {"fragments": [[22, 25]]})],
+            [prediction("t0", FEVER | {"fragments": [[22, 25]]})],
             "give other words than the prediction says; they count bytes",
         ),
     ],
 )
-def test_a_prediction_file_with_other_ids_or_offsets_is_refused(records: Any, told: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=re.escape(told)) as raised:
+def test_a_prediction_file_with_other_ids_or_offsets_is_refused(records: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
         read_predictions(written(tmp_path / "p.jsonl", *records), toy())
     assert "p.jsonl" in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("raw", "told"),
+    ("raw", "message"),
     [
         (b'{"id": "t0", "predicted": "\xff"}', "p.jsonl: not UTF-8 at byte 27"),
         (b"[" * 100_000, "p.jsonl, line 1: JSON nested too deeply"),
@@ -92,18 +98,18 @@ def test_a_prediction_file_with_other_ids_or_offsets_is_refused(records: Any, to
     ],
     ids=["bytes", "nested", "infinite"],
 )
-def test_a_prediction_file_of_anything_is_one_line(raw: bytes, told: str, tmp_path: Path) -> None:
+def test_a_prediction_file_of_anything_is_one_line(raw: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_bytes(raw)
-    with pytest.raises(InputError, match=re.escape(told)):
+    with pytest.raises(InputError, match=re.escape(message)):
         read_predictions(tmp_path / "p.jsonl", toy())
 
 
-def test_a_label_that_the_task_lacks_is_counted_said_and_kept(
+def test_a_label_that_the_task_lacks_is_counted_reported_and_preserved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = written(tmp_path / "p.jsonl", said("t0", FEVER | {"label": "SYMPTOM"}), said("t1"))
-    (found, _) = read_predictions(path, toy())
-    assert [span.label for span in found] == ["SYMPTOM"]
+    path = written(tmp_path / "p.jsonl", prediction("t0", FEVER | {"label": "SYMPTOM"}), prediction("t1"))
+    (spans, _) = read_predictions(path, toy())
+    assert [span.label for span in spans] == ["SYMPTOM"]
     assert "labels that the task lacks, all wrong: SYMPTOM (1)" in capsys.readouterr().err
 
 
@@ -140,7 +146,7 @@ def test_two_models_on_other_test_documents_are_not_paired(tmp_path: Path) -> No
         read_tallies(tmp_path)
 
 
-def test_a_label_that_only_test_has_is_said_counted_and_kept(
+def test_a_label_that_only_test_has_is_reported_counted_and_preserved(
     base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     task = toy()

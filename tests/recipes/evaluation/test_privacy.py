@@ -110,9 +110,9 @@ def test_both_commands(
     assert call(monkeypatch, planted) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "canaries.jsonl")
     assert call(monkeypatch, ["privacy", str(base), "--canaries", str(tmp_path / "canaries.json")]) == 0
-    told = capsys.readouterr().out
-    assert "pieces that look like identifiers" in told
-    assert "planted 8 times, and of others, among 120 (by chance 1.44, at most 6.91)" in told
+    stdout = capsys.readouterr().out
+    assert "pieces that look like identifiers" in stdout
+    assert "planted 8 times, and of others, among 120 (by chance 1.44, at most 6.91)" in stdout
     assert call(monkeypatch, ["canaries", "--lang", "fr", "--candidates", "20"]) == 2
     assert "candidates: 20; give 140 to 500000" in capsys.readouterr().err
 
@@ -134,7 +134,7 @@ def test_a_runs_report_says_what_its_model_gives_away_and_no_piece(encoder: Enco
         assert not [number for number in (*canaries.planted, *canaries.absent) if number in page]
 
 
-def test_pieces_that_look_like_identifiers_are_told_by_kind() -> None:
+def test_pieces_that_look_like_identifiers_are_listed_by_kind() -> None:
     pieces = [
         "jean.dupont@chu-lille", "12/03/1948", "2021-04-01", "06 12 34 56 78", "dupont63", "2840775", "1998", "hepat",
         "120/80", "[unused12]", "##1234567", "B12", "toux",
@@ -142,8 +142,8 @@ def test_pieces_that_look_like_identifiers_are_told_by_kind() -> None:
     tokenizer = Tokenizer(
         models.WordPiece({piece: id for id, piece in enumerate(["[UNK]", *pieces])}, unk_token="[UNK]")
     )
-    found = {(row.kind, row.piece) for row in lookalikes(tokenizer).itertuples()}
-    assert found == {
+    listed = {(row.kind, row.piece) for row in lookalikes(tokenizer).itertuples()}
+    assert listed == {
         ("e-mail", "jean.dupont@chu-lille"), ("date", "12/03/1948"), ("date", "2021-04-01"),
         ("telephone", "06 12 34 56 78"), ("letters and digits", "dupont63"), ("number", "2840775"),
         ("number", "1234567"), ("number", "120/80"),

@@ -30,12 +30,12 @@ def lessons() -> tuple[RecallCase, ...]:
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    made = Tokenizer(models.WordLevel(unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend = Tokenizer(models.WordLevel(unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     trainer = trainers.WordLevelTrainer(special_tokens=list(SPECIALS.values()), show_progress=False)
-    made.train_from_iterator([case.document.text for case in lessons()], trainer)
+    backend.train_from_iterator([case.document.text for case in lessons()], trainer)
     named = {f"{role}_token": token for role, token in SPECIALS.items()}
-    return PreTrainedTokenizerFast(tokenizer_object=made, **named)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **named)
 
 
 def encoder_with(window: int) -> Encoder:
@@ -80,7 +80,7 @@ def taught(window: int) -> Encoder:
     return encoder
 
 
-def test_a_model_that_uses_its_length_is_told_from_one_that_only_accepts_it() -> None:
+def test_a_model_that_uses_its_length_is_distinguished_from_one_that_only_accepts_it() -> None:
     """Both read 1,500 tokens. One sees 512 to each side in a layer, the other 32: the nearest fact is 42 away.
 
     Their weights are the same: none is of a place, so a window's size is no part of them.
@@ -88,14 +88,16 @@ def test_a_model_that_uses_its_length_is_told_from_one_that_only_accepts_it() ->
     wide, narrow = taught(1024), encoder_with(64)
     narrow.model.load_state_dict(wide.model.state_dict())
     narrow.model.eval()
-    found = {window: probes.probe(encoder, FRENCH, 10, DISTANCES) for window, encoder in ((1024, wide), (64, narrow))}
-    assert [one.words for one in found[64]] == list(DISTANCES)  # it accepts them all
-    assert probes.effective_context(found[64]) is None
-    context = probes.effective_context(found[1024])
+    probed = {
+        window: probes.probe(encoder, FRENCH, 10, DISTANCES) for window, encoder in ((1024, wide), (64, narrow))
+    }
+    assert [one.words for one in probed[64]] == list(DISTANCES)  # it accepts them all
+    assert probes.effective_context(probed[64]) is None
+    context = probes.effective_context(probed[1024])
     assert context is not None
     estimate, low, high = context
     assert 176 < low <= estimate <= high < 680
-    by_words = {row.words: row for row in probes.rows("wide", found[1024])}
+    by_words = {row.words: row for row in probes.rows("wide", probed[1024])}
     assert by_words[128].low > 1
     assert by_words[512].low <= 0
 
@@ -105,16 +107,16 @@ def gains(words: int, tokens: float, values: list[float]) -> probes.Gains:
 
 
 def test_the_effective_context_is_where_half_of_the_gain_is_left() -> None:
-    found = [gains(50, 100, [2.0] * 8), gains(100, 200, [2.0] * 8), gains(200, 400, [0.0] * 8)]
-    assert probes.effective_context(found) == pytest.approx((282.8, 282.8, 282.8), abs=0.1)  # between, on a log scale
-    assert probes.effective_context(found[:2]) == (200, 200, 200)  # no farther than was probed
+    curve = [gains(50, 100, [2.0] * 8), gains(100, 200, [2.0] * 8), gains(200, 400, [0.0] * 8)]
+    assert probes.effective_context(curve) == pytest.approx((282.8, 282.8, 282.8), abs=0.1)  # between, on a log scale
+    assert probes.effective_context(curve[:2]) == (200, 200, 200)  # no farther than was probed
     assert probes.effective_context([gains(50, 100, [0.1, -0.1] * 4)]) is None
     assert probes.effective_context([]) is None
 
 
 def test_distances_that_the_model_cannot_read_whole_are_left_out() -> None:
     encoder = encoder_with(64)
-    found = probes.probe(encoder, FRENCH, 2, (32, 64, 4096))
-    assert [one.words for one in found] == [32, 64]
-    assert all(len(one.gains) == 2 for one in found)
-    assert found[0].tokens < found[1].tokens
+    probed = probes.probe(encoder, FRENCH, 2, (32, 64, 4096))
+    assert [one.words for one in probed] == [32, 64]
+    assert all(len(one.gains) == 2 for one in probed)
+    assert probed[0].tokens < probed[1].tokens

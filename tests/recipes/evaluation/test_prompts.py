@@ -37,29 +37,31 @@ def entity(text: str, label: str = "DISO") -> dict[str, str]:
 
 def test_a_prompt_shows_what_is_alike_and_no_gold_of_test(encoder: Encoder) -> None:
     task = toy((TEXTS[1], *TEST))
-    made = list(prompts(encoder, task, "fr", [Term("Toux", "Cough", "x", "R"), Term("foie gras", "y", "x", "")], 2))
-    assert [record["text"] for record in made[:2]] == ["La toux est sèche. ", "Le foie est normal."]
-    first = made[0]
+    records = list(
+        prompts(encoder, task, "fr", [Term("Toux", "Cough", "x", "R"), Term("foie gras", "y", "x", "")], 2)
+    )
+    assert [record["text"] for record in records[:2]] == ["La toux est sèche. ", "Le foie est normal."]
+    first = records[0]
     assert first["examples"][-1] == {"text": "La toux est sèche. ", "entities": [entity("toux")]}
     assert len(first["examples"]) == 2
     assert first["terms"] == [{"text": "toux", "english": "Cough"}]
-    assert made[1]["terms"] == []
+    assert records[1]["terms"] == []
     assert all(label in first["instruction"] for label in task.labels)
     assert first.keys() == {"id", "task", "language", "instruction", "labels", "examples", "terms", "text"}
-    assert len({record["id"] for record in made}) == len(made) == 5
+    assert len({record["id"] for record in records}) == len(records) == 5
 
 
 def test_answers_are_read_parsed_repaired_and_wrong(tmp_path: Path) -> None:
     fenced = "```json\n" + json.dumps([entity("migraine", "diso")]) + "\n```"
     path = written(tmp_path / "a.jsonl", [entity("toux"), entity("toux")], [entity("rate")], fenced)
-    found = read_answers(path, toy(TEST), "fr")
+    answers = read_answers(path, toy(TEST), "fr")
     first = TEST[0].index("toux")
     second = TEST[0].index("toux", first + 1)
-    assert found.spans == [
+    assert answers.spans == [
         (Span.of(first, first + 4, "DISO"), Span.of(second, second + 4, "DISO")),
         (Span.of(7, 15, "DISO"),),
     ]
-    assert (found.parsed, found.repaired, found.wrong) == (1, 1, 1)
+    assert (answers.parsed, answers.repaired, answers.wrong) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +78,10 @@ def test_answers_are_read_parsed_repaired_and_wrong(tmp_path: Path) -> None:
         None,
     ],
 )
-def test_what_is_no_answer_counts_as_wrong_and_is_kept(answer: Any, tmp_path: Path) -> None:
-    found = read_answers(written(tmp_path / "a.jsonl", answer, [], []), toy(TEST), "fr")
-    assert found.spans == [(), ()]
-    assert (found.parsed, found.repaired, found.wrong) == (2, 0, 1)
+def test_what_is_no_answer_counts_as_wrong_and_empty(answer: Any, tmp_path: Path) -> None:
+    answers = read_answers(written(tmp_path / "a.jsonl", answer, [], []), toy(TEST), "fr")
+    assert answers.spans == [(), ()]
+    assert (answers.parsed, answers.repaired, answers.wrong) == (2, 0, 1)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +126,8 @@ def test_perfect_answers_to_the_prompts_score_one_and_no_answers_score_nothing(
             text = examples[id].document.text
             assert record["text"] == text[start:end]
             inside = [s for s in examples[id].gold if start <= s.start < end]
-            told = [entity(s.surface(text), s.label) for s in inside] if perfect else []
-            lines.append(json.dumps({"id": record["id"], "answer": told}, ensure_ascii=False))
+            entities = [entity(s.surface(text), s.label) for s in inside] if perfect else []
+            lines.append(json.dumps({"id": record["id"], "answer": entities}, ensure_ascii=False))
         answers = tmp_path / f"{name}.jsonl"
         answers.write_text("\n".join(lines) + "\n", encoding="utf-8")
         assert call(monkeypatch, ["answers", str(answers), *common, "--name", name, "--out", str(out)]) == 0

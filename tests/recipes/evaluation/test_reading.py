@@ -31,19 +31,19 @@ from .toy_tasks import example, find, label_task, ner_task
 
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(0, 700))
-def test_V5_every_token_is_owned_once(encoder_kept: Encoder, count: int) -> None:
+def test_V5_every_token_is_owned_once(shared_encoder: Encoder, count: int) -> None:
     text = " ".join(["Le", "patient", "va", "bien", "."][i % 5] for i in range(count))
-    read = encode_document(encoder_kept, text)
-    ids = encoder_kept.tokenizer(text, add_special_tokens=False)["input_ids"]
+    read = encode_document(shared_encoder, text)
+    ids = shared_encoder.tokenizer(text, add_special_tokens=False)["input_ids"]
     assert len(read.offsets) == len(read.window) == len(read.place) == len(ids)
     owned = [int(read.windows[w][p]) for w, p in zip(read.window, read.place, strict=True)]
     assert owned == ids
-    assert all(len(w) <= encoder_kept.length for w in read.windows)
-    if len(ids) <= encoder_kept.length - 2:
+    assert all(len(w) <= shared_encoder.length for w in read.windows)
+    if len(ids) <= shared_encoder.length - 2:
         assert len(read.windows) == 1
         return
     sizes = [len(w) - 2 for w in read.windows]
-    room = encoder_kept.length - 2
+    room = shared_encoder.length - 2
     assert len(set(sizes)) == 1, "no window is longer than the others"
     shared = (sum(sizes) - len(ids)) / (len(sizes) - 1)
     assert room // 4 <= shared + 1
@@ -52,7 +52,7 @@ def test_V5_every_token_is_owned_once(encoder_kept: Encoder, count: int) -> None
 
 
 @pytest.fixture(scope="session")
-def encoder_kept(base: Path) -> Encoder:
+def shared_encoder(base: Path) -> Encoder:
     """For tests that change nothing."""
     return encoders.load(str(base))
 
@@ -98,11 +98,11 @@ def test_V11_the_last_token_reaches_the_answer(encoder: Encoder) -> None:
     assert states.grad is not None
     assert (states.grad.abs().sum(dim=1) > 0).all()
     with torch.no_grad():
-        (said,) = model.predict(token_states(encoder, [read.document]), [read])
+        (predicted,) = model.predict(token_states(encoder, [read.document]), [read])
     other = replace(read, document=encode_document(encoder, text.strip()[:-5] + "mal."))
     with torch.no_grad():
         (changed,) = model.predict(token_states(encoder, [other.document]), [other])
-    assert not np.array_equal(said, changed)
+    assert not np.array_equal(predicted, changed)
 
 
 def test_C7_a_longformer_is_read_with_the_global_tokens_it_was_trained_with(tmp_path: Path) -> None:
@@ -123,6 +123,8 @@ def test_C7_a_longformer_is_read_with_the_global_tokens_it_was_trained_with(tmp_
     with torch.no_grad():
         ours = token_states(reopened, [reading])
         first = (ids == encoder.tokenizer.cls_token_id).long()
-        asked, never = (stock(ids, global_attention_mask=m).last_hidden_state[0, 1:-1] for m in (first, first * 0))
-    torch.testing.assert_close(ours, asked, atol=1e-4, rtol=1e-4)
-    assert (asked - never).abs().max() > 0.1
+        with_global, never = (
+            stock(ids, global_attention_mask=m).last_hidden_state[0, 1:-1] for m in (first, first * 0)
+        )
+    torch.testing.assert_close(ours, with_global, atol=1e-4, rtol=1e-4)
+    assert (with_global - never).abs().max() > 0.1

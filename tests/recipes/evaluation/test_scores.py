@@ -49,49 +49,49 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     assert protocols == {"ner-strict/1" + (", frozen body/2" if body == "frozen" else "")}
 
 
-def test_kept_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
+def test_cached_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
     """Any documents in any order, those of a first call again after the weights have changed too."""
     reads = [encode_document(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
-    kept = CachedStates(encoder)
+    cached = CachedStates(encoder)
     with torch.no_grad():
-        first = [kept([reads[2], reads[0]]), kept(reads)]
+        first = [cached([reads[2], reads[0]]), cached(reads)]
         assert torch.allclose(first[0], token_states(encoder, [reads[2], reads[0]]), atol=1e-6)
         assert torch.allclose(first[1], token_states(encoder, reads), atol=1e-6)
         for parameter in encoder.model.parameters():
             parameter.zero_()
-        assert torch.equal(kept(reads), first[1])
+        assert torch.equal(cached(reads), first[1])
         unseen = encode_document(encoder, "toux et fièvre")
-        assert torch.equal(kept([unseen]), token_states(encoder, [unseen]))
+        assert torch.equal(cached([unseen]), token_states(encoder, [unseen]))
 
 
-def test_states_read_ahead_leave_nothing_to_compute(encoder: Encoder) -> None:
+def test_states_read_ahead_are_not_computed_again(encoder: Encoder) -> None:
     """What the time left of a frozen body's epochs stands on: no document of the parts is read again in them."""
-    model, kept = Ner(ner_task(), encoder, "fr"), CachedStates(encoder)
-    kept.read(model, ("train", "test"), Eval(), nullcontext, "tiny")
+    model, cached = Ner(ner_task(), encoder, "fr"), CachedStates(encoder)
+    cached.read(model, ("train", "test"), Eval(), nullcontext, "tiny")
     parts = {part: [e.document for e in model.read(part)] for part in ("train", "dev", "test")}
     with torch.no_grad():
         before = {part: token_states(encoder, documents) for part, documents in parts.items()}
         for parameter in encoder.model.parameters():
             parameter.zero_()
-        same = {part: torch.allclose(kept(parts[part]), before[part], atol=1e-6) for part in parts}
+        same = {part: torch.allclose(cached(parts[part]), before[part], atol=1e-6) for part in parts}
     assert same == {"train": True, "dev": False, "test": True}
 
 
 @pytest.mark.parametrize("bf16", [False, True])
-def test_a_frozen_body_scores_the_same_with_kept_states(bf16: bool, encoder: Encoder) -> None:
+def test_a_frozen_body_scores_the_same_with_cached_states(bf16: bool, encoder: Encoder) -> None:
     how = Eval(epochs=3, min_steps=0, head_lr=3e-3, body="frozen")
-    found = []
+    fitted = []
     for states_of in (None, CachedStates(encoder)):
         model = Ner(ner_task(), encoder, "fr")
         for seed in range(2):
-            found.append(
+            fitted.append(
                 fit(
                     encoder, model, how, seed, lambda: torch.autocast("cpu", torch.bfloat16, enabled=bf16),
                     lambda share: None, states_of=states_of,
                 )
             )  # fmt: skip
-    assert [f.decided for f in found[:2]] == [f.decided for f in found[2:]]
-    assert [f.dev for f in found[:2]] == [f.dev for f in found[2:]]
+    assert [f.decided for f in fitted[:2]] == [f.decided for f in fitted[2:]]
+    assert [f.dev for f in fitted[:2]] == [f.dev for f in fitted[2:]]
 
 
 def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
@@ -105,15 +105,17 @@ def test_trials_choose_by_dev_alone_and_begin_with_what_was_given(
     assert all(2.5e-4 <= rate <= 4e-3 for rate in rates)
     assert max(rates) > 3e-3
     assert min(rates) < 4e-4
-    asked: list[str] = []
+    scored_parts: list[str] = []
     score = Ner.score
-    monkeypatch.setattr(Ner, "score", lambda self, part, decided: asked.append(part) or score(self, part, decided))
+    monkeypatch.setattr(
+        Ner, "score", lambda self, part, decided: scored_parts.append(part) or score(self, part, decided)
+    )
     encoders.save(encoder, Path(folder))
     score_models({"tiny": folder}, [task], Evaluation(how, "fr", tmp_path, Precision("fp32", "")))
     rows = [r for r in read_scores(tmp_path / "results.jsonl") if r.model == "tiny" and "micro-F1" in r.metric]
     assert {r.protocol for r in rows} == {"ner-strict/1, tuned in 4 trials"}
     assert all("of 4 trials" in r.note for r in rows)
-    assert asked.count("test") == 3  # the dictionary's, and one a seed
+    assert scored_parts.count("test") == 3  # the dictionary's, and one a seed
     best = max(range(4), key=lambda n: (fitted_dev(encoder, task, trial_of(how, n)), -n))
     assert f"lr {trial_of(how, best).lr:.2g} " in rows[0].note
 
@@ -135,9 +137,9 @@ def test_the_head_of_a_frozen_body_has_a_rate_of_its_own(encoder: Encoder) -> No
 
 def fitted_dev(encoder: Encoder, task: Task, how: Eval) -> float:
     model = Ner(task, encoder, "fr")
-    found = fit(encoder, model, how, trials.SEED, nullcontext, lambda share: None, last=False)
-    assert found.test == {}
-    return found.dev[model.main_metric]
+    fitted = fit(encoder, model, how, trials.SEED, nullcontext, lambda share: None, last=False)
+    assert fitted.test == {}
+    return fitted.dev[model.main_metric]
 
 
 class Sealed:
@@ -172,13 +174,13 @@ def test_V6_V8_test_is_read_after_everything_is_chosen_on_dev(encoder: Encoder, 
 
 def test_V8_the_threshold_is_the_best_one_on_dev(encoder: Encoder) -> None:
     model = Labels(label_task(), encoder)
-    said = [np.array([0.9, 0.62 if i % 3 == 0 else 0.58]) for i in range(6)]
-    chosen = model.choose(said)
+    probabilities = [np.array([0.9, 0.62 if i % 3 == 0 else 0.58]) for i in range(6)]
+    chosen = model.choose(probabilities)
     assert 0.58 < chosen["threshold"] <= 0.62
-    assert model.score("dev", [model.decide(p, chosen) for p in said])["micro-F1"] == 1
+    assert model.score("dev", [model.decide(p, chosen) for p in probabilities])["micro-F1"] == 1
 
 
-def test_V9_the_majority_answer_is_scored_and_nothing_said_is_zero(encoder: Encoder, tmp_path: Path) -> None:
+def test_V9_the_majority_answer_is_scored_and_no_answer_is_zero(encoder: Encoder, tmp_path: Path) -> None:
     task = label_task()
     scores = Labels(task, encoder).majority("test")
     assert scores["micro-F1"] == pytest.approx(2 * 6 / (6 + 8))
@@ -221,13 +223,13 @@ def test_O16_a_killed_evaluation_leaves_every_metric_of_a_cell_or_none(
     kills = 0
     while True:
         try:
-            found = score(tmp_path / "killed")
+            actual = score(tmp_path / "killed")
         except KeyboardInterrupt:
             kills += 1
         else:
             break
     assert kills == 6  # what the task holds, the baselines, and of a seed its errors and scores
-    assert found == expected
+    assert actual == expected
     errors = read_errors(tmp_path / "killed" / "errors.jsonl")
     assert errors == read_errors(tmp_path / "whole" / "errors.jsonl")
 
@@ -258,14 +260,14 @@ def test_a_label_that_only_test_has_counts_as_missed() -> None:
         (Eval(epochs=1, min_steps=0, batch_tokens=1), 12),  # a document above the bound goes alone
     ],
 )
-def test_a_small_task_gets_epochs_until_its_steps_are_made(encoder: Encoder, settings: Eval, steps: int) -> None:
+def test_a_small_task_gets_epochs_until_its_steps_are_done(encoder: Encoder, settings: Eval, steps: int) -> None:
     shares: list[float] = []
     fit(encoder, Labels(label_task(), encoder), settings, 0, nullcontext, shares.append)
     assert len(shares) == steps
     assert shares[-1] == 1
 
 
-def test_the_head_has_a_rate_of_its_own_when_asked(encoder: Encoder) -> None:
+def test_the_head_has_a_rate_of_its_own_when_set(encoder: Encoder) -> None:
     weights = []
     for rates in ({"lr": 1e-3}, {"lr": 1e-3, "head_lr": 1e-9}, {"lr": 1e-9, "head_lr": 1e-9}):
         model = Labels(label_task(), encoder)

@@ -124,7 +124,7 @@ def test_documents_without_words_or_entities_are_read(encoder: Encoder) -> None:
     states, read = states_of(model, "test")
     with torch.no_grad():
         loss, _ = model.loss(states, read)
-        found = model.predict(states, read)
+        predicted = model.predict(states, read)
     assert torch.isfinite(loss)
-    assert found[0] == ()
-    assert len(found) == 2
+    assert predicted[0] == ()
+    assert len(predicted) == 2

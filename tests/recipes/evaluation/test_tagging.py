@@ -40,11 +40,11 @@ def test_scores_are_scikit_learns_and_tallies_add_up_to_them(seed: int, document
     decided = [[tag if draw.random() < 0.5 else str(draw.choice(TAGS)) for tag in tags] for tags in gold]
     true, predicted = ([tag for tags in side for tag in tags] for side in (gold, decided))
     names = sorted(set(true))
-    found = tag_scores(gold, decided)
-    assert found["accuracy"] == pytest.approx(accuracy_score(true, predicted))
-    assert found["macro-F1"] == pytest.approx(f1_score(true, predicted, labels=names, average="macro"))
+    scores = tag_scores(gold, decided)
+    assert scores["accuracy"] == pytest.approx(accuracy_score(true, predicted))
+    assert scores["macro-F1"] == pytest.approx(f1_score(true, predicted, labels=names, average="macro"))
     by_tag = f1_score(true, predicted, labels=names, average=None)
-    assert [found[f"F1 of {name}"] for name in names] == pytest.approx(by_tag.tolist())
+    assert [scores[f"F1 of {name}"] for name in names] == pytest.approx(by_tag.tolist())
 
 
 def part(name: str, count: int, seed: int) -> tuple[Example, ...]:
@@ -102,9 +102,9 @@ def test_the_baseline_takes_a_form_s_most_frequent_tag_and_train_s_for_a_new_for
     train = one("a", ("la", "DET"), ("la", "DET"), ("la", "PRO"), ("toux", "NOM"), ("fait", "NOM"), ("foie", "NOM"))
     test = one("c", ("la", "PRO"), ("la", "DET"), ("La", "NOM"), ("dort", "VER"))
     task = Task(TaskSpec(name="t", kind="tagging"), "fr", (train,), (train,), (test,))
-    found = Tagging(task, encoder).by_word_form("test")
-    assert found["accuracy"] == 0.5  # la/DET, and La is a form that train lacks
-    assert found["F1 of VER"] == 0.0
+    scores = Tagging(task, encoder).by_word_form("test")
+    assert scores["accuracy"] == 0.5  # la/DET, and La is a form that train lacks
+    assert scores["F1 of VER"] == 0.0
 
 
 def test_a_word_without_a_piece_gets_the_most_frequent_tag(encoder: Encoder) -> None:
@@ -165,7 +165,7 @@ def test_a_saved_tagger_opens_in_plain_transformers_and_tags_new_text(base: Path
     lines = (tmp_path / "predictions/pos-m-0.jsonl").read_text().splitlines()[1:]
     expected = [json.loads(line)["predicted"] for line in lines]
     texts = [example.document.text for example in a_task().test]
-    found = list(Annotator(tmp_path / "model")(texts))  # its words are spaCy's, which are those of this task
-    assert [[entity.label for entity in of.entities] for of in found] == expected
-    assert [entity.text for entity in found[0].entities] == texts[0].split()
-    assert all(0 <= entity.probability <= 1 for of in found for entity in of.entities if entity.probability)
+    annotated = list(Annotator(tmp_path / "model")(texts))  # its words are spaCy's, which are those of this task
+    assert [[entity.label for entity in of.entities] for of in annotated] == expected
+    assert [entity.text for entity in annotated[0].entities] == texts[0].split()
+    assert all(0 <= entity.probability <= 1 for of in annotated for entity in of.entities if entity.probability)

@@ -83,21 +83,21 @@ def test_a_warm_start_is_scored_under_its_own_protocol_and_cell(base: Path, tmp_
     assert set(scores(tmp_path / "itself", base, first, first)) == {"labels-single/1"}
 
 
-def test_another_protocol_in_the_same_folder_is_scored_beside_and_nothing_twice(base: Path, tmp_path: Path) -> None:
+def test_another_protocol_in_the_same_folder_is_scored_too_and_nothing_twice(base: Path, tmp_path: Path) -> None:
     task, first = labelled("second", 4), labelled("first", 8)
     for settings in (ONCE, ONCE, Eval(epochs=1, min_steps=0, seeds=1, body="frozen")):
         scores(tmp_path, base, task, None, settings=settings)
     scores(tmp_path, base, task, first)
     lines = (tmp_path / "results.jsonl").read_text().splitlines()
-    found = Counter((row["protocol"], row["model"], row["metric"]) for row in map(json.loads, lines))
-    assert {protocol for protocol, model, _ in found if model == "m"} == {
+    counts = Counter((row["protocol"], row["model"], row["metric"]) for row in map(json.loads, lines))
+    assert {protocol for protocol, model, _ in counts if model == "m"} == {
         "labels-single/1", "labels-single/1, frozen body/2", "labels-single/1, after first"
     }  # fmt: skip
-    assert {protocol for protocol, model, _ in found if model == BASELINE} == {protocol for protocol, _, _ in found}
-    assert set(found.values()) == {1}
+    assert {protocol for protocol, model, _ in counts if model == BASELINE} == {protocol for protocol, _, _ in counts}
+    assert set(counts.values()) == {1}
 
 
-def test_what_is_tested_is_not_learnt_before_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_tested_is_not_learnt_before_and_that_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     task, first = labelled("second", 4), labelled("first", 6)
     tested = replace(task.test[0], document=replace(task.test[0].document, text=f"Cas : {LONG}."))
     shared = replace(first.train[1], document=replace(first.train[1].document, text=f"{LONG.upper()} !"))
@@ -154,7 +154,7 @@ def test_tasks_on_the_same_cases_are_known(first: str, second: str) -> None:
     assert any(overlap.holds(first, second) for overlap in load_pack("es").overlaps)
 
 
-def test_a_warm_start_that_cannot_be_is_told(
+def test_an_impossible_warm_start_is_refused(
     base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(InputError, match=r"eval.warm_start trains the body"):

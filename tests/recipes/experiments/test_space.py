@@ -23,7 +23,7 @@ SPACE: dict[str, Any] = {
 }
 
 
-def made(**changes: Any) -> Sweep:
+def sweep_of(**changes: Any) -> Sweep:
     return read_sweep({"trials": 4, "settings": FIXED, "space": SPACE, **changes}, {})
 
 
@@ -43,24 +43,24 @@ def draws(sweep: Sweep, count: int = 60) -> list[dict[str, Any]]:
 
 
 def test_a_setting_exists_only_where_its_condition_holds() -> None:
-    found = draws(made())
-    for values in found:
+    drawn = draws(sweep_of())
+    for values in drawn:
         assert ("adapt.window" in values) == (values["adapt.target"] == "longformer")
         assert ("adapt.scaling" in values) == (values["adapt.target"] == "rope")
         assert ("adapt.theta" in values) == (values.get("adapt.scaling") == "yarn")
-    assert {"adapt.window", "adapt.theta"} <= set().union(*found)
+    assert {"adapt.window", "adapt.theta"} <= set().union(*drawn)
 
 
 def test_values_keep_their_kind_and_their_bounds_and_reach_the_run() -> None:
-    sweep = made()
-    found = draws(sweep)
-    rates = sorted(values["train.lr"] for values in found)
+    sweep = sweep_of()
+    drawn = draws(sweep)
+    rates = sorted(values["train.lr"] for values in drawn)
     assert rates[0] >= 1e-4
     assert rates[-1] <= 1e-2
     assert sum(rate < 1e-3 for rate in rates) == pytest.approx(30, abs=12)  # half of a log scale
-    windows = [values["adapt.window"] for values in found if "adapt.window" in values]
+    windows = [values["adapt.window"] for values in drawn if "adapt.window" in values]
     assert [64, 128] in windows
-    for values in found:
+    for values in drawn:
         run = sweep.run(values)
         assert run.train.batch_tokens == values["train.batch_tokens"]
         assert isinstance(run.train.batch_tokens, int)
@@ -70,7 +70,7 @@ def test_values_keep_their_kind_and_their_bounds_and_reach_the_run() -> None:
 
 
 def test_draws_of_a_trial_do_not_depend_on_the_worker() -> None:
-    sweep = made(sampler="RandomSampler", seed=3)
+    sweep = sweep_of(sampler="RandomSampler", seed=3)
     drawn = []
     for _ in range(2):
         study = optuna.create_study(sampler=sweep.sampler_for(0))
@@ -96,7 +96,7 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"space": {}}, "the space is empty"),
         ({"space": {"train": {"lrr": {"low": 1, "high": 2}}}}, "did you mean 'train.lr'"),
@@ -137,12 +137,12 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
         ({"settings": 3}, "settings = 3 stands where a table of settings has to"),
     ],
 )  # fmt: skip
-def test_what_can_be_no_sweep_is_told(changes: dict[str, Any], told: str) -> None:
+def test_an_invalid_sweep_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as error:
-        made(**changes)
-    assert told in str(error.value)
+        sweep_of(**changes)
+    assert message in str(error.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_sweep_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sweep file .* does not exist"):
         read_sweep(tmp_path / "none.toml", {})

@@ -53,43 +53,43 @@ def test_what_gather_refuses(tmp_path: Path) -> None:
         study.gather("fr", tmp_path)
 
 
-def test_synthetic_text_is_labelled_even_beside_real_text(given: Material) -> None:
+def test_synthetic_text_among_real_text_is_labelled(given: Material) -> None:
     assert study.label(given) == "fr, SYNTHETIC text"
     assert "SYNTHETIC" in "\n".join(given.notes)
 
 
 def test_an_extension_is_measured_on_held_out_text(given: Material, tokenizers: study.Opened) -> None:
     ((name, old),) = tokenizers.items()
-    found = study.extensions(tokenizers, given, 100, 5)
-    assert list(found.named) == ["new fr WordPiece, 900 + 100"]
-    new = found.after[name]
+    extended = study.extensions(tokenizers, given, 100, 5)
+    assert list(extended.named) == ["new fr WordPiece, 900 + 100"]
+    new = extended.after[name]
     assert len(new) == len(old) + 100
     counts = [
         sum(len(t.backend_tokenizer.encode(text, add_special_tokens=False).ids) for text in given.held_texts)
         for t in (old, new)
     ]
-    assert list(found.counted["pieces"]) == counts
+    assert list(extended.counted["pieces"]) == counts
     assert counts[1] < counts[0]
-    assert list(found.counted["state"]) == ["before", "after"]
-    held, english = found.recut.itertuples(index=False)
+    assert list(extended.counted["state"]) == ["before", "after"]
+    held, english = extended.recut.itertuples(index=False)
     assert (held.text, english.text) == ("held out", "English, synthetic cases")
     assert 0 < held.changed < 1
     assert english.changed < held.changed
-    assert set(found.examples.columns) == {"tokenizer", "word", "count", "old", "new"}
+    assert set(extended.examples.columns) == {"tokenizer", "word", "count", "old", "new"}
 
 
 def test_a_tokenizer_that_loses_accents_is_named_and_not_extended(given: Material) -> None:
     stripping = learn_tokenizer(lambda: given.learn_texts, 900, empty_tokenizer("WordPiece"))
     stripping.backend_tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    found = study.extensions({"uncased": stripping}, given, 100, 5)
-    assert (found.after, len(found.counted), len(found.recut), len(found.examples)) == ({}, 0, 0, 0)
-    assert found.notes[0].startswith("not extended: uncased: its tokenizer loses accents")
+    extended = study.extensions({"uncased": stripping}, given, 100, 5)
+    assert (extended.after, len(extended.counted), len(extended.recut), len(extended.examples)) == ({}, 0, 0, 0)
+    assert extended.notes[0].startswith("not extended: uncased: its tokenizer loses accents")
 
 
 def test_without_folders_three_kinds_are_learnt(given: Material) -> None:
-    found = study.tokenizers_of([""], [given], 900)
-    assert list(found) == [f"new fr {kind}, 900" for kind in ("WordPiece", "BPE", "Unigram")]
-    assert all(len(tokenizer) == 900 for tokenizer in found.values())
+    learnt = study.tokenizers_of([""], [given], 900)
+    assert list(learnt) == [f"new fr {kind}, 900" for kind in ("WordPiece", "BPE", "Unigram")]
+    assert all(len(tokenizer) == 900 for tokenizer in learnt.values())
 
 
 def test_side_by_side_has_a_row_for_each_variant(given: Material, tokenizers: study.Opened) -> None:
@@ -101,8 +101,8 @@ def test_side_by_side_has_a_row_for_each_variant(given: Material, tokenizers: st
     assert longer.pieces_per_word < as_it_is.pieces_per_word
     assert longer.words_in_512 > as_it_is.words_in_512
     assert rows["medical_in_one_piece"].isna().all()
-    told = vocabulary.audit(study.pipelines(tokenizers), given.pack)
-    assert as_it_is.findings == len(told)
+    findings = vocabulary.audit(study.pipelines(tokenizers), given.pack)
+    assert as_it_is.findings == len(findings)
 
 
 def test_folders_that_end_alike_keep_their_whole_names() -> None:

@@ -124,9 +124,9 @@ def test_labels_and_answers_are_written_with_their_probabilities(models: dict[st
         lines = (tmp_path / name / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
         read = [json.loads(line) for line in lines]
         assert [row["id"] for row in read] == [f"d{i}" for i in range(len(NOTES))]
-        found = [item for row in read for item in row.get(key, ())]
-        assert found
-        assert all(0 <= item["probability"] <= 1 for item in found)
+        items = [item for row in read for item in row.get(key, ())]
+        assert items
+        assert all(0 <= item["probability"] <= 1 for item in items)
     apply(models["labels"], [str(file)], "csv", None, (), tmp_path / "csv")
     assert (tmp_path / "csv" / "annotations.csv").read_text(encoding="utf-8").startswith("id,label,probability\n")
 
@@ -231,7 +231,7 @@ def test_the_command_says_what_it_refuses_in_one_line_and_names_formats(
     assert not any(organ in captured.err + captured.out for organ in ORGANS), "no word of a note"
 
 
-def test_nothing_found_is_said(models: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
+def test_notes_without_entities_are_reported(models: dict[str, Path], tmp_path: Path, capfd: Any) -> None:
     (tmp_path / "a.txt").write_text(".", encoding="utf-8")
     apply(models["tags"], [str(tmp_path / "a.txt")], "jsonl", None, (), tmp_path / "out")
     assert "nothing was found in 1 notes" in capfd.readouterr().err
@@ -294,7 +294,7 @@ def test_a_model_that_lacks_a_file_leaves_nothing_behind(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_that_cannot_be_made_is_named(models: dict[str, Path], notes: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(models: dict[str, Path], notes: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(InputError, match=r"cannot be made .*give another --out"):
         apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "file" / "out")
@@ -314,7 +314,7 @@ def test_notes_whose_files_would_have_one_name_get_numbers(models: dict[str, Pat
         assert (tmp_path / "out" / f"{files[id]}.txt").read_text(encoding="utf-8") == text
 
 
-def test_unreadable_notes_are_left_out_where_that_is_asked_for(
+def test_unreadable_notes_are_left_out_on_request(
     models: dict[str, Path], notes: Path, tmp_path: Path, capfd: Any
 ) -> None:
     broken(notes)
@@ -324,8 +324,8 @@ def test_unreadable_notes_are_left_out_where_that_is_asked_for(
     with pytest.raises(InputError, match=r"rows\.jsonl, line 2|zz\.txt"):
         apply(models["tags"], *line)
     apply(models["tags"], *line, skip_unreadable=True)
-    found = (tmp_path / "out" / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(found) == len(NOTES) + 1
+    annotations = (tmp_path / "out" / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(annotations) == len(NOTES) + 1
     left_out = (tmp_path / "out" / "unreadable.txt").read_text(encoding="utf-8").splitlines()
     places = ["rows.jsonl, line 2", "rows.jsonl, line 3", "rows.jsonl, line 4", "zz.txt"]
     assert [next(place for place in places if place in line) for line in left_out] == places
@@ -350,5 +350,5 @@ def test_the_page_of_first_notes_is_written_where_words_may_be_shown(models: dic
     apply(models["tags"], [str(tmp_path / "a.txt")], "jsonl", None, (), tmp_path / "shown", show_text=True)
     page = (tmp_path / "shown" / "annotations.html").read_text(encoding="utf-8")
     assert "<script>" not in page
-    found = json.loads((tmp_path / "shown" / "annotations.jsonl").read_text(encoding="utf-8"))["predicted"]
-    assert page.count("<mark") == len(found) > 0
+    predicted = json.loads((tmp_path / "shown" / "annotations.jsonl").read_text(encoding="utf-8"))["predicted"]
+    assert page.count("<mark") == len(predicted) > 0

@@ -30,12 +30,12 @@ def notes(tmp_path: Path) -> Path:
 
 
 def vectors(folder: Path) -> dict[str, np.ndarray]:
-    found = {}
+    by_id = {}
     for file in sorted((folder / "parts").glob("*.parquet")):
         table = pq.read_table(file)
         rows = np.array(table["embedding"].to_pylist(), dtype=np.float32)
-        found |= dict(zip(table["id"].to_pylist(), rows, strict=True))
-    return found
+        by_id |= dict(zip(table["id"].to_pylist(), rows, strict=True))
+    return by_id
 
 
 @pytest.mark.parametrize("pooling", ["mean", "first"])
@@ -50,14 +50,14 @@ def test_a_vector_is_that_of_plain_transformers_pooled_as_the_folder_says(
     assert config["pooling_mode_mean_tokens"] is (pooling == "mean")
     modules = json.loads((out / "model" / "modules.json").read_text(encoding="utf-8"))
     assert [module["type"].rpartition(".")[2] for module in modules] == ["Transformer", "Pooling"]
-    found = vectors(out)
+    embeddings = vectors(out)
     for number, text in enumerate(TEXTS[:5]):
         inputs = tokenizer([text], return_tensors="pt")
         assert inputs["input_ids"].shape[1] <= tokenizer.model_max_length
         with torch.no_grad():
             states = model(**inputs).last_hidden_state[0]
         expected = states.mean(dim=0) if pooling == "mean" else states[0]
-        np.testing.assert_allclose(found[f"n{number}.txt"], expected, atol=1e-5)
+        np.testing.assert_allclose(embeddings[f"n{number}.txt"], expected, atol=1e-5)
 
 
 def test_a_long_text_has_each_of_its_tokens_in_the_mean(encoder: Encoder) -> None:

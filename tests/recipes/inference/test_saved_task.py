@@ -86,25 +86,25 @@ def test_a_saved_model_predicts_what_it_predicted_on_test_and_its_scores_are_tho
     monkeypatch.setattr("medlingua.recipes.machine.cpu_bf16_units", lambda: None)
     task, options, stock = KINDS[kind]
     settings = BRIEF.model_copy(update=options)
-    kept = trained(task, base, tmp_path / "kept", settings, keep_in(tmp_path / "kept"))
-    assert kept == trained(task, base, tmp_path / "plain", settings, None)
+    rows = trained(task, base, tmp_path / "kept", settings, keep_in(tmp_path / "kept"))
+    assert rows == trained(task, base, tmp_path / "plain", settings, None)
 
     record = read_record(tmp_path / "kept" / "model")
     assert record.stock_class == stock
-    by_seed = {row.seed: row.value for row in kept if row.metric == record.metric and row.model == "tiny"}
+    by_seed = {row.seed: row.value for row in rows if row.metric == record.metric and row.model == "tiny"}
     assert record.test[record.metric] == by_seed[record.seed]
     card = write_task_card(tmp_path / "kept", tmp_path / "kept" / "model").read_text(encoding="utf-8")
     (example_code, *_) = re.findall(r"```python\n(import medlingua.*?)```", card, re.DOTALL)
     exec(example_code.replace("path/to/this/folder", str(tmp_path / "kept" / "model")), {})
     annotate = Annotator(tmp_path / "kept" / "model")
-    found = annotate.predict(task.test)
+    predictions = annotate.predict(task.test)
     expected = predicted(tmp_path / "kept", record.seed)
     if kind == "similarity":
-        np.testing.assert_allclose([p.decided for p in found], expected, atol=1e-5)
+        np.testing.assert_allclose([p.decided for p in predictions], expected, atol=1e-5)
     else:
-        assert [as_written(p.decided) for p in found] == expected
+        assert [as_written(p.decided) for p in predictions] == expected
         assert any(expected)
-    for prediction in found:
+    for prediction in predictions:
         shares = [share for _, share in prediction.items if share is not None]
         assert all(0 <= share <= 1 for share in shares)
         assert {*prediction.decided} <= {item for item, _ in prediction.items}
@@ -132,11 +132,11 @@ def test_other_families_are_fine_tuned_saved_and_applied(
     model = tmp_path / "kept" / "model"
     assert read_record(model).stock_class == stock
     assert width_of(model) == 32
-    found = Annotator(model).predict(task.test)
-    assert [as_written(p.decided) for p in found] == predicted(tmp_path / "kept", 0)
+    predictions = Annotator(model).predict(task.test)
+    assert [as_written(p.decided) for p in predictions] == predicted(tmp_path / "kept", 0)
 
 
-def test_the_best_seed_on_dev_is_saved_or_the_one_that_is_asked_for(base: Path, tmp_path: Path) -> None:
+def test_the_best_seed_on_dev_is_saved_or_the_requested_one(base: Path, tmp_path: Path) -> None:
     task, settings = a_task("classification"), BRIEF.model_copy(update={"seeds": 3, "pooling": "first"})
     best = trained(task, base, tmp_path / "best", settings, keep_in(tmp_path / "best"))
     record = read_record(tmp_path / "best" / "model")

@@ -100,10 +100,12 @@ def test_V10_text_that_a_task_tests_on_is_left_out_and_counted(
     ]
     leaked = " ".join(words)
     corpus = write_jsonl(tmp_path / "n.jsonl", [*texts, f"Avant. {leaked.upper()} ! Après."])
-    made = prepared(make_run("data.held_out=0", **own(corpus)), encoder, tmp_path / "s", {"morfitt": [leaked, "non"]})
-    assert made.row.corpora[0].overlapping == 1
-    assert made.row.corpora[0].documents == 10
-    overlap = made.row.overlap[0]
+    result = prepared(
+        make_run("data.held_out=0", **own(corpus)), encoder, tmp_path / "s", {"morfitt": [leaked, "non"]}
+    )
+    assert result.row.corpora[0].overlapping == 1
+    assert result.row.corpora[0].documents == 10
+    overlap = result.row.overlap[0]
     assert (overlap.task, overlap.test_documents, overlap.overlapping, overlap.whole_only) == ("morfitt", 2, 1, 1)
 
 
@@ -120,7 +122,7 @@ def near_copies(text: str) -> dict[str, str]:
     }
 
 
-def test_near_duplicates_are_left_out_counted_apart_and_never_held_out_beside_their_original(
+def test_near_duplicates_are_left_out_counted_apart_and_never_held_out_with_their_original(
     encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     originals = cases(20, seed=4, words=(120, 200))
@@ -129,8 +131,8 @@ def test_near_duplicates_are_left_out_counted_apart_and_never_held_out_beside_th
     texts = [*originals, *copies, *exact]
     random.Random(0).shuffle(texts)
     corpus = write_jsonl(tmp_path / "n.jsonl", texts)
-    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
-    row = made.row.corpora[0]
+    result = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    row = result.row.corpora[0]
     decomposed = len(originals)  # NFC of them is the original's own text
     same = sum(copy == text for text in originals for copy in near_copies(text).values())
     assert row.duplicates == len(exact) + decomposed + same
@@ -147,15 +149,15 @@ def test_held_out_documents_are_not_trained_on(
 ) -> None:
     texts = cases(40)
     corpus = write_jsonl(tmp_path / "n.jsonl", texts)
-    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
-    count = len(made.held_out)
+    result = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    count = len(result.held_out)
     assert 8 < count < 32
-    assert made.row.corpora[0].held_out == count
-    trained = {made.shards[0].tokens[a:b].tobytes() for a, b in pairwise(made.shards[0].starts)}
+    assert result.row.corpora[0].held_out == count
+    trained = {result.shards[0].tokens[a:b].tobytes() for a, b in pairwise(result.shards[0].starts)}
     assert len(trained) == 40 - count
-    for document in made.held_out:
+    for document in result.held_out:
         ids = encoder.tokenizer(document.text, add_special_tokens=False)["input_ids"]
-        assert np.array(ids, dtype=made.shards[0].tokens.dtype).tobytes() not in trained
+        assert np.array(ids, dtype=result.shards[0].tokens.dtype).tobytes() not in trained
     few = make_run("data.held_out=0.5", "data.held_out_documents=3", **own(corpus))
     assert len(prepared(few, encoder, tmp_path / "few").held_out) == 3
 
@@ -166,17 +168,17 @@ def test_held_out_text_comes_back_with_its_rare_separators(
 ) -> None:
     texts = [f"{separator.join(text.split(' ')[:30])} fin." for text in cases(40)]
     corpus = write_jsonl(tmp_path / "n.jsonl", texts)
-    made = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
-    assert made.held_out
-    assert {document.text for document in made.held_out} <= {nfc(text).strip() for text in texts}
+    result = prepared(make_run("data.held_out=0.5", **own(corpus)), encoder, tmp_path / "s")
+    assert result.held_out
+    assert {document.text for document in result.held_out} <= {nfc(text).strip() for text in texts}
 
 
 def test_every_corpus_gives_its_share_of_the_held_out_text(
     encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
 ) -> None:
     corpora = own(*(write_jsonl(tmp_path / f"{n}.jsonl", cases(40, seed=n)) for n in range(2)))
-    made = prepared(make_run("data.held_out=0.5", "data.held_out_documents=6", **corpora), encoder, tmp_path / "s")
-    assert [row.held_out for row in made.row.corpora] == [3, 3]
+    result = prepared(make_run("data.held_out=0.5", "data.held_out_documents=6", **corpora), encoder, tmp_path / "s")
+    assert [row.held_out for row in result.row.corpora] == [3, 3]
 
 
 def test_a_document_of_many_sentences_is_tokenized_whole(
@@ -202,12 +204,12 @@ def test_whole_words_are_marked_where_a_phase_needs_them(
     assert int(shard.word_starts.sum()) == sum(len(words(text, "fr")) for text in texts)
 
 
-def test_filters_are_kept_by_the_shard(encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_filters_omit_documents_of_the_shard(encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path) -> None:
     corpus = write_jsonl(tmp_path / "n.jsonl", cases(6), education=lambda i: i)
     mixture = "data.mixture=[{corpus='n', filter='education >= 4'}]"
-    made = prepared(make_run("data.held_out=0", mixture, **own(corpus)), encoder, tmp_path / "s")
-    assert made.row.corpora[0].filtered == 4
-    assert made.row.corpora[0].documents == 2
+    result = prepared(make_run("data.held_out=0", mixture, **own(corpus)), encoder, tmp_path / "s")
+    assert result.row.corpora[0].filtered == 4
+    assert result.row.corpora[0].documents == 2
 
 
 def test_T16_the_dtype_fits_the_vocabulary() -> None:
@@ -285,11 +287,11 @@ CONTENT = bytes(range(256)) * 5_000
 class Server(http.server.BaseHTTPRequestHandler):
     """Gives CONTENT, from where a Range asks; /short breaks off, /plain knows no Range."""
 
-    asked: ClassVar[list[str | None]] = []
+    requested_ranges: ClassVar[list[str | None]] = []
 
     def do_GET(self) -> None:
         wanted = self.headers.get("Range")
-        self.asked.append(wanted)
+        self.requested_ranges.append(wanted)
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and self.path != "/plain" else 0
         if start >= len(CONTENT):
             self.send_error(416)
@@ -306,7 +308,7 @@ class Server(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    Server.asked = []
+    Server.requested_ranges = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
@@ -319,23 +321,23 @@ def anything(file: Path) -> None:
     """A check that every file passes."""
 
 
-@pytest.mark.parametrize(("path", "asked"), [("/whole", "bytes=70000-"), ("/plain", "bytes=70000-")])
-def test_a_download_goes_on_from_its_part(address: str, path: str, asked: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "requested"), [("/whole", "bytes=70000-"), ("/plain", "bytes=70000-")])
+def test_a_download_goes_on_from_its_part(address: str, path: str, requested: str, tmp_path: Path) -> None:
     (tmp_path / "file.bin.partial").write_bytes(CONTENT[:70_000])
     target = download(address + path, tmp_path / "file.bin", anything)
     assert target.read_bytes() == CONTENT
-    assert Server.asked == [asked]
+    assert Server.requested_ranges == [requested]
     assert not (tmp_path / "file.bin.partial").exists()
     assert download(address + path, target, anything) == target
-    assert len(Server.asked) == 1
+    assert len(Server.requested_ranges) == 1
 
 
-def test_a_download_that_breaks_off_is_told_and_kept(address: str, tmp_path: Path) -> None:
+def test_a_download_that_breaks_off_is_reported_and_resumed(address: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="same command resumes"):
         download(address + "/short", tmp_path / "file.bin", anything)
     assert not (tmp_path / "file.bin").exists()
     assert download(address + "/whole", tmp_path / "file.bin", anything).read_bytes() == CONTENT
-    assert Server.asked[1] == "bytes=1000-"
+    assert Server.requested_ranges[1] == "bytes=1000-"
 
 
 def test_a_part_that_is_already_whole_becomes_the_file(address: str, tmp_path: Path) -> None:
@@ -343,7 +345,7 @@ def test_a_part_that_is_already_whole_becomes_the_file(address: str, tmp_path: P
     assert download(address + "/whole", tmp_path / "file.bin", anything).read_bytes() == CONTENT
 
 
-def test_nobody_there_is_told(tmp_path: Path) -> None:
+def test_an_unreachable_address_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be fetched"):
         download("http://127.0.0.1:9/file", tmp_path / "file.bin", anything)
 

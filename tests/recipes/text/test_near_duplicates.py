@@ -25,11 +25,11 @@ def test_near_duplicates_are_those_of_a_plain_count(changed: set[int]) -> None:
     second = [f"x{i}" if i in changed else word for i, word in enumerate(first)]
     near = NearDuplicates(0.6)
     assert near.of("first", first) == ""
-    found, true = near.of("second", second), likeness(first, second)
+    nearest, true = near.of("second", second), likeness(first, second)
     if true > 0.8:
-        assert found == "first"
+        assert nearest == "first"
     elif true < 0.4:
-        assert found == ""
+        assert nearest == ""
 
 
 def test_a_near_duplicate_names_the_nearest_and_is_no_measure_for_others() -> None:
@@ -48,17 +48,17 @@ def test_a_threshold_that_is_no_share_is_refused(near: float) -> None:
         NearDuplicates(near)
 
 
-def test_many_texts_are_told_apart_and_their_copies_found_as_the_index_grows() -> None:
+def test_many_texts_are_distinguished_and_their_copies_matched_as_the_index_grows() -> None:
     """Thousands of texts: far more than the tables hold at first."""
     draw = random.Random(3)
     near = NearDuplicates(0.8)
     texts = [[f"w{draw.randrange(50_000)}" for _ in range(60)] for _ in range(6_000)]
     assert all(near.nearest(hash_words(text)) is None for text in texts)
     changed = [[*text[:30], "other", *text[31:]] for text in texts]  # 51 of 61 runs: likeness 0.836
-    found = [near.nearest(hash_words(text)) for text in changed]
-    right = np.mean([number == i for i, number in enumerate(found)])
+    nearest = [near.nearest(hash_words(text)) for text in changed]
+    right = np.mean([number == i for i, number in enumerate(nearest)])
     assert right > 0.8  # the estimate falls below 0.8 for about one in seven
-    assert all(number in (None, i) or number >= len(texts) for i, number in enumerate(found))
+    assert all(number in (None, i) or number >= len(texts) for i, number in enumerate(nearest))
 
 
 def test_the_estimate_is_the_share_of_common_runs() -> None:

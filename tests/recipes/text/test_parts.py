@@ -24,8 +24,8 @@ LEAST = ("train.tokens=600", "train.batch_tokens=256", "train.micro_tokens=256",
 @pytest.fixture
 def texts() -> list[str]:
     """Sixty documents, ten of them twice."""
-    told = cases(60, seed=5)
-    return [*told, *told[20:30]]
+    distinct = cases(60, seed=5)
+    return [*distinct, *distinct[20:30]]
 
 
 @pytest.fixture
@@ -68,22 +68,22 @@ def test_parts_hold_what_one_process_prepares_and_drop_duplicates_across_them(
     whole, three = (read(tmp_path / name, encoder, make_run) for name in ("whole", "three"))
     for ours, theirs in zip(three.shards, whole.shards, strict=True):
         assert ours.name == theirs.name
-    pooled = [sum((documents(s) for s in made.shards), Counter()) for made in (three, whole)]
+    pooled = [sum((documents(s) for s in result.shards), Counter()) for result in (three, whole)]
     assert pooled[0] == pooled[1]
     assert set(pooled[0].values()) == {1}
     assert {h.text for h in three.held_out} == {h.text for h in whole.held_out}
     assert sum(pooled[0].values()) + len(three.held_out) == 60
     assert min(len(list(path.glob("*/tokens.bin"))) for path in (tmp_path / "three").glob("part-*[0-9]")) == 2
 
-    def counts(made: Prepared, name: str) -> int:
-        return sum(getattr(row, name) for row in made.row.corpora)
+    def counts(result: Prepared, name: str) -> int:
+        return sum(getattr(row, name) for row in result.row.corpora)
 
     for name in ("documents_read", "duplicates", "documents", "tokens", "held_out"):
         assert counts(three, name) == counts(whole, name), name
     assert counts(three, "duplicates") == 10
 
 
-def test_parts_leave_out_the_near_duplicates_that_one_process_leaves_out(
+def test_parts_omit_the_near_duplicates_that_one_process_omits(
     base: Path, encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Copies of a document fall to other parts than the document itself."""
@@ -97,8 +97,8 @@ def test_parts_leave_out_the_near_duplicates_that_one_process_leaves_out(
     assert {h.text for h in three.held_out} == {h.text for h in whole.held_out}
     counts = [
         (row.documents_read, row.duplicates, row.near_duplicates)
-        for made in (whole, three)
-        for row in made.row.corpora
+        for result in (whole, three)
+        for row in result.row.corpora
     ]
     assert counts == [(65, 5, 30)] * 2
     assert (
@@ -203,7 +203,7 @@ def test_parts_know_the_tasks_that_they_were_checked_against(
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "2", "a/b", "1/0", "-1/2"])
-def test_what_is_no_part_is_told(part: str, prepare: Callable[..., int], tmp_path: Path, capsys: Any) -> None:
+def test_what_is_no_part_is_refused(part: str, prepare: Callable[..., int], tmp_path: Path, capsys: Any) -> None:
     assert prepare(part, tmp_path / "out") == 2
     assert "from 1/8 to 8/8" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -43,7 +43,7 @@ def pack(tmp_path: Path) -> Pack:
     return load_pack(tmp_path / "pack.toml")
 
 
-def test_only_what_is_asked_for_is_read(pack: Pack, tmp_path: Path) -> None:
+def test_only_requested_tasks_are_read(pack: Pack, tmp_path: Path) -> None:
     tasks = find_tasks(pack, tmp_path, ("good",), ())
     assert [task.spec.name for task in tasks.tasks] == ["good"]
     assert tasks.left_out == ()
@@ -87,9 +87,9 @@ def test_both_texts_of_a_pair_are_checked_and_each_once(tmp_path: Path) -> None:
 
 def test_a_broken_entry_of_a_pack_stops_no_other_task(pack: Pack, tmp_path: Path) -> None:
     broken = pack.model_copy(update={"broken_tasks": {"typo": "pack.toml: tasks, entry 3 (typo): unknown key"}})
-    found = find_tasks(broken, None, "all", (), check_overlap=True)
-    assert found.left_out == ("task typo is left out: pack.toml: tasks, entry 3 (typo): unknown key",)
-    assert "typo" in found.unchecked, "nor is the text of a run checked against it"
+    tasks = find_tasks(broken, None, "all", (), check_overlap=True)
+    assert tasks.left_out == ("task typo is left out: pack.toml: tasks, entry 3 (typo): unknown key",)
+    assert "typo" in tasks.unchecked, "nor is the text of a run checked against it"
     assert find_tasks(broken, None, (), ()).left_out == ()
     with pytest.raises(InputError, match=r"task typo: .*entry 3 \(typo\): unknown key"):
         find_tasks(broken, None, ("typo",), ())

@@ -86,16 +86,16 @@ def equal(left: Chunk, right: Chunk) -> bool:
 def test_O7_no_token_is_lost_or_doubled_in_a_pass(lengths: list[int], context: int, seed: int) -> None:
     documents = documents_of(lengths, seed)
     stream = stream_of(shard(documents), context=context, seed=seed)
-    at, found = 0, defaultdict(list)
+    at, by_stretch = 0, defaultdict(list)
     for chunk in a_pass(stream):
         assert len(chunk.ids) <= context
         assert chunk.ids[0] == FIRST
         assert chunk.ids[-1] == LAST
         _, document, stretch = stream.order(0)[at].tolist()
-        found[document, stretch].append(truth(chunk))
+        by_stretch[document, stretch].append(truth(chunk))
         at += chunk.after.chunk == 0
     for number, document in enumerate(documents):
-        read = [np.concatenate(found[key]) for key in sorted(found) if key[0] == number]
+        read = [np.concatenate(by_stretch[key]) for key in sorted(by_stretch) if key[0] == number]
         assert np.array_equal(np.concatenate(read), document)
         assert len(read) == max(1, len(document) // (4 * context))
 
@@ -124,17 +124,19 @@ def test_a_book_among_notes_is_read_here_and_there() -> None:
 )
 def test_O7_batches_hold_the_stream_and_nothing_else(lengths: list[int], step: int, micro: int) -> None:
     stream = stream_of(shard(documents_of(lengths)))
-    made = list(itertools.islice(batches(stream, Place(), step, micro, 0), 8))
-    chunks = list(itertools.islice(stream.chunks(Place()), sum(len(m.cu_seqlens) - 1 for b in made for m in b.micro)))
-    rows = [m.ids.numpy() for b in made for m in b.micro]
+    built = list(itertools.islice(batches(stream, Place(), step, micro, 0), 8))
+    chunks = list(
+        itertools.islice(stream.chunks(Place()), sum(len(m.cu_seqlens) - 1 for b in built for m in b.micro))
+    )
+    rows = [m.ids.numpy() for b in built for m in b.micro]
     assert np.array_equal(np.concatenate(rows), np.concatenate([c.ids for c in chunks]))
-    labels = [m.labels.numpy() for b in made for m in b.micro]
+    labels = [m.labels.numpy() for b in built for m in b.micro]
     assert np.array_equal(np.concatenate(labels), np.concatenate([c.labels for c in chunks]))
-    for batch in made:
+    for batch in built:
         assert batch.tokens == sum(len(m.ids) for m in batch.micro) <= step
         assert batch.targets == sum(len(m.labels) for m in batch.micro)
         assert all(len(m.ids) <= micro for m in batch.micro)
-    assert made[-1].after == chunks[-1].after
+    assert built[-1].after == chunks[-1].after
 
 
 @settings(max_examples=30, deadline=None)
@@ -170,11 +172,11 @@ def test_a_document_without_sentences_is_cut_where_the_context_is_full() -> None
 
 
 def test_the_frame_knows_the_tokenizer(encoder: Encoder) -> None:
-    made = frame_of(encoder.tokenizer, 64)
+    tokenizer_frame = frame_of(encoder.tokenizer, 64)
     tokenizer = encoder.tokenizer
-    assert (made.first, made.last) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
-    assert made.sentence_ends[tokenizer.convert_tokens_to_ids(".")]
-    assert not made.sentence_ends[tokenizer.convert_tokens_to_ids(",")]
+    assert (tokenizer_frame.first, tokenizer_frame.last) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    assert tokenizer_frame.sentence_ends[tokenizer.convert_tokens_to_ids(".")]
+    assert not tokenizer_frame.sentence_ends[tokenizer.convert_tokens_to_ids(",")]
 
 
 def test_O6_two_passes_differ_in_order_and_masks() -> None:
@@ -229,7 +231,7 @@ def test_weights_are_shares_of_the_tokens_of_a_pass() -> None:
     assert np.mean(parts == 0) == pytest.approx(0.25, abs=0.04)
 
 
-def test_repeats_that_leave_a_pass_empty_are_refused_not_waited_for() -> None:
+def test_repeats_with_an_empty_pass_are_refused_not_waited_for() -> None:
     with pytest.raises(InputError, match="less than one document a pass"):
         stream_of(shard(documents_of([5] * 3)), mixture=(Mixture(corpus="notes", repeat=0.01),))
 
@@ -268,19 +270,19 @@ def test_O5_specials_are_neither_masked_nor_drawn() -> None:
 
 
 def test_O5_the_masker_of_a_tokenizer_knows_its_specials(encoder: Encoder) -> None:
-    made = masker(encoder.tokenizer, "piece", 0.15)
+    built = masker(encoder.tokenizer, "piece", 0.15)
     specials = set(encoder.tokenizer.all_special_ids)
-    assert set(np.flatnonzero(made.special).tolist()) == specials
-    assert not specials & set(made.replacements.tolist())
+    assert set(np.flatnonzero(built.special).tolist()) == specials
+    assert not specials & set(built.replacements.tolist())
 
 
 def test_eighty_ten_ten() -> None:
     ids = np.full(700_000, 500)
     shown, chosen = masks(0.15)(ids, None, np.random.default_rng(3))
     assert len(chosen) > 100_000
-    hidden, kept = np.mean(shown[chosen] == MASK), np.mean(shown[chosen] == 500)
+    hidden, unchanged = np.mean(shown[chosen] == MASK), np.mean(shown[chosen] == 500)
     assert hidden == pytest.approx(0.8, abs=0.005)
-    assert kept == pytest.approx(0.1, abs=0.005)
+    assert unchanged == pytest.approx(0.1, abs=0.005)
 
 
 def test_whole_words_are_hidden_whole() -> None:

@@ -130,6 +130,6 @@ def test_a_run_from_nothing_is_warned_for_a_reason_of_its_own(
     sets += ("adapt.architecture=bert", "train.tokens=300", "train.batch_tokens=256", "eval.tasks=none")
     given = {"strategy": "scratch", "lang": "fr", "data": {"paths": [str(corpus)]}}
     adapt(resolve(given, sets=sets), tmp_path / "run")
-    said = capsys.readouterr().err
-    assert "going on, as a run from nothing does" in said
-    assert "train.collapse" not in said
+    stderr = capsys.readouterr().err
+    assert "going on, as a run from nothing does" in stderr
+    assert "train.collapse" not in stderr

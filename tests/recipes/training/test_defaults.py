@@ -34,7 +34,7 @@ def test_a_base_model_is_continued_as_the_published_ones_were() -> None:
     assert all(row.reason for row in rows)
 
 
-def test_what_was_given_is_kept() -> None:
+def test_given_settings_are_unchanged() -> None:
     sets = (
         "train.tokens=1_000_000", "train.lr=3e-4", "train.batch_tokens=8_192", "train.micro_tokens=2_048",
         "train.warmup=0.0", "train.checkpoint_tokens=5_000", "train.eval_tokens=7_000", "eval.tasks=all",

@@ -32,7 +32,7 @@ def test_layers_are_evenly_spaced_with_the_first_and_the_last() -> None:
 
 
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert", "eurobert", "longformer"])
-def test_a_shallow_copy_computes_the_layers_that_it_kept(family: str, build: Any, tmp_path: Path) -> None:  # noqa: F811
+def test_a_shallow_copy_computes_the_layers_that_it_has(family: str, build: Any, tmp_path: Path) -> None:  # noqa: F811
     """With a last layer that changes nothing, the two are the same; what is saved opens as it was."""
     deep = load(str(build(family)))
     first = deep.architecture.layers(deep.model.base_model)[0]

@@ -31,7 +31,7 @@ def test_O11_the_loss_in_chunks_is_cross_entropy(bias: bool, rows: int) -> None:
     torch.manual_seed(0)
     decoder = torch.nn.Linear(16, 97, bias=bias)
     labels = torch.randint(0, 97, (rows,))
-    found = []
+    results = []
     for loss_of in (
         lambda x: summed_loss(x, decoder, labels),
         lambda x: functional.cross_entropy(decoder(x), labels, reduction="sum"),
@@ -41,26 +41,26 @@ def test_O11_the_loss_in_chunks_is_cross_entropy(bias: bool, rows: int) -> None:
         loss = loss_of(features)
         torch.autograd.backward(loss / 7)
         gradients = [features.grad, *(p.grad for p in decoder.parameters())]
-        found.append([loss.detach(), *(g.clone() for g in gradients if g is not None)])
-    assert len(found[0]) == (4 if bias else 3)
-    for ours, plain in zip(*found, strict=True):
+        results.append([loss.detach(), *(g.clone() for g in gradients if g is not None)])
+    assert len(results[0]) == (4 if bias else 3)
+    for ours, plain in zip(*results, strict=True):
         assert torch.allclose(ours, plain, rtol=1e-4, atol=1e-5)
 
 
 def test_O11_the_loss_in_bf16_stays_near_cross_entropy_in_fp32() -> None:
     torch.manual_seed(0)
     decoder, labels = torch.nn.Linear(32, 500), torch.randint(0, 500, (1_500,))
-    found = []
+    results = []
     for narrow in (True, False):
         features = torch.randn(1_500, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
         decoder.zero_grad()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=narrow):
             loss = summed_loss(features, decoder, labels)
         loss.backward()  # type: ignore[no-untyped-call]
-        found.append(
+        results.append(
             (float(loss.detach()), [g.clone() for g in (features.grad, *(p.grad for p in decoder.parameters()))])
         )
-    (ours, ours_gradients), (exact, exact_gradients) = found
+    (ours, ours_gradients), (exact, exact_gradients) = results
     assert ours == pytest.approx(exact, rel=1e-3)
     for gradient, expected in zip(ours_gradients, exact_gradients, strict=True):
         assert (gradient - expected).norm() < 0.02 * expected.norm()
@@ -69,11 +69,11 @@ def test_O11_the_loss_in_bf16_stays_near_cross_entropy_in_fp32() -> None:
 def documents(encoder: Encoder, count: int = 8) -> list[tuple[np.ndarray, np.ndarray]]:
     """Id arrays and the places to predict, of very unequal number."""
     rng = np.random.default_rng(5)
-    made = []
+    examples = []
     for number in range(count):
         ids = rng.integers(5, len(encoder.tokenizer), 10 + 9 * number)
-        made.append((ids, np.sort(rng.permutation(len(ids))[: 1 + 3 * number])))
-    return made
+        examples.append((ids, np.sort(rng.permutation(len(ids))[: 1 + 3 * number])))
+    return examples
 
 
 def cut_into(encoder: Encoder, parts: int) -> Batch:
@@ -102,7 +102,7 @@ class Recorder(torch.optim.SGD):
 
 
 def test_O1_O2_the_gradient_does_not_depend_on_the_micro_batches(encoder: Encoder) -> None:
-    found = []
+    results = []
     for parts in (8, 4, 1):
         optimizer = Recorder([p for p in encoder.model.parameters() if p.requires_grad], lr=0.0)
         for p in encoder.model.parameters():
@@ -110,11 +110,11 @@ def test_O1_O2_the_gradient_does_not_depend_on_the_micro_batches(encoder: Encode
         batch = cut_into(encoder, parts)
         assert len(batch.micro) == parts
         loss, norm = loop.step(learner(encoder, optimizer, 1e9), LanguageModelLoss(encoder), batch, 0.0)
-        found.append((loss, norm, optimizer.seen))
-    for loss, norm, gradient in found[1:]:
-        assert loss == pytest.approx(found[0][0], rel=1e-5)
-        assert norm == pytest.approx(found[0][1], rel=1e-4)
-        assert torch.allclose(gradient, found[0][2], atol=1e-6)
+        results.append((loss, norm, optimizer.seen))
+    for loss, norm, gradient in results[1:]:
+        assert loss == pytest.approx(results[0][0], rel=1e-5)
+        assert norm == pytest.approx(results[0][1], rel=1e-4)
+        assert torch.allclose(gradient, results[0][2], atol=1e-6)
 
 
 def test_O13_one_step_moves_the_weights_that_had_a_gradient(encoder: Encoder) -> None:

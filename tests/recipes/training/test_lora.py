@@ -87,8 +87,8 @@ def test_a_task_is_fine_tuned_under_a_protocol_of_its_own(
     assert call(monkeypatch, line) == 0
     results = (out / "results.jsonl").read_text(encoding="utf-8")
     assert "LoRA of rank 4" in results
-    kept = next(out.rglob("model.safetensors"))
-    assert not any("lora" in name for name in load_file(kept))
+    saved = next(out.rglob("model.safetensors"))
+    assert not any("lora" in name for name in load_file(saved))
 
 
 def test_lora_and_a_frozen_body_exclude_each_other(

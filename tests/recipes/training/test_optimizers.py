@@ -140,7 +140,7 @@ def test_a_state_of_another_model_or_optimizer_is_refused(base: Path, tmp_path: 
         checkpoint.carry_over(run, first.model, optimizer)
 
 
-def test_clipping_is_said_where_an_optimizer_was_made_to_do_without(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clipping_is_reported_for_an_optimizer_that_needs_none(capsys: pytest.CaptureFixture[str]) -> None:
     check_optimizer(Train(optimizer="stableadamw", clip=0.0))
     assert "clip" not in capsys.readouterr().err
     check_optimizer(Train(optimizer="stableadamw"))

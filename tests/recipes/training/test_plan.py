@@ -41,9 +41,9 @@ def test_a_plan_names_padded_batches_where_no_kernel_of_ours_computes(
 
 @pytest.mark.parametrize(("tokens", "lines"), [(100, 1), (256, 0), (1_000, 0), (0, 0)])
 def test_fewer_tokens_than_a_step_are_reported(tokens: int, lines: int, make_run: Callable[..., Run]) -> None:
-    found = whole_steps(make_run(f"train.tokens={tokens}", "train.batch_tokens=256"))
-    assert len(found) == lines
-    assert all("100 tokens" in line and "train.batch_tokens = 256" in line for line in found)
+    messages = whole_steps(make_run(f"train.tokens={tokens}", "train.batch_tokens=256"))
+    assert len(messages) == lines
+    assert all("100 tokens" in line and "train.batch_tokens = 256" in line for line in messages)
 
 
 def test_without_training_the_plan_still_says_what_the_tasks_take(
@@ -53,9 +53,9 @@ def test_without_training_the_plan_still_says_what_the_tasks_take(
     words = ["plan", "--strategy", "continue", "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
     words += ["--set", "train.tokens=0", "--set", "eval.tasks=synthetic_outcome"]
     assert call(monkeypatch, words) == 0
-    told = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert told["training"] == "training    none: train.tokens = 0"
-    assert "of it fine-tuning on tasks" in told["evaluation"]
+    plan_lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert plan_lines["training"] == "training    none: train.tokens = 0"
+    assert "of it fine-tuning on tasks" in plan_lines["evaluation"]
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,10 @@ def test_the_command_plans_what_the_run_would_train(
     words = ["plan", *strategy, "--lang", "fr", "--base", str(base), "--corpus", str(corpus)]
     assert call(monkeypatch, words) == 0
     lines = capsys.readouterr().out.splitlines()
-    told = {line.split()[0]: line for line in lines}
-    assert {"model", "corpus", "training", "evaluation", "memory", "disk"} <= told.keys()
-    tokens = int(told["corpus"].split()[1].replace(",", ""))
+    plan_lines = {line.split()[0]: line for line in lines}
+    assert {"model", "corpus", "training", "evaluation", "memory", "disk"} <= plan_lines.keys()
+    tokens = int(plan_lines["corpus"].split()[1].replace(",", ""))
     passes = 1 if "convert" in strategy else 3
-    assert "give --data ROOT with tasks of language fr" in told["tasks"]
-    assert f"training    {passes * tokens:,} tokens" in told["training"]
+    assert "give --data ROOT with tasks of language fr" in plan_lines["tasks"]
+    assert f"training    {passes * tokens:,} tokens" in plan_lines["training"]
     assert not list(tmp_path.iterdir())

@@ -22,14 +22,14 @@ def threads() -> int:
 
 def test_the_same_batches_come_in_the_same_order() -> None:
     expected = some(9)
-    found = list(prefetched(iter(expected)))
-    assert [b.after for b in found] == [b.after for b in expected]
-    for a, b in zip(found, expected, strict=True):
+    received = list(prefetched(iter(expected)))
+    assert [b.after for b in received] == [b.after for b in expected]
+    for a, b in zip(received, expected, strict=True):
         assert torch.equal(a.micro[0].ids, b.micro[0].ids)
     assert threads() == 0
 
 
-def test_an_error_while_a_batch_is_made_is_raised_where_it_is_used() -> None:
+def test_an_error_while_a_batch_is_built_is_raised_where_it_is_used() -> None:
     def broken() -> Iterator[Batch]:
         yield from some(2)
         raise OSError("the corpus is gone")

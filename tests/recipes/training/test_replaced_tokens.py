@@ -43,30 +43,32 @@ def batch(encoder: Encoder) -> tuple[Packed, list[np.ndarray]]:
 
 def test_the_loss_is_that_of_the_stock_classes_on_each_note_alone(electra: Encoder) -> None:
     packed, whole = batch(electra)
-    beside = GeneratorAndDetector(electra, seed=1, dropout=0.0)
-    objective = ReplacedTokens(electra, beside).eval()
+    pair = GeneratorAndDetector(electra, seed=1, dropout=0.0)
+    objective = ReplacedTokens(electra, pair).eval()
     torch.manual_seed(7)
     loss = objective(packed)
     # The plain twin: no packing, the generator's logits whole, the same draws.
     borders = packed.cu_seqlens.tolist()
     notes = [slice(a, b) for a, b in pairwise(borders)]
-    for model in (beside.generator, electra.model):
+    for model in (pair.generator, electra.model):
         model.config._attn_implementation = "eager"
-    logits = torch.cat([beside.generator(input_ids=packed.ids[None, note]).logits[0] for note in notes])
+    logits = torch.cat([pair.generator(input_ids=packed.ids[None, note]).logits[0] for note in notes])
     generated = functional.cross_entropy(logits[packed.label_positions], packed.labels, reduction="sum")
     torch.manual_seed(7)
-    transform, decoder = electra.architecture.head(beside.generator)
-    states = torch.cat([beside.generator.electra(packed.ids[None, n]).last_hidden_state[0] for n in notes])
+    transform, decoder = electra.architecture.head(pair.generator)
+    states = torch.cat([pair.generator.electra(packed.ids[None, n]).last_hidden_state[0] for n in notes])
     pieces = drawn(transform(states[packed.label_positions]), decoder)
     text = torch.from_numpy(np.concatenate(whole))
     other = text.clone()
     other[packed.label_positions] = pieces
-    told = torch.cat(
-        [beside.detector(electra.model.electra(other[None, note]).last_hidden_state)[0] for note in notes]
+    detector_logits = torch.cat(
+        [pair.detector(electra.model.electra(other[None, note]).last_hidden_state)[0] for note in notes]
     )
-    kept = ~torch.isin(text, torch.tensor(electra.tokenizer.all_special_ids))
-    found = functional.binary_cross_entropy_with_logits(told[kept], (other != text)[kept].float())
-    torch.testing.assert_close(loss, generated + 50 * found * len(packed.labels), rtol=1e-4, atol=1e-3)
+    ordinary = ~torch.isin(text, torch.tensor(electra.tokenizer.all_special_ids))
+    detection_loss = functional.binary_cross_entropy_with_logits(
+        detector_logits[ordinary], (other != text)[ordinary].float()
+    )
+    torch.testing.assert_close(loss, generated + 50 * detection_loss * len(packed.labels), rtol=1e-4, atol=1e-3)
     assert 0 < int((other != text).sum()) <= len(packed.labels)
 
 
@@ -87,11 +89,11 @@ def test_pieces_are_drawn_from_the_softmax() -> None:
 
 
 def test_the_generator_is_narrower_and_shares_the_table(electra: Encoder) -> None:
-    beside = GeneratorAndDetector(electra, seed=1, dropout=0.0)
+    pair = GeneratorAndDetector(electra, seed=1, dropout=0.0)
     table = electra.model.get_input_embeddings().weight
-    assert beside.generator.get_input_embeddings().weight is table
-    assert beside.generator.generator_lm_head.weight is table
-    assert beside.generator.config.hidden_size * 4 == electra.model.config.hidden_size
+    assert pair.generator.get_input_embeddings().weight is table
+    assert pair.generator.generator_lm_head.weight is table
+    assert pair.generator.config.hidden_size * 4 == electra.model.config.hidden_size
     before = sum(p.numel() for p in electra.model.parameters())
-    own = [p for p in beside.parameters() if p is not table]
+    own = [p for p in pair.parameters() if p is not table]
     assert sum(p.numel() for p in own) < before / 3

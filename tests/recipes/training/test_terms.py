@@ -65,9 +65,9 @@ def plain(vectors: torch.Tensor, labels: list[int]) -> float:
         like = (vectors @ vectors[i]).tolist()
         positives = [like[j] for j, other in enumerate(labels) if other == label and j != i]
         negatives = [like[j] for j, other in enumerate(labels) if other != label]
-        kept = [s for s in positives if negatives and s - 0.2 < max(negatives)]
+        pulled = [s for s in positives if negatives and s - 0.2 < max(negatives)]
         pushed = [s for s in negatives if positives and s + 0.2 > min(positives)]
-        pull = np.log(1 + sum(np.exp(-(s - 0.5)) for s in kept))
+        pull = np.log(1 + sum(np.exp(-(s - 0.5)) for s in pulled))
         losses.append(pull + np.log(1 + sum(np.exp(60 * (s - 0.5)) for s in pushed)) / 60)
     return float(np.mean(losses))
 
@@ -191,14 +191,14 @@ def test_the_hierarchy_is_scored_by_what_names_are_near(encoder: Encoder, monkey
             torch.randn(len(names), 16, generator=torch.Generator().manual_seed(0)), dim=-1
         )
 
-    found = {}
+    scores = {}
     for name, vectors in (("tree", of_tree), ("noise", noise)):
         monkeypatch.setattr("medlingua.recipes.evaluation.terms.term_vectors", vectors)
-        found[name], things = hierarchy_scores(encoder, learn, held, TREE, name)
+        scores[name], things = hierarchy_scores(encoder, learn, held, TREE, name)
         assert 0 < things <= len(held)
-    assert found["tree"]["parent MRR"] == 1
-    assert found["noise"]["parent MRR"] < 0.5
-    assert found["tree"]["relatedness Spearman"] > 0.7 > 0.3 > abs(found["noise"]["relatedness Spearman"])
+    assert scores["tree"]["parent MRR"] == 1
+    assert scores["noise"]["parent MRR"] < 0.5
+    assert scores["tree"]["relatedness Spearman"] > 0.7 > 0.3 > abs(scores["noise"]["relatedness Spearman"])
 
 
 def test_a_terminology_gives_synonyms_and_its_hierarchy(make_run: Callable[..., Run], tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_O3_elisions_and_compounds_are_words_of_their_own(make_run: Callable[...
         assert set(words[text]) <= set(groups)
 
 
-def test_O3_the_parts_of_compounds_are_masked_apart_where_asked(make_run: Callable[..., Run], tmp_path: Path) -> None:
+def test_O3_the_parts_of_compounds_are_masked_apart_on_request(make_run: Callable[..., Run], tmp_path: Path) -> None:
     texts = ["Die Leber und die Zirrhose."] * 1 + [
         f"Die Leber {i}, die Zirrhose {i}, Leberzirrhose." for i in range(9)
     ]
