@@ -91,7 +91,7 @@ def test_counts_by_place_length_and_mention() -> None:
     assert groups["place"] == {"first quarter": (1, 2, 2), "last quarter": (0, 0, 1)}
     assert groups["mention"] == {"not seen in train": (0, 1, 2), "seen in train": (1, 1, 1)}
     assert groups["length"] == {"101 to 400 words": (1, 2, 3)}
-    assert row.found == ("100",)
+    assert row.recovered == ("100",)
     assert row.kinds == {"correct": 1, "label": 0, "boundary": 0, "both": 0, "missed": 2, "spurious": 1}
 
 
@@ -105,7 +105,7 @@ def test_an_evaluation_counts_its_errors_and_the_report_shows_them(kind: Any, ba
     assert [(row.model, row.seed) for row in rows] == [("one", 0), ("one", 1), ("two", 0), ("two", 1)]
     gold = sum(len(e.gold) if kind in ("ner", "multilabel") else 1 for e in task.test)  # type: ignore[arg-type]
     for row in rows:
-        assert sum(c.gold for c in row.labels) == gold == sum(map(len, row.found))
+        assert sum(c.gold for c in row.labels) == gold == sum(map(len, row.recovered))
         (file,) = (tmp_path / "predictions").glob(f"*-{row.model}-{row.seed}.jsonl")
         predicted = [json.loads(line)["predicted"] for line in file.read_text(encoding="utf-8").splitlines()[1:]]
         assert sum(c.predicted for c in row.labels) == sum(map(len, predicted))
