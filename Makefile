@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 
 TOOLS := $(VENV)/tools/bin
 
+# pip and tests start hundreds of processes. Each would compile all that it imports where this is set.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-lowest check notebooks setup clean sbom audit
 
 demo: $(VENV)/.ready
