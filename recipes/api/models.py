@@ -32,8 +32,8 @@ def load_model(
 ) -> Encoder:
     """Load a masked-LM encoder and its tokenizer from a folder or the Hugging Face hub.
 
-    Families: BERT, RoBERTa, CamemBERT, XLM-R, ELECTRA, ModernBERT, EuroBERT, UltraBERT, Jina v3 and Longformer. The
-    weights are fp32 and there is no dropout.
+    Families: BERT, RoBERTa, CamemBERT, XLM-R, ELECTRA, ALBERT, DistilBERT, MPNet, DeBERTa-v2 and v3, ModernBERT,
+    EuroBERT, UltraBERT, Jina v3, NomicBERT, GTE and Longformer. The weights are fp32 and there is no dropout.
 
     head: "fresh" draws a masked-LM head (from `seed`) where the checkpoint has none, as sentence encoders have not.
     allow: "pickle", "remote-code" and "regex" are refused unless named. Raises InputError for what cannot be loaded
