@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 from medlingua.adapters.encoder import Permission
+from medlingua.adapters.hub import check_reachable
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Pack, load_pack
 from medlingua.recipes import machine
@@ -75,8 +76,13 @@ def task_models(folder: Path) -> Keep:
 
 
 def _named(models: tuple[str, ...], pack: Pack, root: str | None) -> dict[str, str]:
-    """Each model with the name it has in tables: its folder's, where no two are alike. Of a run, its model."""
+    """Each model with the name it has in tables: its folder's, where no two are alike. Of a run, its model.
+
+    InputError where one is not there, before hours are spent on the first.
+    """
     places = {model: model_of(model, pack, root) for model in models}
+    for place in places.values():
+        check_reachable(place, None)
     names = {_name(model): place for model, place in places.items()}
     return names if len(names) == len(places) else places
 

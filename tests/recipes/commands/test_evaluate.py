@@ -105,3 +105,12 @@ def test_an_evaluation_joins_the_scores_of_another_system_and_then_guards_its_ow
     assert call(monkeypatch, [*score, "--name", "second"]) == 0
     assert call(monkeypatch, [*evaluate, "--set", "eval.lr=1e-3"]) == 2
     assert "differ in eval.lr" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_refused_before_another_is_scored(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent, scores = str(tmp_path / "absent"), tmp_path / "scores"
+    assert call(monkeypatch, ["evaluate", str(base), absent, "--lang", "fr", *ONE, "--out", str(scores)]) == 2
+    assert f"model folder {absent} does not exist" in capsys.readouterr().err
+    assert not scores.exists()
