@@ -269,7 +269,7 @@ class Eval(Settings):
     """spans: entities inside entities too, under a protocol of its own."""
     pooling: Literal["mean", "first"] = "mean"
     """What a text's labels are read from: the mean of its tokens, or its first token as the stock classes of
-    transformers do, under a protocol of its own."""
+    transformers do, under a protocol of its own. `adapt finetune` reads the first where this is unset."""
     body: Literal["trained", "frozen"] = "trained"
     """frozen: a linear head on hidden states that do not change, under a protocol of its own."""
     lora: int | None = Field(default=None, ge=1)

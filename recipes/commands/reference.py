@@ -28,8 +28,8 @@ def init(
     """Write a commented settings file for a strategy and a language, to use with --config."""
     from medlingua.recipes.commands.settings_guide import write_starter
 
-    why = "what the file is for"
-    print(write_starter(needed(strategy, "--strategy", why), needed(lang, "--lang", why), base, out))
+    chosen = needed(strategy, "--strategy", "one of convert, continue, scratch, which the file is for")
+    print(write_starter(chosen, needed(lang, "--lang", "the language that the file is for"), base, out))
 
 
 def bases(lang: Lang = None) -> None:

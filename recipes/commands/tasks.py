@@ -103,7 +103,7 @@ class Lister:
         """All about one task."""
         spec = entry.spec
         yield f"{spec.name}  ({self.pack.code}, {spec.kind})  {spec.note}"
-        yield f"state      {entry.state}" + (f": {entry.problem}" if entry.problem else "")
+        yield f"state      {entry.state}"
         yield f"needs      {needs(spec)}"
         yield f"licence    {spec.licence or 'not stated'} ({spec.licence_source or 'source not stated'})"
         if spec.non_commercial:
@@ -157,7 +157,8 @@ class Lister:
 
 
 def list_tasks(lang: str, root: str | None, name: str | None, tokenizer: str | None, as_json: bool) -> str:
-    """A table of all tasks, or lines on one; or both as JSON. InputError for an unknown name or a missing root."""
+    """A table of all tasks, or lines on one; or both as JSON. InputError for an unknown name, a named
+    task that cannot be read, or a missing root."""
     pack = load_pack(lang)
     folder = None if root is None else Path(root)
     if folder is not None and not folder.is_dir():
@@ -168,18 +169,20 @@ def list_tasks(lang: str, root: str | None, name: str | None, tokenizer: str | N
     if name is not None and name not in specs:
         raise InputError(f"unknown task '{name}' of language {pack.code} ({nearest(name, specs)})")
     lister = Lister(pack, folder, *(("words", words_in) if tokenizer is None else ("tokens", _tokens(tokenizer))))
-    chosen = [specs[name]] if name is not None else list(specs.values())
-    if as_json:
-        return json.dumps([_record(lister, lister.entry(spec)) for spec in chosen], ensure_ascii=False, indent=2)
     if name is not None:
-        return "\n".join(lister.lines(lister.entry(specs[name])))
+        entry = lister.entry(specs[name])
+        if entry.problem:
+            raise InputError(entry.problem)
+        return _as_json([_record(lister, entry)]) if as_json else "\n".join(lister.lines(entry))
+    if as_json:
+        return _as_json([_record(lister, lister.entry(spec)) for spec in pack.tasks])
     for problem in pack.broken_tasks.values():
         say(problem)
     if not specs:
         raise InputError(f"pack {pack.code} has no tasks; add [[tasks]] to {pack.folder / 'pack.toml'}")
     entries, rows = list[Entry](), list[dict[str, str]]()
-    with progress(f"reading the tasks of {pack.code}", len(chosen)) as bar:
-        for number, spec in enumerate(chosen, 1):
+    with progress(f"reading the tasks of {pack.code}", len(specs)) as bar:
+        for number, spec in enumerate(specs.values(), 1):
             entries.append(lister.entry(spec))
             rows.append(lister.line(entries[-1]))
             bar.update(number, spec.name)
@@ -191,6 +194,10 @@ def list_tasks(lang: str, root: str | None, name: str | None, tokenizer: str | N
     listed = [f"{', '.join(names)}: {what}" for what, names in absent.items()]
     table = aligned([rows[i] for i in order])
     return "\n".join([*table, "", _summary(entries), *(["", "Not read:", *listed] if listed else [])])
+
+
+def _as_json(records: list[dict[str, Any]]) -> str:
+    return json.dumps(records, ensure_ascii=False, indent=2)
 
 
 def _summary(entries: list[Entry]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.languages.annotations import Example
+from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.candidate import Candidate
 from medlingua.recipes.evaluation.finetune import Prediction, TaskModel, groups, in_batches
 from medlingua.recipes.settings import Eval
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 _BINS = 10
 _WIDEST = math.log(20)  # of the temperature, either way
+_ENOUGH = 100  # outputs that a temperature is fitted on
 
 
 def fit_temperature(logits: Tensor, targets: Tensor) -> float:
@@ -38,7 +40,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 @torch.no_grad()
 def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> float:
-    """The temperature by dev; 1 for kinds without probabilities of their own."""
+    """The temperature by dev; 1 for kinds without probabilities of their own. A line says where dev is too small for
+    one, or the model so often wrong that all its probabilities become alike."""
     candidate.encoder.model.eval()
     examples, evidence = model.read("dev"), []
     with candidate.autocast():
@@ -48,7 +51,15 @@ def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> fl
     if not pairs:
         return 1.0
     logits, targets = (torch.cat([pair[side].cpu() for pair in pairs]) for side in (0, 1))
-    return fit_temperature(logits.float(), targets)
+    temperature = fit_temperature(logits.float(), targets)
+    alike = math.log(temperature) > 0.9 * _WIDEST
+    if len(logits) < _ENOUGH or alike:
+        why = ", as most of them are wrong: all become alike" if alike else "; more dev documents would serve"
+        say(
+            f"task {model.task.spec.name}: do not rely on the model's probabilities, whose temperature "
+            f"({temperature:.2g}) was fitted on {len(logits):,} outputs of dev{why}"
+        )
+    return temperature
 
 
 def predictions_of(

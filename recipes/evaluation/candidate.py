@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder, Permission
+from medlingua.adapters.tokenizer import loss_message
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import Overlap
 from medlingua.languages.task import Task
@@ -98,6 +99,8 @@ def load_candidate(name: str, where: str, task: Task, evaluation: Evaluation) ->
     encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
     if encoder.dropped:
         say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
+    if "uncased" not in evaluation.allow and (lost := loss_message(encoder.tokenizer, task.language)):
+        say(f"{name}: its tokenizer loses {lost}, which {task.language} needs; --allow uncased leaves this line out")
     for line in overlap_lines(name, encoder.lineage, task, evaluation.overlaps):
         say(line)
     encoder.model.to(machine.device())

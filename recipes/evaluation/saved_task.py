@@ -116,7 +116,9 @@ def read_record(folder: Path) -> TaskRecord:
     """The record in a fine-tuned model's config.json. InputError where there is none, or not one of ours."""
     file = folder / "config.json"
     if not file.is_file():
-        raise InputError(f"{folder}: no config.json, so no model; give the folder that adapt finetune wrote")
+        inside = folder / "model"
+        right = str(inside) if (inside / "config.json").is_file() else "the folder model/ that adapt finetune wrote"
+        raise InputError(f"{folder}: no config.json, so no model; give {right}")
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
         entry = config.get(KEY)

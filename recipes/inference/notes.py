@@ -15,7 +15,7 @@ from medlingua.languages.documents import Document, Skip, read_documents
 from medlingua.languages.errors import InputError, reason, shown
 from medlingua.languages.folders import files_of
 from medlingua.recipes import machine
-from medlingua.recipes.console import progress
+from medlingua.recipes.console import progress, say
 from medlingua.recipes.folder import alone
 from medlingua.reports.read import write_whole
 
@@ -68,7 +68,10 @@ def read_notes(
     """
     most = int(psutil.virtual_memory().available / (_BYTES_A_CHARACTER * (1 + width / 32)))
     for path in paths:
-        for file in files_of(path).files:
+        listing = files_of(path)
+        if listing.note:
+            say(f"{path} also has files that are not read: {listing.note}")
+        for file in listing.files:
             if file.suffix.lower() in (".txt", ".md") and file.stat().st_size > _BYTES_OF_A_SIGN * most:
                 raise _too_long(str(file), file.stat().st_size, most)
     ids: set[str] = set()

@@ -114,3 +114,17 @@ def test_a_model_that_is_not_there_is_refused_before_another_is_scored(
     assert call(monkeypatch, ["evaluate", str(base), absent, "--lang", "fr", *ONE, "--out", str(scores)]) == 2
     assert f"model folder {absent} does not exist" in capsys.readouterr().err
     assert not scores.exists()
+
+
+def test_a_tokenizer_that_merges_words_of_the_language_is_said_to(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(base, tmp_path / "uncased")
+    file = tmp_path / "uncased" / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), "normalizer": {"type": "Lowercase"}}), "utf-8")
+    words = ["evaluate", str(tmp_path / "uncased"), str(base), "--lang", "fr", *ONE]
+    assert call(monkeypatch, [*words, "--out", str(tmp_path / "scores")]) == 0
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if "tokenizer loses" in line)
+    assert "uncased: its tokenizer loses upper case (SIDA = sida)" in line
+    assert call(monkeypatch, [*words, "--allow", "uncased", "--out", str(tmp_path / "allowed")]) == 0
+    assert "tokenizer loses" not in capsys.readouterr().err

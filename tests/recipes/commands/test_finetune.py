@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from medlingua.languages.errors import InputError
 from medlingua.recipes.commands.finetune import finetune
 from medlingua.recipes.evaluation.saved_task import read_record
 from medlingua.recipes.settings import Eval
@@ -35,6 +36,15 @@ def test_tags_are_fine_tuned_once(base: Path, tmp_path: Path) -> None:
     place = finetune(str(base), "fr", None, BRIEF, None, (), tmp_path / "out")
     assert read_record(place).stock_class
     assert not (place.parent / "tags").exists()
+    with pytest.raises(InputError, match=f"no model; give {place}"):
+        read_record(place.parent)
+
+
+def test_a_model_that_is_mostly_wrong_has_no_probabilities_to_rely_on(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finetune(str(base), "fr", None, BRIEF.model_copy(update={"lr": 1e-5}), None, (), tmp_path / "out")
+    assert "do not rely on the model's probabilities" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("command", "page"), [("finetune", "errors.html"), ("apply", "annotations.html")])

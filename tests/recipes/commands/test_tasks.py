@@ -154,6 +154,8 @@ def test_what_cannot_be_listed_is_one_line(
         list_tasks(str(pack / "pack.toml"), None, "her", None, False)
     with pytest.raises(InputError, match="no such folder"):
         list_tasks(str(pack / "pack.toml"), str(pack / "none"), None, None, False)
+    with pytest.raises(InputError, match="3 cells where there are 2 columns"):
+        list_tasks(str(pack / "pack.toml"), str(pack), "broken", None, False)
     assert call(monkeypatch, ["tasks"]) == 2
     assert "--lang is needed" in capsys.readouterr().err
     assert call(monkeypatch, ["tasks", "here", "--lang", str(pack / "pack.toml"), "--data", str(pack)]) == 0

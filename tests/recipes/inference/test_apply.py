@@ -167,6 +167,15 @@ BAD: dict[str, tuple[str, str, Callable[[Path], None] | None, str]] = {
 }
 
 
+def test_files_of_a_folder_that_are_no_notes_are_counted(
+    models: dict[str, Path], notes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("README.md", "scan.pdf"):
+        (notes / name).touch()
+    apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
+    assert f"{notes} also has files that are not read: 1 .pdf, 1 README.md" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fault", BAD)
 def test_what_cannot_be_annotated_is_refused_before_anything_is_written(
     fault: str, models: dict[str, Path], notes: Path, tmp_path: Path
