@@ -89,6 +89,16 @@ class Candidate:
         return self.parts if self.whole.task.folds else ()
 
 
+def load_encoder(name: str, where: str, task: Task, evaluation: Evaluation) -> Encoder:
+    """A model without its head, which no task needs, and lines on what it has for nothing or lacks."""
+    encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+    if encoder.dropped:
+        say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
+    if "uncased" not in evaluation.allow and (lost := loss_message(encoder.tokenizer, task.language)):
+        say(f"{name}: its tokenizer loses {lost}, which {task.language} needs; --allow uncased leaves this line out")
+    return encoder
+
+
 def load_candidate(name: str, where: str, task: Task, evaluation: Evaluation) -> Candidate:
     settings, warm_start = evaluation.settings, evaluation.warm_start
     if task.spec.kind not in _WITHOUT_LABELS and not task.labels:
@@ -96,11 +106,7 @@ def load_candidate(name: str, where: str, task: Task, evaluation: Evaluation) ->
             f"task {task.spec.name}: no labels in its train and dev parts, so there is nothing to learn; look at its "
             f"files with adapt tasks {task.spec.name}"
         )
-    encoder = encoders.load(where, head="fresh", allow=evaluation.allow)  # a task needs no masked-LM head
-    if encoder.dropped:
-        say(f"{name}: the head of another task is left out: {', '.join(encoder.dropped)}")
-    if "uncased" not in evaluation.allow and (lost := loss_message(encoder.tokenizer, task.language)):
-        say(f"{name}: its tokenizer loses {lost}, which {task.language} needs; --allow uncased leaves this line out")
+    encoder = load_encoder(name, where, task, evaluation)
     for line in overlap_lines(name, encoder.lineage, task, evaluation.overlaps):
         say(line)
     encoder.model.to(machine.device())

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from statistics import fmean, median
 
-from medlingua.adapters import encoder as encoders
 from medlingua.adapters.lora import check_lora
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
@@ -13,7 +12,7 @@ from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation import cache
 from medlingua.recipes.evaluation.baselines import baselines, baselines_of_folds, nearest_words, score_cosines
 from medlingua.recipes.evaluation.cache import Cell
-from medlingua.recipes.evaluation.candidate import Candidate, Evaluation, load_candidate
+from medlingua.recipes.evaluation.candidate import Candidate, Evaluation, load_candidate, load_encoder
 from medlingua.recipes.evaluation.errors import errors_of
 from medlingua.recipes.evaluation.finetune import Fitted, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
@@ -72,7 +71,7 @@ def score_dev(where: str, tasks: Iterable[Task], evaluation: Evaluation) -> list
         if not missing:
             continue
         if task.spec.kind == "normalization":
-            encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+            encoder = load_encoder("trained", where, task, evaluation)
             append_row(results, *dev_rows("trained", encoder, task, missing))
             continue
         candidate = load_candidate("trained", where, task, evaluation)
@@ -141,7 +140,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
         return
     if task.spec.kind == "normalization":
         if (name, 0) not in done:
-            encoder = encoders.load(where, head="fresh", allow=evaluation.allow)
+            encoder = load_encoder(name, where, task, evaluation)
             append_row(evaluation.task_parts, *part_rows(task, name, encoder.tokenizer, shared))
             score_mentions(name, encoder, task, evaluation.folder, first=not done)
         return

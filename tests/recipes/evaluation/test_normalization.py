@@ -1,6 +1,7 @@
 """Mentions and their codes, by the nearest term: the ranking beside plain numpy, baselines by hand."""
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +135,17 @@ def test_a_model_is_scored_along_with_the_baselines_without_training(base: Path,
     )
     assert [mention["fragments"] for mention in second["predicted"]] == [[[0, 15]], [[18, 22]]]
     assert all(len(mention["codes"]) == 5 for mention in first["predicted"])
+
+
+def test_what_the_tokenizer_loses_is_said_here_too(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(base, tmp_path / "uncased")
+    file = tmp_path / "uncased" / "tokenizer.json"
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), "normalizer": {"type": "Lowercase"}}), "utf-8")
+    how = Evaluation(Eval(seeds=1), "fr", tmp_path, Precision("fp32", ""))
+    score_models({"m": str(tmp_path / "uncased")}, [TASK], how)
+    assert "m: its tokenizer loses upper case" in capsys.readouterr().err
 
 
 def test_there_is_no_model_to_save(base: Path, tmp_path: Path) -> None:
