@@ -14,6 +14,8 @@ from medlingua.adapters.architecture import ARCHITECTURES
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
+from ..word_pieces import learn_word_pieces
+
 MODELS = Path(__file__).parents[2].parent / "shared" / "models"
 TEXT = (
     "patient admis pour fièvre et toux sèche bilan pâle opéré hémoglobine leucocytes 10⁹/L IRM SIDA "
@@ -35,14 +37,9 @@ def notes(count: int, seed: int = 0) -> list[str]:
 
 @cache
 def _word_pieces(size: int) -> str:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.NFC()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(
-        notes(200), trainers.WordPieceTrainer(vocab_size=size, special_tokens=specials, show_progress=False)
-    )
+    tokenizer = learn_word_pieces(notes(200), size, specials, normalizers.NFC(), pre_tokenizers.BertPreTokenizer())
+    tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )

@@ -20,10 +20,11 @@ from medlingua.recipes.command import main
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text import task_set
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import decoders, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from ..small_runs import SMALL
+from ..word_pieces import learn_word_pieces
 
 LENGTH = 128  # positions of the tiny model
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -36,12 +37,8 @@ def cases(count: int, seed: int = 0, words: tuple[int, int] = (60, 200)) -> list
 
 
 def new_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.train_from_iterator(
-        texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIALS, show_progress=False)
-    )
+    normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    backend = learn_word_pieces(list(texts), size, SPECIALS, normalizer, pre_tokenizers.BertPreTokenizer())
     backend.decoder = decoders.WordPiece()
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]

@@ -11,7 +11,7 @@ from medlingua.recipes.text.annotation import BIOMED_ENRICHED, prompts, read_ans
 
 from ..conftest import call, cases, write_jsonl
 
-COMMON = ["--set", "eval.epochs=12", "--set", "eval.lr=1e-3", "--set", "eval.head_lr=1e-2"]
+COMMON = ["--set", "eval.epochs=40", "--set", "eval.lr=1e-3", "--set", "eval.head_lr=1e-2"]
 
 
 @pytest.fixture
