@@ -1,5 +1,6 @@
 """Hidden states under a frozen body: the same in every epoch and for every seed, so computed once."""
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,19 +17,18 @@ from torch import Tensor
 class CachedStates:
     """`token_states` of one encoder that does not change, each document's computed once and kept in a temporary file.
 
+    Documents of the same token ids are one, so that folds of a task do not compute again what an earlier one read.
     Kept in the type that they are computed in: width x 2 or 4 bytes a token, on disk, not in memory.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (as long as this object)
-        self._places: dict[
-            int, tuple[EncodedDocument, int]
-        ] = {}  # with the document, so that no other one gets its id
+        self._starts: dict[bytes, int] = {}  # in the file, by document
 
     def __call__(self, documents: Sequence[EncodedDocument]) -> Tensor:
         """Hidden states of all tokens of the documents, in reading order: (sum of N, width)."""
-        if new := [document for document in documents if id(document) not in self._places]:
+        if new := [document for document in documents if _key(document) not in self._starts]:
             self._keep(new)
         states = [torch.from_numpy(self._read(document)) for document in documents]
         return torch.cat(states).view(self._dtype).to(self._encoder.device)
@@ -40,16 +40,18 @@ class CachedStates:
         """Keep the states of a task's parts, under a bar of its own: most of the work lies here, so that a first
         epoch that did it would tell hours left where minutes are.
         """
-        new = [e for part in parts for e in model.read(part) if id(e.document) not in self._places]
+        new = [e for part in parts for e in model.read(part) if _key(e.document) not in self._starts]
         if not new:
             return
-        done = 0
-        with progress(f"{what}, reading", len(new)) as bar:
-            for group in groups(new, np.argsort([e.document.size for e in new], kind="stable"), settings):
+        sizes = [e.document.size for e in new]
+        done = tokens = 0
+        with progress(f"{what}, reading", sum(sizes)) as bar:
+            for group in groups(new, np.argsort(sizes, kind="stable"), settings):
                 with autocast():
                     self._keep([e.document for e in group])
                 done += len(group)
-                bar.update(done, f"{done:,} of {len(new):,} documents")
+                tokens += sum(e.document.size for e in group)
+                bar.update(tokens, f"{done:,} of {len(new):,} documents")
 
     def _keep(self, documents: Sequence[EncodedDocument]) -> None:
         states = token_states(self._encoder, documents).detach().cpu()
@@ -57,10 +59,19 @@ class CachedStates:
         start = self._file.seek(0, 2)
         self._file.write(states.contiguous().view(torch.uint8).numpy().tobytes())
         for document in documents:
-            self._places[id(document)] = (document, start)
+            self._starts[_key(document)] = start
             start += document.tokens * self._row
 
     def _read(self, document: EncodedDocument) -> np.ndarray:
-        self._file.seek(self._places[id(document)][1])
+        self._file.seek(self._starts[_key(document)])
         raw = self._file.read(document.tokens * self._row)
         return np.frombuffer(bytearray(raw), dtype=np.uint8).reshape(document.tokens, self._row)
+
+
+def _key(document: EncodedDocument) -> bytes:
+    """All that `token_states` reads of a document."""
+    digest = hashlib.blake2b(digest_size=16)
+    for ids in (*document.windows, document.window, document.place):
+        digest.update(len(ids).to_bytes(8, "big"))
+        digest.update(ids.tobytes())
+    return digest.digest()

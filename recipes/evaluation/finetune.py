@@ -289,9 +289,10 @@ def fit(
         chosen = model.choose(predicted)
         value = model.score("dev", [model.decide(p, chosen) for p in predicted])[model.main_metric]
         if best is None or value > best[0]:
-            best = (value, epoch, _copy(encoder.model), _copy(model.head))
+            best = (value, epoch, {} if frozen else _copy(encoder.model), _copy(model.head))
     assert best is not None
-    encoder.model.load_state_dict(best[2])
+    if not frozen:
+        encoder.model.load_state_dict(best[2])
     model.head.load_state_dict(best[3])
     if settings.lora is not None:
         merge_lora(encoder.model)

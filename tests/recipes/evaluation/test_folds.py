@@ -2,19 +2,23 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from medlingua.adapters import encoder as encoders
+from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec, load_pack
 from medlingua.languages.task import Task
 from medlingua.languages.tasks import read_task
-from medlingua.recipes.evaluation import evaluate
+from medlingua.recipes.evaluation import cached_states, evaluate
 from medlingua.recipes.evaluation.baselines import BASELINE, UPPER_BOUND
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.evaluation.finetune import EncodedDocument, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
@@ -94,6 +98,23 @@ def test_the_folds_are_scored_at_once_under_their_protocol(
     )
     score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, **options))
     assert len(trained) == 4  # from the cells
+
+
+def test_a_frozen_body_reads_each_document_once_for_all_folds_and_seeds(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = read(tmp_path, rows(40))
+    read_documents: list[EncodedDocument] = []
+
+    def counted(encoder: Encoder, documents: Sequence[EncodedDocument]) -> torch.Tensor:
+        read_documents.extend(documents)
+        return token_states(encoder, documents)
+
+    monkeypatch.setattr(cached_states, "token_states", counted)
+    settings = Eval(epochs=1, min_steps=0, seeds=2, body="frozen")
+    score_models({"m": str(base)}, [task], Evaluation(settings, "fr", tmp_path, Precision("fp32", "")))
+    assert {row.seed for row in read_scores(tmp_path / "results.jsonl")} >= {0, 1}
+    assert len(read_documents) == len(task.test) == 40
 
 
 def test_entities_in_folds_are_scored_at_once_and_bounded_as_a_whole(base: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from medlingua.recipes.evaluation.baselines import BASELINE, PRIOR
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
+from medlingua.recipes.evaluation.finetune import encode_document, first_tokens, fit, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
 from medlingua.recipes.evaluation.tasks.ner import (
     Ner,
@@ -26,7 +26,7 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import read_errors, read_scores
 
-from .toy_tasks import label_task, ner_task
+from .toy_tasks import example, label_task, ner_task
 
 
 @pytest.mark.parametrize("body", ["trained", "frozen"])
@@ -50,7 +50,8 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
 
 
 def test_cached_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
-    """Any documents in any order, those of a first call again after the weights have changed too."""
+    """Any documents in any order, those of a first call again after the weights have changed too: themselves, and the
+    same text encoded anew, as each fold of a task does it."""
     reads = [encode_document(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
     cached = CachedStates(encoder)
     with torch.no_grad():
@@ -60,13 +61,16 @@ def test_cached_states_are_those_of_the_model_and_computed_once(encoder: Encoder
         for parameter in encoder.model.parameters():
             parameter.zero_()
         assert torch.equal(cached(reads), first[1])
-        unseen = encode_document(encoder, "toux et fièvre")
-        assert torch.equal(cached([unseen]), token_states(encoder, [unseen]))
+        assert torch.equal(cached([encode_document(encoder, "une douleur")]), cached([reads[1]]))
+        for unseen in (encode_document(encoder, "une toux"), first_tokens(reads[1])):
+            assert torch.equal(cached([unseen]), token_states(encoder, [unseen]))
 
 
 def test_states_read_ahead_are_not_computed_again(encoder: Encoder) -> None:
     """What the time left of a frozen body's epochs stands on: no document of the parts is read again in them."""
-    model, cached = Ner(ner_task(), encoder, "fr"), CachedStates(encoder)
+    task = ner_task()
+    elsewhere = example("d", "Il tousse.", ())  # in the place of train's text
+    model, cached = Ner(replace(task, dev=(elsewhere,)), encoder, "fr"), CachedStates(encoder)
     cached.read(model, ("train", "test"), Eval(), nullcontext, "tiny")
     parts = {part: [e.document for e in model.read(part)] for part in ("train", "dev", "test")}
     with torch.no_grad():
