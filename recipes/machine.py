@@ -14,16 +14,24 @@ from typing import Literal, NamedTuple
 import psutil
 import torch
 
+_FP16_UNITS = (7, 0)  # compute capability: V100, T4, RTX 20
 _MALLOPT_TRIM_THRESHOLD, _MALLOPT_TOP_PAD, _MALLOPT_MMAP_MAX = -1, -2, -4
 
 
 class Precision(NamedTuple):
-    name: Literal["fp32", "bf16"]
+    name: Literal["fp32", "bf16", "fp16"]
     reason: str
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of matrix products."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.name]
 
-def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
-    """bf16 autocast where the machine has units for it, fp32 elsewhere. Master weights are fp32 either way.
+
+def precision_of(setting: Literal["auto", "fp32", "bf16", "fp16"], device: torch.device) -> Precision:
+    """bf16 where the machine has units for it, else fp16 with a scaled loss where a GPU has those, fp32 elsewhere.
+
+    Master weights are fp32 in all of them. fp16 is for pretraining: tasks are fine-tuned in fp32 there.
 
     It follows the hardware, never a timing: a run that resumes on a loaded machine must not change it (O16).
     """
@@ -32,7 +40,10 @@ def precision_of(setting: Literal["auto", "fp32", "bf16"], device: torch.device)
     if device.type == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Precision("bf16", f"{torch.cuda.get_device_name(device)} has bf16 matrix units")
-        return Precision("fp32", f"{torch.cuda.get_device_name(device)} has no bf16 matrix units")
+        if torch.cuda.get_device_capability(device) >= _FP16_UNITS:
+            name = torch.cuda.get_device_name(device)
+            return Precision("fp16", f"{name} has fp16 matrix units and none for bf16; the loss is scaled")
+        return Precision("fp32", f"{torch.cuda.get_device_name(device)} has no bf16 or fp16 matrix units")
     if device.type != "cpu":
         return Precision("fp32", f"bf16 is not tried on {device.type}")
     units = cpu_bf16_units()

@@ -224,10 +224,10 @@ class Train(Settings):
     global_tokens: Literal["none", "first"] | tuple[str, ...] | None = None
     """Longformer's global attention: of each chunk's first token, or of these pieces wherever they stand; unset: as
     the model was trained before. Saved with the model, and so used in evaluation."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of forward and backward passes; weights are fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of forward and backward passes; weights are fp32. fp16: with dynamic loss scaling."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the layers (torch.compile) for masked-LM training; auto: on a GPU."""
+    """Compile the layers (torch.compile) for masked-LM training; auto: on a GPU, but not in fp16."""
     checkpoint_layers: bool = False
     """Keep each layer's input alone and compute the layer again in the backward pass: less memory, slower."""
     shard: bool = False

@@ -52,7 +52,7 @@ def _network() -> Iterator[str]:
 def _machine() -> Iterator[str]:
     device = machine.device()
     precision = machine.precision_of("auto", device)
-    dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
+    dtype = precision.dtype
     free = psutil.virtual_memory().available
     if device.type == "cuda":
         free = torch.cuda.mem_get_info()[0]

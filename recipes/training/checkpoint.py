@@ -23,7 +23,8 @@ COPIES = 2  # the newest, and the one before should the newest be damaged
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a run is. phase_tokens: in the current phase; tokens: in all. window_*: see `collapse`."""
+    """How far a run is. phase_tokens: in the current phase; tokens: in all. window_*: see `collapse`.
+    loss_scale: of a run in fp16; scale_steps: since it last changed."""
 
     phase: int = 0
     step: int = 0
@@ -35,6 +36,8 @@ class Checkpoint:
     window_start: int = 0
     window_loss: float = 0.0
     windows_at_unigram: int = 0
+    loss_scale: float | None = None
+    scale_steps: int = 0
 
 
 def save(

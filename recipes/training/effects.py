@@ -1,6 +1,6 @@
 """What happens after a step of training, one function an effect. `loop` says in which order."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from medlingua.recipes.console import Bar
 from medlingua.recipes.machine import collect_if_at_rest
@@ -82,6 +82,9 @@ def evaluate(learner: Learner, training: Training, step: Step) -> None:
 def save_checkpoint(learner: Learner, training: Training, state: Checkpoint) -> None:
     if learner.processes.is_main and training.on_checkpoint is not None:
         training.on_checkpoint()
+    if learner.scaler is not None:
+        scaling = learner.scaler.state_dict()
+        state = replace(state, loss_scale=scaling["scale"], scale_steps=scaling["_growth_tracker"])
     folder = training.folder / "checkpoints"
     settings = training.run.train
     copies = max(checkpoint.COPIES, settings.keep_checkpoints, settings.average)

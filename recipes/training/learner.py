@@ -67,7 +67,7 @@ class Learner:
     encoder: the whole model, which the main process evaluates and saves. trained: the one whose weights move;
     `encoder` itself unless it is split over processes. module: everything with gradients, with a generator and a
     detector where an ELECTRA learns to detect replaced tokens, or the classifier of relations. working: a copy for
-    the passes, where there is one."""
+    the passes, where there is one. scaler: of the loss, in fp16."""
 
     encoder: Encoder
     trained: Encoder
@@ -82,6 +82,7 @@ class Learner:
     gradual: Gradual | None = None
     trackers: tuple[str, ...] = field(default=())
     working: WorkingCopy | None = None
+    scaler: torch.amp.GradScaler | None = None
 
     @property
     def passing(self) -> Encoder:
@@ -127,13 +128,17 @@ def plain_learner(encoder: Encoder, settings: Train, precision: Precision) -> Le
     if settings.checkpoint_layers:
         checkpoint_layers(encoder)
     working = _working(encoder, settings, precision)
-    return Learner(encoder, encoder, encoder.model, optimizer, accelerator, settings.clip, working=working)
+    scaler = _scaler(encoder, precision)
+    return Learner(
+        encoder, encoder, encoder.model, optimizer, accelerator, settings.clip, working=working, scaler=scaler
+    )
 
 
 def _working(encoder: Encoder, settings: Train, precision: Precision) -> WorkingCopy | None:
     """A copy to compute with, where that is faster: bf16 on a GPU, or compiled layers."""
     on_gpu = encoder.device.type == "cuda"
-    wanted = settings.compile == "on" or (settings.compile == "auto" and on_gpu)
+    # Not by itself in fp16: compiled layers were not measured on the older GPUs that need it.
+    wanted = settings.compile == "on" or (settings.compile == "auto" and on_gpu and precision.name != "fp16")
     compiled = wanted and not encoder.architecture.padded  # padded batches have too many shapes
     half = on_gpu and precision.name == "bf16"
     if not half and not compiled:
@@ -145,6 +150,8 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
     """The model of a run with its optimizer, split over the processes where `train.shard` says so."""
     run, processes = training.run, training.processes
     splits = run.train.shard and processes.size > 1
+    if splits and training.precision.name == "fp16":
+        raise InputError("train.shard: fp16 scales the loss of a whole model; set train.precision to bf16 or fp32")
     if run.train.shard and not splits:
         say("train.shard splits the model over the processes of a run, and there is one: it stays whole")
     trained = sharded.copied(encoder) if splits else encoder
@@ -188,9 +195,17 @@ def build_learner(encoder: Encoder, training: Training) -> Learner:
         say("train.compile: layers are compiled for masked words and the next token alone; this run goes without")
     return Learner(
         encoder, trained, module, optimizer, accelerator, run.train.clip, processes, split, electra, head,
-        gradual, trackers, working,
+        gradual, trackers, working, _scaler(encoder, training.precision),
     )  # fmt: skip
 
 
 def _mixed(precision: Precision) -> str:
     return "bf16" if precision.name == "bf16" else "no"
+
+
+def _scaler(encoder: Encoder, precision: Precision) -> torch.amp.GradScaler | None:
+    """Dynamic loss scaling for fp16, whose least number is 6e-8 (Micikevicius et al., arXiv 1710.03740).
+
+    torch's own, not accelerate's, which refuses fp16 on a CPU, where the tests are.
+    """
+    return torch.amp.GradScaler(encoder.device.type) if precision.name == "fp16" else None

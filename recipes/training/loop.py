@@ -209,6 +209,11 @@ def _do_step(learner: Learner, training: Training, work: _Work, batch: Batch, st
             f"{state.place.passed}, documents {state.place.document} to {batch.after.document} of its "
             "order). Try a lower train.lr, or train.precision = 'fp32'; the last checkpoint is intact"
         )
+    if learner.scaler is not None and not math.isfinite(norm):
+        say(
+            f"step {state.step + 1:,} changes no weight: its gradients leave the range of fp16. The loss scale "
+            "is halved"
+        )
     after = replace(
         state, step=state.step + 1, tokens=state.tokens + batch.tokens,
         phase_tokens=state.phase_tokens + batch.tokens, place=batch.after,
@@ -227,7 +232,7 @@ def step(
     The sum over all micro-batches, of all processes, is divided by all their targets, so the gradient does not depend
     on how the batch was cut and dealt (TRAPS O1, O2).
     """
-    accelerator, optimizer, working = learner.accelerator, learner.optimizer, learner.working
+    accelerator, optimizer, working, scaler = learner.accelerator, learner.optimizer, learner.working, learner.scaler
     device = accelerator.device
     total = torch.zeros((), device=device)
     for number, packed in zip(batch.numbers or range(len(batch.micro)), batch.micro, strict=True):
@@ -235,7 +240,7 @@ def step(
         torch.manual_seed(seed + number * _MICRO_SEEDS)
         with _autocast(learner):
             loss = objective(_moved(packed, learner)) / batch.targets
-        accelerator.backward(loss)
+        accelerator.backward(loss if scaler is None else scaler.scale(loss))
         if working is not None:
             working.collect_gradients()
         total += loss.detach()
@@ -245,6 +250,8 @@ def step(
             loss = 0.0 * objective(packed.to(device))
         accelerator.backward(loss)
     total = learner.processes.sum_gradients(learner.module.parameters(), total)
+    if scaler is not None:
+        scaler.unscale_(optimizer)
     for parameter, factor in masks:
         if parameter.grad is not None:
             parameter.grad.mul_(factor)
@@ -252,7 +259,10 @@ def step(
     norm = sharded.full_tensor(torch.nn.utils.clip_grad_norm_(learner.module.parameters(), clip))
     for group in optimizer.param_groups:
         group["lr"] = lr
-    if optimizer.defaults.get("fused") and learner.split is None:
+    if scaler is not None:  # leaves a step out whose gradients are not finite, and halves its scale
+        scaler.step(optimizer)
+        scaler.update()
+    elif optimizer.defaults.get("fused") and learner.split is None:
         # The optimizer itself leaves a step out whose loss is not finite, as it does for a GradScaler: nobody waits.
         optimizer.found_inf = (~torch.isfinite(total)).float()  # type: ignore[attr-defined]
         optimizer.step()
@@ -276,6 +286,8 @@ def _moved(packed: Packed, learner: Learner) -> Packed:
 
 def _autocast(learner: Learner) -> Any:
     """Mixed precision, where the model has no copy in bf16."""
+    if learner.scaler is not None:
+        return torch.autocast(learner.accelerator.device.type, torch.float16)
     in_bf16 = learner.passing.model.dtype == torch.bfloat16
     return nullcontext() if in_bf16 else learner.accelerator.autocast()
 
@@ -298,6 +310,9 @@ def _restore(learner: Learner, training: Training) -> Checkpoint:
     for line in damaged:
         say(line)
     state = state or Checkpoint()
+    if learner.scaler is not None and state.loss_scale is not None:
+        scaling = {"scale": state.loss_scale, "_growth_tracker": state.scale_steps}
+        learner.scaler.load_state_dict(learner.scaler.state_dict() | scaling)
     if not fresh:
         state = replace(state, resumed=state.resumed + 1)
         say(f"resuming at step {state.step:,}, {state.tokens:,} of {training.run.tokens:,} tokens")

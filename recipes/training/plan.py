@@ -48,10 +48,9 @@ def decide(run: Run, encoder: Encoder, shards: tuple[Shard, ...]) -> Decided:
 def plan_of(decided: Decided, encoder: Encoder, precision: Precision, minimum: float) -> PlanRow:
     """The plan of a run, its speed measured on steps that take `minimum` seconds. The encoder is not changed."""
     run = decided.run
-    dtype = torch.bfloat16 if precision.name == "bf16" else torch.float32
     attention, reason = "padded", "the layers of transformers, on batches of documents of similar length"
     if not encoder.architecture.padded:
-        kernel, reason = choose(Request(encoder.device, dtype))
+        kernel, reason = choose(Request(encoder.device, precision.dtype))
         attention = kernel.name
     size = size_of(encoder, run.train.context, _predicted(run), run.train.lora)
     seconds = run.tokens * seconds_per_token(run, encoder, precision, minimum) if run.tokens else 0.0

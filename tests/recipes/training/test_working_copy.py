@@ -193,9 +193,9 @@ def test_a_gpu_is_waited_for_once_a_step(build: Any, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("medlingua.adapters.attention.choose", lambda request: Choice(KERNELS["plain-summed"], ""))
     _choose.cache_clear()
     try:
-        for family in ("bert", "modernbert"):
+        for family, scaler in (("bert", None), ("modernbert", None), ("bert", torch.amp.GradScaler("cpu"))):
             encoder = load(str(build(family)))
-            learner, batch = learner_of(encoder, torch.float32), cut_into(encoder, 2)
+            learner, batch = replace(learner_of(encoder, torch.float32), scaler=scaler), cut_into(encoder, 2)
             objective = LanguageModelLoss(learner.passing)
             loop.step(learner, objective, batch, 1e-3)
             with _Reads(monkeypatch) as reads:
