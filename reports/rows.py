@@ -207,7 +207,7 @@ class PlanRow(Row):
     machine: str
     device: str
     threads: int
-    precision: Literal["fp32", "bf16"]
+    precision: Literal["fp32", "bf16", "fp16"]
     precision_reason: str
     attention: str
     attention_reason: str

@@ -21,6 +21,10 @@ from medlingua.recipes.training.learner import Training, build_learner, plain_le
 from medlingua.recipes.training.objectives import LanguageModelLoss
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.processes import Processes
+from medlingua.recipes.walk import adapt
+from medlingua.reports.read import read_metrics
+from medlingua.reports.rows import PlanRow
+from safetensors.torch import load_file
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 
@@ -112,6 +116,23 @@ def test_O16_a_run_that_was_stopped_ends_with_the_same_weights_and_scale(
     assert whole[1:] == (2.0 ** (10 + whole[0] // 3), whole[0] % 3)
     for name, weight in weights.items():
         assert torch.equal(weight, same[name]), name
+
+
+def test_a_run_in_fp16_is_planned_trained_and_saved(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    sets = (
+        "train.tokens=2_000",
+        "train.batch_tokens=250",
+        "train.lr=1e-3",
+        "train.collapse=warn",
+        "data.near_duplicates=0",
+    )
+    adapt(make_run("train.precision=fp16", *sets), tmp_path / "run")
+    plan = PlanRow.model_validate_json((tmp_path / "run" / "plan.json").read_bytes())
+    assert plan.precision == "fp16"
+    saved = load_file(tmp_path / "run" / "model" / "model.safetensors")
+    assert {weight.dtype for weight in saved.values()} == {torch.float32}
+    losses = [row.loss for row in read_metrics(tmp_path / "run" / "metrics.jsonl")[0]]
+    assert losses[-1] < losses[0]
 
 
 def test_a_model_split_over_processes_is_not_trained_in_fp16(
