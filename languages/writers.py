@@ -27,12 +27,12 @@ _NOT_A_NAME = re.compile(r"[^\w.\- ]+")
 @dataclass(frozen=True, slots=True)
 class Annotated:
     """A text with what was found in it. entities: spans with their probabilities, None where a model has none.
-    labels: of the whole text. values: of a graded pair, in place of labels."""
+    labels: of the whole text; None where the model predicts none of texts. value: of a graded pair."""
 
     id: str
     text: str
     entities: tuple[tuple[Span, float | None], ...] = ()
-    labels: tuple[tuple[str, float | None], ...] = ()
+    labels: tuple[tuple[str, float | None], ...] | None = None
     value: float | None = None
 
 
@@ -98,7 +98,7 @@ def json_line(annotated: Annotated) -> str:
     row: dict[str, Any] = {"id": annotated.id}
     if annotated.value is not None:
         row["value"] = annotated.value
-    elif annotated.labels:
+    elif annotated.labels is not None:
         row["labels"] = [{"label": label, **_share(share)} for label, share in annotated.labels]
     else:
         row["predicted"] = [
@@ -132,7 +132,7 @@ def csv_rows(annotated: Annotated) -> str:
     """
     name = _not_a_formula(annotated.id)
     rows: list[tuple[object, ...]] = [] if annotated.value is None else [(name, annotated.value)]
-    rows += [(name, _not_a_formula(label), _decimals(share)) for label, share in annotated.labels]
+    rows += [(name, _not_a_formula(label), _decimals(share)) for label, share in annotated.labels or ()]
     for span, share in annotated.entities:
         starts, ends = (";".join(str(fragment[side]) for fragment in span.fragments) for side in (0, 1))
         words_of = _not_a_formula(span.surface(annotated.text))
@@ -171,7 +171,7 @@ def docbin(texts: Sequence[Annotated], spacy: str, nested: bool = False) -> byte
             doc.spans["medlingua"] = spans
         else:
             doc.set_ents([entity for entity in spans if isinstance(entity, Entity)])
-        doc.cats = {label: 1.0 if share is None else share for label, share in annotated.labels}
+        doc.cats = {label: 1.0 if share is None else share for label, share in annotated.labels or ()}
         doc.user_data["id"] = annotated.id
         store.add(doc)
     return bytes(store.to_bytes())
@@ -190,7 +190,7 @@ def page(texts: Sequence[Annotated], title: str) -> str:
         for span, _ in annotated.entities:
             if not entities or span.start >= entities[-1]["end"]:
                 entities.append({"start": span.start, "end": span.end, "label": escape(span.label)})
-        labels = ", ".join(label for label, _ in annotated.labels)
+        labels = ", ".join(label for label, _ in annotated.labels or ())
         heading = f"{annotated.id}: {labels}" if labels else annotated.id
         docs.append({"text": annotated.text, "ents": entities, "title": escape(heading)})
     html: str = displacy.render(docs, style="ent", manual=True, page=True, jupyter=False)

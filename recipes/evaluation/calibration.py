@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.languages.annotations import Example
-from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.candidate import Candidate
 from medlingua.recipes.evaluation.finetune import Prediction, TaskModel, groups, in_batches
 from medlingua.recipes.settings import Eval
@@ -39,9 +38,9 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 
 
 @torch.no_grad()
-def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> float:
-    """The temperature by dev; 1 for kinds without probabilities of their own. A line says where dev is too small for
-    one, or the model so often wrong that all its probabilities become alike."""
+def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> tuple[float, str]:
+    """The temperature by dev, 1 for kinds without probabilities of their own; and a sentence where dev is too small
+    for one, or the model so often wrong that all its probabilities become alike."""
     candidate.encoder.model.eval()
     examples, evidence = model.read("dev"), []
     with candidate.autocast():
@@ -49,17 +48,17 @@ def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> fl
             evidence.append(model.evidence(candidate.states_of([e.document for e in group]), group))
     pairs = [pair for pair in evidence if pair is not None]
     if not pairs:
-        return 1.0
+        return 1.0, ""
     logits, targets = (torch.cat([pair[side].cpu() for pair in pairs]) for side in (0, 1))
     temperature = fit_temperature(logits.float(), targets)
     alike = math.log(temperature) > 0.9 * _WIDEST
-    if len(logits) < _ENOUGH or alike:
-        why = ", as most of them are wrong: all become alike" if alike else "; more dev documents would serve"
-        say(
-            f"task {model.task.spec.name}: do not rely on the model's probabilities, whose temperature "
-            f"({temperature:.2g}) was fitted on {len(logits):,} outputs of dev{why}"
-        )
-    return temperature
+    if len(logits) >= _ENOUGH and not alike:
+        return temperature, ""
+    why = ", as most of them are wrong: all become alike" if alike else "; more dev documents would serve"
+    return temperature, (
+        f"do not rely on the model's probabilities, whose temperature ({temperature:.2g}) was fitted on "
+        f"{len(logits):,} outputs of dev{why}"
+    )
 
 
 def predictions_of(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
+from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.calibration import predictions_of, reliability, temperature_of
 from medlingua.recipes.evaluation.candidate import Candidate, Keep
 from medlingua.recipes.evaluation.finetune import Fitted
@@ -36,7 +37,9 @@ def keep_best(keep: Keep, candidate: Candidate, number: int, fitted: Fitted, see
     if folder.is_dir() and read_record(folder).dev[model.main_metric] >= fitted.dev[model.main_metric]:
         return
     encoder, task = candidate.encoder, model.task
-    temperature = temperature_of(candidate, model, settings)
+    temperature, warning = temperature_of(candidate, model, settings)
+    if warning:
+        say(f"task {task.spec.name}: {warning}")
     tested = predictions_of(candidate, model, "test", fitted.chosen, temperature, settings)
     record = TaskRecord(
         task=spec_of(task),
@@ -51,6 +54,7 @@ def keep_best(keep: Keep, candidate: Candidate, number: int, fitted: Fitted, see
         epoch=fitted.epoch,
         chosen=fitted.chosen,
         temperature=temperature,
+        probability_warning=warning,
         dev=fitted.dev,
         test=fitted.test,
         reliability=reliability(tested, task.test),

@@ -30,9 +30,10 @@ _ABOUT = ("name", "kind", "negative", "positive", "scale", "label_prefix", "lice
 class TaskRecord(BaseModel):
     """What a fine-tuned model has learnt, in its config.json.
 
-    settings: eval.*. chosen: thresholds and margins by dev. temperature: of its logits, by dev. dev, test: scores of
-    the seed that was kept. reliability: of its predictions on test. longest: words of an entity, of a span head
-    alone. stock_class: of transformers, which has this head; "" where it has the encoder alone.
+    settings: eval.*. chosen: thresholds and margins by dev. temperature: of its logits, by dev.
+    probability_warning: why its probabilities are not to be relied on. dev, test: scores of the seed that was kept.
+    reliability: of its predictions on test. longest: words of an entity, of a span head alone. stock_class: of
+    transformers, which has this head; "" where it has the encoder alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,6 +50,7 @@ class TaskRecord(BaseModel):
     epoch: int
     chosen: dict[str, float]
     temperature: float
+    probability_warning: str = ""
     dev: dict[str, float]
     test: dict[str, float]
     reliability: tuple[Bin, ...] = ()

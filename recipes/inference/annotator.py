@@ -46,9 +46,9 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a model predicts for a text. entities: of ner, the ranked answers of a question, and the
-    words of tagging with their tags. labels: of whole
-    texts, and the right options. probabilities: of every label. value: of a graded pair."""
+    """What a model predicts for a text. entities: of ner, the ranked answers of a question, and the words of tagging
+    with their tags. labels: of whole texts, and the right options; a text without words has none. probabilities: of
+    every label. value: of a graded pair."""
 
     text: str
     entities: tuple[Entity, ...] = ()
@@ -204,6 +204,8 @@ def annotation_of(text: str, prediction: Prediction, kind: str) -> Annotation:
         return Annotation(text, entities)
     if kind == "similarity":
         return Annotation(text, value=prediction.decided[0])
+    if kind != "choice" and not text.strip():
+        return Annotation(text)
     shares = tuple((str(label), float(share or 0.0)) for label, share in prediction.items)
     labels = tuple(label for label, _ in shares if label in prediction.decided)
     return Annotation(text, labels=labels, probabilities=shares)

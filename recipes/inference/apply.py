@@ -5,6 +5,7 @@ What is written is taken up again after a stop: apply.json in the output folder 
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from medlingua.adapters.encoder import Permission
@@ -16,10 +17,20 @@ from medlingua.languages.writers import Annotated, Format
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.saved_task import TaskRecord, read_record, width_of
 from medlingua.recipes.inference.annotator import OF_TWO, Annotation, Annotator, annotation_of, batches
-from medlingua.recipes.inference.notes import Notes, Progress, at_work, progress_in, read_notes
+from medlingua.recipes.inference.notes import (
+    QUESTION,
+    Notes,
+    Progress,
+    at_work,
+    check_parts,
+    lost,
+    progress_in,
+    question_of,
+    read_notes,
+)
 from medlingua.reports.read import write_whole
+from spacy.tokens import DocBin
 
-_QUESTION = "question"  # column of the question, or of the other text of a pair
 _WITHOUT_SPANS = ("classification", "multilabel", "relations", "pairs", "choice", "similarity")
 _ONE_FILE = ("jsonl", "csv", "conll")
 _SHOWN = 100  # notes of the page
@@ -54,10 +65,14 @@ def apply(
         lambda document: _check_question(document, record),
         one_file_each=form == "brat",
         skip_unreadable=skip_unreadable,
+        of_two=record.task.kind in OF_TWO,
     )
     annotate = Annotator(model, allow=allow)
     about = {"model": annotate.digest, "format": form, "notes": notes.digest}
     state = progress_in(folder, "apply.json", about)
+    _check_written(notes, form, folder, state)
+    if record.probability_warning:
+        say(f"{model}: {record.probability_warning}")
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are annotated already")
         return folder
@@ -97,10 +112,10 @@ def _check_format(form: Format, record: TaskRecord) -> None:
 
 
 def _check_question(document: Document, record: TaskRecord) -> None:
-    if record.task.kind in OF_TWO and not document.meta.get(_QUESTION):
+    if record.task.kind in OF_TWO and not question_of(document):
         raise InputError(
-            f"{document.id}: no '{_QUESTION}'; {record.task.name} ({record.task.kind}) is about a text and a "
-            f"question, or another text: give JSONL or CSV with a column '{_QUESTION}'"
+            f"{document.id}: no '{QUESTION}'; {record.task.name} ({record.task.kind}) is about a text and a "
+            f"question, or another text: give JSONL or CSV with a column '{QUESTION}'"
         )
 
 
@@ -108,7 +123,7 @@ def _annotate(
     annotate: Annotator, notes: Notes, form: Format, folder: Path, state: Progress, show_text: bool
 ) -> None:
     """Annotate what is left, batch by batch."""
-    record = annotate.record
+    record, kind = annotate.record, annotate.record.task.kind
     whole = folder / f"annotations.{form}" if form in _ONE_FILE else None
     if whole is not None and not state.done:
         whole.write_text(_header(form, record), encoding="utf-8")
@@ -118,7 +133,7 @@ def _annotate(
         for examples in batches(waiting):
             predictions = annotate.predict(examples)
             annotated = [
-                _annotated(example, annotation_of(example.document.text, prediction, record.task.kind))
+                _annotated(example, annotation_of(example.document.text, prediction, kind), kind)
                 for example, prediction in zip(examples, predictions, strict=True)
             ]
             if show_text and not state.done:
@@ -132,6 +147,21 @@ def _annotate(
             state.annotations += sum(map(_count, annotated))
             state.save()
             bar.update(state.characters, f"{state.done:,} notes, {state.annotations:,} found")
+
+
+def _check_written(notes: Notes, form: Format, folder: Path, state: Progress) -> None:
+    """InputError where what an earlier call wrote is no longer whole."""
+    if form in _ONE_FILE:
+        file = folder / f"annotations.{form}"
+        if state.done and not (file.is_file() and file.stat().st_size >= state.size):
+            raise lost(file, state)
+    elif form == "docbin":
+        check_parts(state, lambda first: _docs(folder, first), lambda file: len(DocBin().from_disk(file)))
+    else:
+        for document in islice(notes, state.done):
+            for file in _brat_files(folder, document.id, notes.names):
+                if not file.is_file():
+                    raise lost(file, state)
 
 
 def _append(whole: Path, annotated: Sequence[Annotated], form: Format, record: TaskRecord, state: Progress) -> None:
@@ -158,13 +188,22 @@ def _write_files(
 ) -> None:
     if form == "docbin":
         nested = record.settings.ner_head == "spans"
-        write_whole(folder / f"annotations-{first:09d}.spacy", writers.docbin(annotated, record.spacy, nested))
+        write_whole(_docs(folder, first), writers.docbin(annotated, record.spacy, nested))
         return
     for note in annotated:
-        path = folder / (names.get(note.id) or writers.file_name(note.id))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path.with_name(f"{path.name}.txt"), note.text)
-        write_whole(path.with_name(f"{path.name}.ann"), writers.brat(note))
+        text, annotations = _brat_files(folder, note.id, names)
+        text.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(text, note.text)
+        write_whole(annotations, writers.brat(note))
+
+
+def _docs(folder: Path, first: int) -> Path:
+    return folder / f"annotations-{first:09d}.spacy"
+
+
+def _brat_files(folder: Path, id: str, names: Mapping[str, str]) -> tuple[Path, Path]:
+    path = folder / (names.get(id) or writers.file_name(id))
+    return path.with_name(f"{path.name}.txt"), path.with_name(f"{path.name}.ann")
 
 
 def _write_page(annotated: Sequence[Annotated], record: TaskRecord, folder: Path) -> None:
@@ -180,19 +219,19 @@ def _header(form: Format, record: TaskRecord) -> str:
 
 
 def _example(document: Document) -> Example:
-    return Example(document.id, document, (), question=str(document.meta.get(_QUESTION) or ""))
+    return Example(document.id, document, (), question=question_of(document))
 
 
-def _annotated(example: Example, annotation: Annotation) -> Annotated:
+def _annotated(example: Example, annotation: Annotation, kind: str) -> Annotated:
     shares = dict(annotation.probabilities)
     return Annotated(
         example.id,
         example.document.text,
         tuple((Span(e.fragments, e.label), e.probability) for e in annotation.entities),
-        tuple((label, shares.get(label)) for label in annotation.labels),
+        tuple((label, shares.get(label)) for label in annotation.labels) if kind in _WITHOUT_SPANS else None,
         annotation.value,
     )
 
 
 def _count(annotated: Annotated) -> int:
-    return len(annotated.entities) + len(annotated.labels) + (annotated.value is not None)
+    return len(annotated.entities) + len(annotated.labels or ()) + (annotated.value is not None)

@@ -25,7 +25,7 @@ from medlingua.recipes.evaluation.finetune import (
 )
 from medlingua.recipes.evaluation.pooling import Pooling
 from medlingua.recipes.inference.annotator import batches
-from medlingua.recipes.inference.notes import Progress, at_work, progress_in, read_notes
+from medlingua.recipes.inference.notes import at_work, check_parts, progress_in, read_notes
 from medlingua.recipes.settings import Eval
 from medlingua.reports.read import write_whole
 
@@ -49,6 +49,7 @@ def embed(
     notes = read_notes(tuple(paths), text_field, encoder.model.config.hidden_size)
     about = {"model": digest_of_model(encoder, encoder_alone=True), "pooling": pooling, "notes": notes.digest}
     state = progress_in(folder, "embed.json", about)
+    check_parts(state, lambda first: _part(folder, first), lambda file: int(pq.read_metadata(file).num_rows))
     if state.done == notes.count:
         say(f"{folder}: all {notes.count:,} notes are embedded already")
         return folder
@@ -60,7 +61,7 @@ def embed(
             for examples in batches(waiting):
                 texts = [example.document.text for example in examples]
                 vectors = np.stack(vectors_of(encoder, texts, pooling))
-                _write_part(folder / "parts", [example.id for example in examples], vectors, state)
+                _write_part(_part(folder, state.done), [example.id for example in examples], vectors)
                 state.done += len(examples)
                 state.characters += sum(map(len, texts))
                 state.save()
@@ -142,10 +143,14 @@ def save_for_sentence_transformers(encoder: Encoder, pooling: Pooling, folder: P
         write_whole(folder / name, json.dumps(content, indent=2) + "\n")
 
 
-def _write_part(folder: Path, ids: Sequence[str], vectors: np.ndarray, state: Progress) -> None:
-    folder.mkdir(exist_ok=True)
+def _part(folder: Path, first: int) -> Path:
+    return folder / "parts" / f"{first:09d}.parquet"
+
+
+def _write_part(file: Path, ids: Sequence[str], vectors: np.ndarray) -> None:
+    file.parent.mkdir(exist_ok=True)
     width = vectors.shape[1]
     embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel(), pa.float32()), width)
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table({"id": pa.array(list(ids), pa.string()), "embedding": embedding}), sink)
-    write_whole(folder / f"{state.done:09d}.parquet", sink.getvalue().to_pybytes())
+    write_whole(file, sink.getvalue().to_pybytes())

@@ -22,6 +22,7 @@ from medlingua.reports.read import write_whole
 # Of memory for the words and tokens of a character, and as much again for each 32 of the width: their states.
 _BYTES_A_CHARACTER = 60
 _BYTES_OF_A_SIGN = 4  # in UTF-8, at most
+QUESTION = "question"  # the column of the question, or of the other text of a pair
 _DIFFERENCES = {
     "model": "by another model",
     "format": "in another format",
@@ -58,11 +59,13 @@ def read_notes(
     check: Callable[[Document], None] | None = None,
     one_file_each: bool = False,
     skip_unreadable: bool = False,
+    of_two: bool = False,
 ) -> Notes:
     """Read all notes once, so that whatever cannot be read is known before anything is written.
 
     width: of the model's states, which a note's tokens have to fit in memory with. check: of each note.
     one_file_each: each note becomes a file; where several would have one name, all but the first get a number.
+    of_two: a note is read together with its question, or another text.
     InputError for what `read_documents` refuses, unless `skip_unreadable`, for a note that is too long, and for two
     of one id.
     """
@@ -80,7 +83,7 @@ def read_notes(
     names: dict[str, str] = {}
     unreadable: list[str] = []
     skip = (lambda error: unreadable.append(str(error))) if skip_unreadable else None
-    characters = 0
+    characters = blank = 0
     digest = hashlib.blake2b(digest_size=16)
     with progress("reading the notes", None) as bar:
         for document in _documents(paths, text_field, skip):
@@ -102,10 +105,19 @@ def read_notes(
                     name = f"{writers.file_name(document.id)}-{repeats[first] + 1}"
                     names[document.id] = name
             characters += len(document.text)
-            digest.update(f"{document.id}\0{len(document.text)}\0{document.text}".encode())
+            blank += not document.text.strip()
+            second = question_of(document) if of_two else ""
+            digest.update(json.dumps([document.id, document.text, second]).encode())
             bar.update(len(ids), f"{len(ids):,} notes")
+    if blank:
+        say(f"{blank:,} of {len(ids):,} notes have no words")
     left_out = tuple(unreadable) if skip_unreadable else None
     return Notes(paths, text_field, len(ids), characters, digest.hexdigest(), names, left_out)
+
+
+def question_of(document: Document) -> str:
+    """What a note is read together with; "" where it has none."""
+    return str(document.meta.get(QUESTION) or "")
 
 
 def _documents(paths: tuple[str, ...], text_field: str | None, skip: Skip | None) -> Iterator[Document]:
@@ -141,6 +153,30 @@ class Progress:
         write_whole(
             self.file, json.dumps({**record, "size": self.size, "annotations": self.annotations}, indent=2) + "\n"
         )
+
+
+def check_parts(state: Progress, part: Callable[[int], Path], length: Callable[[Path], int]) -> None:
+    """InputError where a file of the work that is done is not there, or has not so many notes.
+
+    part: the file by the number of its first note. length: of a file.
+    """
+    first = 0
+    while first < state.done:
+        file = part(first)
+        try:
+            count = length(file)
+        except Exception as error:  # no file, or not one of ours
+            raise lost(file, state) from error
+        if not 0 < count <= state.done - first:
+            raise lost(file, state)
+        first += count
+
+
+def lost(file: Path, state: Progress) -> InputError:
+    return InputError(
+        f"{file} is not as {state.file.name} says that it was written: bring it back, give another --out, or remove "
+        f"{state.file.parent}"
+    )
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Component:
 
     def _annotated(self, docs: list[Doc]) -> Iterator[Doc]:
         for doc, annotation in zip(docs, self._annotator([doc.text for doc in docs]), strict=True):
-            if annotation.probabilities:
+            if set(self._kinds) <= set(_OF_TEXTS):
                 doc.cats.update(annotation.probabilities)
             else:
                 self._set_entities(doc, annotation)

@@ -49,7 +49,7 @@ def find_tasks(
     names = requested if isinstance(requested, tuple) else ()
     synthetic = _synthetic(pack)
     long = _long(pack, synthetic) if any(name.startswith(_LONG) for name in names) else {}
-    known = [*synthetic, *long, *(spec.name for spec in pack.tasks)]
+    known = [*synthetic, *long, *(spec.name for spec in pack.tasks), *pack.broken_tasks]
     for name in names:
         if name in pack.broken_tasks:
             raise InputError(f"task {name}: {pack.broken_tasks[name]}")

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -226,6 +227,75 @@ def test_a_folder_of_other_annotations_is_not_continued(
         apply(model, [str(notes)], form, None, (), tmp_path / "out")  # type: ignore[arg-type]
 
 
+def test_other_questions_to_the_same_texts_are_other_notes(models: dict[str, Path], tmp_path: Path) -> None:
+    def ask(question: str) -> list[str]:
+        rows = [{"id": f"d{i}", "text": text, "question": question} for i, text in enumerate(NOTES)]
+        file = tmp_path / "notes.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return [str(file)]
+
+    apply(models["answers"], ask("Que voit-on ?"), "jsonl", None, (), tmp_path / "out")
+    with pytest.raises(InputError, match="of other notes: give another --out"):
+        apply(models["answers"], ask("Où est la douleur ?"), "jsonl", None, (), tmp_path / "out")
+    rows = ask("Que voit-on ?")
+    apply(models["labels"], rows, "jsonl", None, (), tmp_path / "labels")
+    apply(models["labels"], ask("Où est la douleur ?"), "jsonl", None, (), tmp_path / "labels")  # not read there
+
+
+@pytest.mark.parametrize("stopped", [False, True], ids=["whole", "stopped"])
+@pytest.mark.parametrize("form", ["jsonl", "csv", "conll", "docbin", "brat"])
+def test_what_an_earlier_call_wrote_and_is_gone_is_not_taken_for_written(
+    form: Any, stopped: bool, models: dict[str, Path], notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotator, "_AT_ONCE", 3)
+    predict, calls = Annotator.predict, []
+
+    def stopping(self: Annotator, examples: Any) -> Any:
+        calls.append(len(examples))
+        if stopped and len(calls) == 3:
+            raise KeyboardInterrupt
+        return predict(self, examples)
+
+    monkeypatch.setattr(Annotator, "predict", stopping)
+    with suppress(KeyboardInterrupt):
+        apply(models["tags"], [str(notes)], form, None, (), tmp_path / "out")
+    written = sorted(p for p in (tmp_path / "out").rglob("*.*") if p.name not in ("apply.json", "run.lock"))
+    assert len(written) == {"docbin": 2 if stopped else 4, "brat": 12 if stopped else 22}.get(form, 1)
+    for file in written:
+        content = file.read_bytes()
+        for damage in ("gone", "cut"):
+            if damage == "cut" and form == "brat":
+                continue  # the file of a note may be empty
+            file.unlink() if damage == "gone" else file.write_bytes(content[:-1])
+            with pytest.raises(InputError, match=f"{file.name} is not as apply.json says that it was written: bring"):
+                apply(models["tags"], [str(notes)], form, None, (), tmp_path / "out")
+            file.write_bytes(content)
+    apply(models["tags"], [str(notes)], form, None, (), tmp_path / "out")
+
+
+def test_a_note_without_words_has_no_label_and_is_counted(
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("a", NOTES[0]), ("b", ""), ("c", " \n\t ")):
+        (tmp_path / "notes" / f"{name}.txt").parent.mkdir(exist_ok=True)
+        (tmp_path / "notes" / f"{name}.txt").write_text(text, encoding="utf-8")
+    apply(models["labels"], [str(tmp_path / "notes")], "jsonl", None, (), tmp_path / "out")
+    rows = (tmp_path / "out" / "annotations.jsonl").read_text(encoding="utf-8").splitlines()
+    labels = {row["id"]: [label["label"] for label in row["labels"]] for row in map(json.loads, rows)}
+    assert labels["a.txt"]
+    assert labels["b.txt"] == labels["c.txt"] == []
+    assert "2 of 3 notes have no words" in capsys.readouterr().err
+
+
+def test_a_model_whose_probabilities_are_of_little_worth_says_so_again(
+    models: dict[str, Path], notes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    warning = "do not rely on the model's probabilities, whose temperature"
+    assert warning in Annotator(models["tags"]).record.probability_warning
+    apply(models["tags"], [str(notes)], "jsonl", None, (), tmp_path / "out")
+    assert f"{models['tags']}: {warning}" in capsys.readouterr().err
+
+
 def test_the_command_says_what_it_refuses_in_one_line_and_names_formats(
     models: dict[str, Path], notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
@@ -265,6 +335,8 @@ def test_a_spacy_pipeline_has_the_labels_of_texts(models: dict[str, Path]) -> No
     nlp.add_pipe("medlingua_textcat", config={"model": str(models["labels"])})
     (annotation,) = Annotator(models["labels"])(NOTES[:1])
     assert nlp(NOTES[0]).cats == pytest.approx(dict(annotation.probabilities), abs=1e-5)
+    blank = nlp(" \n")
+    assert (blank.cats, list(blank.spans)) == ({}, [])
 
 
 def test_a_component_says_which_model_it_takes(models: dict[str, Path]) -> None:

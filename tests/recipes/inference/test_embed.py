@@ -102,6 +102,21 @@ def test_a_stopped_call_ends_with_the_vectors_of_an_unstopped_one(
         embed(str(base), [str(notes)], "first", None, (), tmp_path / "parts")
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_vectors_that_an_earlier_call_wrote_and_are_gone_are_not_taken_for_written(
+    damage: str, base: Path, notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(annotator, "_AT_ONCE", 4)
+    embed(str(base), [str(notes)], "mean", None, (), tmp_path / "out")
+    for part in sorted((tmp_path / "out" / "parts").iterdir()):
+        content = part.read_bytes()
+        part.unlink() if damage == "gone" else part.write_bytes(content[:-20])
+        with pytest.raises(InputError, match=f"{part.name} is not as embed.json says that it was written: bring it"):
+            embed(str(base), [str(notes)], "mean", None, (), tmp_path / "out")
+        part.write_bytes(content)
+    embed(str(base), [str(notes)], "mean", None, (), tmp_path / "out")
+
+
 def test_the_encoder_of_the_folder_can_be_trained_further(base: Path, notes: Path, tmp_path: Path) -> None:
     out = embed(str(base), [str(notes)], "mean", None, (), tmp_path / "out")
     again, before = encoders.load(str(out / "model"), head="fresh"), encoders.load(str(base))

@@ -289,6 +289,7 @@ def test_a_card_says_scores_protocol_licences_and_how_to_use_the_model(tagger: P
     assert "No licence is stated" in card
     assert 'nlp.add_pipe("medlingua_ner"' in card
     assert str(tagger) not in card
+    assert f"**Do{record.probability_warning[2:]}.**" in card
 
 
 def test_a_task_without_labels_is_refused_before_anything_is_trained(base: Path, tmp_path: Path) -> None:
