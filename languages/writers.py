@@ -153,7 +153,8 @@ def _decimals(probability: float | None) -> str:
 
 
 def docbin(texts: Sequence[Annotated], spacy: str, nested: bool = False) -> bytes:
-    """A .spacy file: `doc.ents`, or with `nested` `doc.spans["medlingua"]`; `doc.cats` for labels of texts.
+    """A .spacy file: `doc.ents`, or with `nested` `doc.spans["medlingua"]`; `doc.cats` for labels of texts, and
+    `doc.user_data["value"]` of a graded pair.
 
     A span that begins or ends inside a word is widened to the word, as spaCy's documents are made of these.
     """
@@ -173,6 +174,8 @@ def docbin(texts: Sequence[Annotated], spacy: str, nested: bool = False) -> byte
             doc.set_ents([entity for entity in spans if isinstance(entity, Entity)])
         doc.cats = {label: 1.0 if share is None else share for label, share in annotated.labels or ()}
         doc.user_data["id"] = annotated.id
+        if annotated.value is not None:
+            doc.user_data["value"] = annotated.value
         store.add(doc)
     return bytes(store.to_bytes())
 

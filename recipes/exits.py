@@ -34,6 +34,8 @@ def exits() -> Iterator[None]:
             _fail(
                 f"{error.filename or 'the folder'} cannot be written or read ({error.strerror}): give another --out"
             )
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            _fail(f"{error.filename}: a file is in the place of a folder; give another --out")
         if error.errno == errno.ENAMETOOLONG:
             _fail(f"'{str(error.filename)[:60]}...' is too long to be the name of a file, a folder or a model")
         if error.errno != errno.ENOSPC:

@@ -98,7 +98,10 @@ def _files(model: Path) -> list[Path]:
     if not (model / "config.json").is_file() or not any(model.glob("*.safetensors")):
         raise InputError(f"{model}: no model in it (config.json and safetensors); give a run, or a model's folder")
     if not (model / "README.md").is_file():
-        raise InputError(f"{model}: no README.md, the model's card; adapt report RUN writes it")
+        raise InputError(
+            f"{model}: no README.md, the model's card; adapt report RUN writes that of a run's model, "
+            "others need one by hand"
+        )
     files = {file for pattern in _KEPT for file in model.glob(pattern)}
     return sorted(file for file in files if file.is_file())
 

@@ -40,7 +40,7 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
 @torch.no_grad()
 def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> tuple[float, str]:
     """The temperature by dev, 1 for kinds without probabilities of their own; and a sentence where dev is too small
-    for one, or the model so often wrong that all its probabilities become alike."""
+    for one, or it makes all probabilities alike, as where most outputs are wrong."""
     candidate.encoder.model.eval()
     examples, evidence = model.read("dev"), []
     with candidate.autocast():
@@ -54,7 +54,7 @@ def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> tu
     alike = math.log(temperature) > 0.9 * _WIDEST
     if len(logits) >= _ENOUGH and not alike:
         return temperature, ""
-    why = ", as most of them are wrong: all become alike" if alike else "; more dev documents would serve"
+    why = ", and makes all of them alike" if alike else "; more dev documents would serve"
     return temperature, (
         f"do not rely on the model's probabilities, whose temperature ({temperature:.2g}) was fitted on "
         f"{len(logits):,} outputs of dev{why}"

@@ -107,6 +107,11 @@ def _check_format(form: Format, record: TaskRecord) -> None:
             f"--format conll cannot hold entities inside each other, which this model predicts ({name}, span head): "
             "take brat, jsonl, csv or docbin"
         )
+    if kind == "answers" and form == "conll":
+        raise InputError(
+            f"--format conll cannot hold answers that overlap, as the ranked ones of {name} do: take brat, jsonl, "
+            "csv or docbin"
+        )
     if kind == "choice":
         raise InputError(f"{name} is a choice between options, which notes do not have: use medlingua.Annotator")
 
@@ -187,7 +192,7 @@ def _write_files(
     names: Mapping[str, str],
 ) -> None:
     if form == "docbin":
-        nested = record.settings.ner_head == "spans"
+        nested = record.settings.ner_head == "spans" or record.task.kind == "answers"
         write_whole(_docs(folder, first), writers.docbin(annotated, record.spacy, nested))
         return
     for note in annotated:

@@ -27,6 +27,7 @@ from medlingua.recipes.evaluation.pooling import Pooling
 from medlingua.recipes.inference.annotator import batches
 from medlingua.recipes.inference.notes import at_work, check_parts, progress_in, read_notes
 from medlingua.recipes.settings import Eval
+from medlingua.reports.encoder_card import write_encoder_card
 from medlingua.reports.read import write_whole
 
 _BATCH_TOKENS = 16_384
@@ -114,7 +115,8 @@ def _framed(document: EncodedDocument) -> EncodedDocument:
 
 
 def save_for_sentence_transformers(encoder: Encoder, pooling: Pooling, folder: Path) -> None:
-    """Write an encoder and its pooling so that `SentenceTransformer(folder)` opens them (format of version 5)."""
+    """Write an encoder, its card and its pooling so that `SentenceTransformer(folder)` opens them (format of
+    version 5)."""
     folder.mkdir(parents=True, exist_ok=True)
     save_without_head(encoder, folder, {})
     modules = [
@@ -141,6 +143,7 @@ def save_for_sentence_transformers(encoder: Encoder, pooling: Pooling, folder: P
         ("config_sentence_transformers.json", {"similarity_fn_name": "cosine"}),
     ):
         write_whole(folder / name, json.dumps(content, indent=2) + "\n")
+    write_encoder_card(folder, pooling)
 
 
 def _part(folder: Path, first: int) -> Path:

@@ -257,6 +257,32 @@ def test_a_folder_with_other_files_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "finetune", "vocabulary", "select", "canaries"])
+def test_a_file_in_the_place_of_the_folder_is_named(
+    command: str,
+    base: Path,
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    out.write_text("mine", encoding="utf-8")
+    given = {
+        "evaluate": [str(base), "--lang", "fr", "--tasks", "synthetic_ner"],
+        "finetune": [str(base), "--lang", "fr", "--task", "synthetic_ner"],
+        "vocabulary": [str(base), "--lang", "fr", "--corpus", str(corpus)],
+        "canaries": ["--lang", "fr"],
+        "select": ["--lang", "fr", "--corpus", str(corpus)],
+    }
+    assert call(monkeypatch, [command, *given[command], "--out", str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert str(out) in error.splitlines()[-1]
+    assert "give another --out" in error.splitlines()[-1]
+    assert out.read_text(encoding="utf-8") == "mine"
+
+
 def test_the_folder_of_another_run_is_refused_with_the_difference(
     base: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

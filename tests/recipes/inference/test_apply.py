@@ -17,6 +17,7 @@ from medlingua.recipes.inference import annotator
 from medlingua.recipes.inference.annotator import Annotator
 from medlingua.recipes.inference.apply import apply
 from safetensors.torch import load_file, save_file
+from spacy.tokens import DocBin
 
 from ...end_to_end.forks import Fork
 from ..conftest import call
@@ -36,6 +37,7 @@ def models(base: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
         ("labels", a_task("multilabel"), {"pooling": "first"}),
         ("answers", a_task("answers"), {}),
         ("choice", a_task("choice"), {"pooling": "first"}),
+        ("similarity", a_task("similarity", scale=(0, 5)), {}),
     ):
         folder = tmp_path_factory.mktemp(name)
         trained(task, base, folder, BRIEF.model_copy(update={"seeds": 1, **options}), keep_in(folder))
@@ -132,6 +134,21 @@ def test_labels_and_answers_are_written_with_their_probabilities(models: dict[st
     assert (tmp_path / "csv" / "annotations.csv").read_text(encoding="utf-8").startswith("id,label,probability\n")
 
 
+@pytest.mark.parametrize("name", ["answers", "similarity"])
+def test_a_docbin_holds_what_is_said_of_two_texts(name: str, models: dict[str, Path], tmp_path: Path) -> None:
+    rows = [{"id": f"d{i}", "text": text, "question": "Que voit-on ?"} for i, text in enumerate(NOTES)]
+    file = tmp_path / "notes.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    apply(models[name], [str(file)], "docbin", None, (), tmp_path / "out")
+    (part,) = (tmp_path / "out").glob("*.spacy")
+    docs = list(DocBin().from_disk(part).get_docs(spacy.blank("fr").vocab))
+    annotations = list(Annotator(models[name])([("Que voit-on ?", text) for text in NOTES]))
+    assert [doc.user_data.get("value") for doc in docs] == pytest.approx([a.value for a in annotations])
+    answers = [[(s.start_char, s.end_char) for s in doc.spans.get("medlingua", ())] for doc in docs]
+    assert [len(of) for of in answers] == [len(a.entities) for a in annotations]
+    assert any(answers) == (name == "answers")
+
+
 def empty(notes: Path) -> None:
     for file in notes.rglob("*.txt"):
         file.unlink()
@@ -163,6 +180,7 @@ BAD: dict[str, tuple[str, str, Callable[[Path], None] | None, str]] = {
     "one id": ("tags", "jsonl", twice, "the id 'x' occurs twice among the notes"),
     "labels in brat": ("labels", "brat", None, "--format brat holds spans, and t .multilabel. has none: take jsonl"),
     "spans in conll": ("spans", "conll", None, "cannot hold entities inside each other.*take brat"),
+    "answers in conll": ("answers", "conll", None, "conll cannot hold answers that overlap.*take brat, jsonl"),
     "no question": ("answers", "jsonl", None, "no 'question'.*a column 'question'"),
     "choice": ("choice", "jsonl", None, "choice between options"),
 }

@@ -11,6 +11,7 @@ import torch
 from medlingua.adapters import encoder as encoders
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.errors import InputError
+from medlingua.recipes.commands.push import push
 from medlingua.recipes.evaluation.terms import term_vectors
 from medlingua.recipes.inference import annotator
 from medlingua.recipes.inference.embed import embed, vectors_of
@@ -100,6 +101,15 @@ def test_a_stopped_call_ends_with_the_vectors_of_an_unstopped_one(
     assert all(np.array_equal(whole[name], parts[name]) for name in whole)
     with pytest.raises(InputError, match="with another pooling: give another --out"):
         embed(str(base), [str(notes)], "first", None, (), tmp_path / "parts")
+
+
+def test_the_encoder_beside_its_vectors_has_a_card_and_can_be_pushed(base: Path, notes: Path, tmp_path: Path) -> None:
+    embed(str(base), [str(notes)], "first", None, (), tmp_path / "out")
+    card = (tmp_path / "out" / "model" / "README.md").read_text(encoding="utf-8")
+    assert "that of its first token" in card
+    assert "base: not stated" in card
+    assert str(tmp_path) not in card
+    assert push(tmp_path / "out", "lab/encoder", ("base",), False, dry_run=True) == "lab/encoder"
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut"])

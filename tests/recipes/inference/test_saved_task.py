@@ -42,6 +42,7 @@ BRIEF = Eval(epochs=6, min_steps=0, lr=3e-3, seeds=2)
 KINDS: dict[str, tuple[Task, dict[str, Any], str]] = {
     "tags": (a_task("ner"), {}, "BertForTokenClassification"),
     "spans": (a_task("ner"), {"ner_head": "spans"}, ""),
+    "tagging": (a_task("tagging"), {}, "BertForTokenClassification"),
     "classification": (a_task("classification"), {"pooling": "first"}, "BertForSequenceClassification"),
     "mean": (a_task("classification"), {}, ""),
     "multilabel": (a_task("multilabel"), {"pooling": "first"}, "BertForSequenceClassification"),
@@ -101,6 +102,8 @@ def test_a_saved_model_predicts_what_it_predicted_on_test_and_its_scores_are_tho
     expected = predicted(tmp_path / "kept", record.seed)
     if kind == "similarity":
         np.testing.assert_allclose([p.decided for p in predictions], expected, atol=1e-5)
+    elif kind == "tagging":
+        assert [[span.label for span in p.decided] for p in predictions] == expected
     else:
         assert [as_written(p.decided) for p in predictions] == expected
         assert any(expected)
@@ -290,6 +293,22 @@ def test_a_card_says_scores_protocol_licences_and_how_to_use_the_model(tagger: P
     assert 'nlp.add_pipe("medlingua_ner"' in card
     assert str(tagger) not in card
     assert f"**Do{record.probability_warning[2:]}.**" in card
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_code_of_a_card_runs(kind: str, base: Path, tmp_path: Path) -> None:
+    """With the transformers that is installed, as somebody would paste it."""
+    task, options, _ = KINDS[kind]
+    few = {"seeds": 1, "epochs": 1, **options}
+    trained(task, base, tmp_path, BRIEF.model_copy(update=few), keep_in(tmp_path))
+    card = write_task_card(tmp_path, tmp_path / "model").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", card, re.S)
+    assert len(blocks) >= 1
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(block.replace("path/to/this/folder", str(tmp_path / "model")), names)
+        if "predict" in names and kind not in ("pairs",):
+            assert names["predict"]("Le patient tousse.") is not None
 
 
 def test_a_task_without_labels_is_refused_before_anything_is_trained(base: Path, tmp_path: Path) -> None:
