@@ -56,18 +56,25 @@ class ReplacedTokens(nn.Module):
         features = transform(hidden_states(self._generating, packed, packed.label_positions))
         generated = summed_loss(features, decoder, packed.labels)
         shown, replaced = corrupted(packed, drawn(features.detach(), decoder))
+        # Of the text: a special token that the generator puts in the place of a word is to be found, too.
         special = torch.isin(
-            shown.ids, torch.tensor(self._encoder.tokenizer.all_special_ids, device=shown.ids.device)
+            text_of(packed), torch.tensor(self._encoder.tokenizer.all_special_ids, device=packed.ids.device)
         )
         logits = self.electra.detector(hidden_states(self._encoder, shown)[None])[0]
         detected = functional.binary_cross_entropy_with_logits(logits[~special].float(), replaced[~special].float())
         return generated + _WEIGHT * detected * len(packed.labels)
 
 
-def corrupted(packed: Packed, pieces: Tensor) -> tuple[Packed, Tensor]:
-    """The text itself with other pieces (M,) at the places to predict; which tokens are not the text's, (T,) bool."""
+def text_of(packed: Packed) -> Tensor:
+    """The ids of the text itself (T,), before any were hidden."""
     text = packed.ids.clone()
     text[packed.label_positions] = packed.labels
+    return text
+
+
+def corrupted(packed: Packed, pieces: Tensor) -> tuple[Packed, Tensor]:
+    """The text itself with other pieces (M,) at the places to predict; which tokens are not the text's, (T,) bool."""
+    text = text_of(packed)
     shown = text.clone()
     shown[packed.label_positions] = pieces
     nothing = packed.labels[:0]
