@@ -1,5 +1,10 @@
 """Each attention kernel against the plain one, on a CPU (tests/cuda has the others), and which one is chosen."""
 
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -22,6 +27,33 @@ def test_O8_a_kernel_computes_what_the_plain_one_does(kernel: str, dtype: torch.
     measured = {case: errors(kernel, case, CPU, dtype) for case in cases()}
     wrong = {case: e for case, e in measured.items() if e is not None and max(e) > TOLERANCE[dtype]}
     assert not wrong
+
+
+# A program of its own, because triton asks for its interpreter once, when it is imported.
+INTERPRETED = """
+import json, sys, torch
+from medlingua.adapters.kernels import merge_triton, summed
+from tests.adapters.kernel_cases import cases, errors
+
+summed.merge, summed.add_gradients = merge_triton.merge, merge_triton.add_gradients
+merged = [case for case in cases() if case.global_tokens and case.reach is not None]
+dtype = getattr(torch, sys.argv[1])
+print(json.dumps({str(case): errors("plain-summed", case, torch.device("cpu"), dtype) for case in merged}))
+"""
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=["fp32", "bf16"])
+def test_the_merge_in_triton_computes_what_the_plain_kernel_does(dtype: torch.dtype) -> None:
+    """By Triton's interpreter, on a CPU; tests/cuda compiles it."""
+    if find_spec("triton") is None:
+        pytest.skip("triton is not installed; torch's CUDA builds bring it along")
+    command = [sys.executable, "-c", INTERPRETED, str(dtype).removeprefix("torch.")]
+    done = subprocess.run(
+        command, env=os.environ | {"TRITON_INTERPRET": "1"}, check=True, capture_output=True, text=True
+    )
+    measured = {case: e for case, e in json.loads(done.stdout).items() if e is not None}
+    assert measured
+    assert not {case: e for case, e in measured.items() if max(e) > TOLERANCE[dtype]}
 
 
 @pytest.mark.parametrize("kernel", ["plain-summed", "efficient"])
