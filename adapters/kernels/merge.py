@@ -32,17 +32,17 @@ def merge(
 ) -> tuple[Tensor, Tensor]:
     """The windows' out (T, H, D) and log-sums (H, T) fp32, with the global tokens counted in: new ones of both.
 
-    query: (T, H, D). key, value: (n, H, D), the global tokens' own.
+    query, key, value: (T, H, D), the heads of a token next to each other in memory.
     """
     if query.device.type == "cuda" and _has_triton():
         from medlingua.adapters.kernels import merge_triton
 
         return merge_triton.merge(query, key, value, out, sums, cu_seqlens, global_tokens, reach, scale)
-    scores = _scores(query, key, cu_seqlens, global_tokens, reach, scale)
+    scores = _scores(query, key[global_tokens], cu_seqlens, global_tokens, reach, scale)
     total = torch.logaddexp(sums, scores.logsumexp(dim=-1))
     weights = (scores - total[..., None]).exp()
     share = (sums - total).exp().T[..., None]
-    merged = out.float() * share + torch.einsum("htn,nhd->thd", weights, value.float())
+    merged = out.float() * share + torch.einsum("htn,nhd->thd", weights, value[global_tokens].float())
     return merged.to(out.dtype), total
 
 
@@ -54,25 +54,29 @@ def add_gradients(
     out: Tensor,
     total: Tensor,
     d_query: Tensor,
+    d_key: Tensor,
+    d_value: Tensor,
     cu_seqlens: Tensor,
     global_tokens: Tensor,
     reach: int,
     scale: float,
-) -> tuple[Tensor, Tensor]:
-    """Adds the global tokens' part to d_query (T, H, D), in place; the gradients of key and value, (n, H, D) fp32."""
+) -> None:
+    """Adds what comes of the global tokens to the gradients of query, key and value, (T, H, D) each, in place."""
     if query.device.type == "cuda" and _has_triton():
         from medlingua.adapters.kernels import merge_triton
 
-        return merge_triton.add_gradients(
-            d_out, query, key, value, out, total, d_query, cu_seqlens, global_tokens, reach, scale
+        merge_triton.add_gradients(
+            d_out, query, key, value, out, total, d_query, d_key, d_value, cu_seqlens, global_tokens, reach, scale
         )
+        return
+    key, value = key[global_tokens], value[global_tokens]
     scores = _scores(query, key, cu_seqlens, global_tokens, reach, scale)
     weights = (scores - total[..., None]).exp()
     inner = (d_out.float() * out.float()).sum(dim=-1).T[..., None]
     d_scores = weights * (torch.einsum("thd,nhd->htn", d_out.float(), value.float()) - inner) * scale
     d_query += torch.einsum("htn,nhd->thd", d_scores, key.float()).to(d_query.dtype)
-    d_key = torch.einsum("htn,thd->nhd", d_scores, query.float())
-    return d_key, torch.einsum("htn,thd->nhd", weights, d_out.float())
+    d_key.index_add_(0, global_tokens, torch.einsum("htn,thd->nhd", d_scores, query.float()).to(d_key.dtype))
+    d_value.index_add_(0, global_tokens, torch.einsum("htn,thd->nhd", weights, d_out.float()).to(d_value.dtype))
 
 
 @cache

@@ -69,8 +69,7 @@ def _attend(
     out, sums = KERNELS[kernel].forward(query, key, value, local)
     if global_tokens is None or reach is None:
         return out, sums
-    of_global = key[global_tokens], value[global_tokens]
-    return merge(query, *of_global, out, sums, cu_seqlens, global_tokens, reach, scale)
+    return merge(query, key, value, out, sums, cu_seqlens, global_tokens, reach, scale)
 
 
 @_attend.register_fake
@@ -102,12 +101,9 @@ def _attend_backward(
     d_query, d_key, d_value = KERNELS[kernel].backward(d_out, query, key, value, out, sums, local)
     if global_tokens is not None and reach is not None:
         d_query = d_query.contiguous()
-        further = add_gradients(
-            d_out, query, key[global_tokens], value[global_tokens], out, sums, d_query, cu_seqlens, global_tokens,
-            reach, scale,
-        )  # fmt: skip
-        for total, part in zip((d_key, d_value), further, strict=True):
-            total.index_add_(0, global_tokens, part.to(total.dtype))
+        add_gradients(
+            d_out, query, key, value, out, sums, d_query, d_key, d_value, cu_seqlens, global_tokens, reach, scale
+        )
     return d_query, d_key, d_value
 
 

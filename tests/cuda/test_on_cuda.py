@@ -41,10 +41,10 @@ def test_the_merge_in_triton_is_its_twin() -> None:
     results = []
     for device in ("cpu", "cuda"):
         q, k, v, o, s, b, p, d = (x.to(device) for x in (query, key, value, out, sums, borders, places, d_out))
-        merged, total = merge.merge(q, k[p], v[p], o, s, b, p, reach, scale)
-        d_query = torch.ones_like(q)
-        further = merge.add_gradients(d, q, k[p], v[p], merged, total, d_query, b, p, reach, scale)
-        results.append([x.cpu() for x in (merged, total, d_query, *further)])
+        merged, total = merge.merge(q, k, v, o, s, b, p, reach, scale)
+        gradients = [torch.ones_like(x) for x in (q, k, v)]
+        merge.add_gradients(d, q, k, v, merged, total, *gradients, b, p, reach, scale)
+        results.append([x.cpu() for x in (merged, total, *gradients)])
     for ours, twin in zip(*results, strict=True):
         torch.testing.assert_close(ours, twin, atol=1e-4, rtol=1e-4)
 
