@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from medlingua.adapters.encoder import load
-from medlingua.adapters.longformer_attention import accelerate_longformer
+from medlingua.adapters.longformer_attention import _Folded, accelerate_longformer
 from medlingua.adapters.packed import hidden_states, pack
 from transformers import LongformerForMaskedLM, LongformerForSequenceClassification
 
@@ -67,6 +67,32 @@ def test_an_accelerated_longformer_gives_the_stock_outputs_and_gradients(
     for name, gradient in theirs.items():
         scale = max(1.0, float(gradient.abs().max()))
         assert (mine[name] - gradient).abs().max() < 1e-5 * scale, name
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["one document", "two documents"])
+def test_folded_global_queries_are_attention_over_the_projections(together: bool) -> None:
+    """Beside the formula with the projections computed, in values and in all gradients, in double precision."""
+    draw = torch.Generator().manual_seed(0)
+    query, states, w_k, b_k, w_v, b_v = (
+        torch.randn(*shape, generator=draw, dtype=torch.float64, requires_grad=True)
+        for shape in ((3, 12), (7, 12), (12, 12), (12,), (12, 12), (12,))
+    )
+    masked = torch.tensor([[0, 0, 1, 1, 1, 1, 1]] * 2 + [[1, 1, 0, 0, 0, 0, 0]]).bool() if together else None
+    inputs = (query, states, w_k, b_k, w_v, b_v)
+
+    def by_projections(query: Any, states: Any, w_k: Any, b_k: Any, w_v: Any, b_v: Any) -> torch.Tensor:
+        heads = (query, states @ w_k.T + b_k, states @ w_v.T + b_v)
+        q, k, v = (x.unflatten(1, (4, 3)).transpose(0, 1) for x in heads)
+        scores = q @ k.transpose(1, 2) / 3**0.5
+        weights = (scores if masked is None else scores.masked_fill(masked, -torch.inf)).softmax(dim=-1)
+        return (weights @ v).transpose(0, 1).flatten(1)
+
+    toward = torch.randn(3, 12, generator=draw, dtype=torch.float64)
+    results = []
+    for out in (_Folded.apply(*inputs, masked, 4), by_projections(*inputs)):
+        results.append((out, *torch.autograd.grad((out * toward).sum(), inputs)))
+    for ours, expected in zip(*results, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
 
 
 def test_the_stock_classification_head_keeps_its_global_first_token(build: Any) -> None:
