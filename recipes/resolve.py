@@ -32,6 +32,20 @@ _USED_BY = {
     ("architecture", "size", "tokenizer", "carry", "layers"): ("scratch",),
     ("target", "theta", "scaling", "start", "start_share"): ("convert",),
 }
+# The same within a strategy: settings of adapt.*, and the setting with the value without which they do nothing.
+_USED_WITH = {
+    ("theta", "scaling", "start", "start_share"): ("target", ("rope",), "convert"),
+    ("window",): ("target", ("longformer",), "convert"),
+    ("rows", "dictionary"): ("vocabulary", ("extend", "replace", "repair"), "continue"),
+    ("priority", "piece_documents"): ("vocabulary", ("extend",), "continue"),
+    ("head_lang",): ("head", ("fresh",), "continue"),
+}
+# Settings of a group that a phase may have of its own.
+_OF_PHASES = (
+    ("objective", ("kind", "unit", "mask_rate", "mask_rate_end", "mask_rate_steps")),
+    ("train", ("parameters", "context", "schedule", "lr", "warmup", "decay", "min_lr_rate")),
+    ("data", ("mixture", "sampling_exponent")),
+)
 # What other tools call a setting of ours.
 _FAMILIAR = {
     "learning_rate": "train.lr, or --lr",
@@ -92,19 +106,23 @@ def resolve(
 ) -> Run:
     """One Run from, in rising order: the preset, the config file, --set KEY=VALUE, the other flags.
 
-    flags: nested like a config file, without None. InputError for unknown keys, presets and bad values.
+    flags: nested like a config file, without None. preset: else the one that the settings name. InputError for
+    unknown keys, presets and bad values.
     """
     layers: list[tuple[str, dict[str, Any]]] = []
-    if preset is not None:
-        if preset not in presets():
-            raise InputError(f"unknown preset '{preset}' ({nearest(preset, presets())})")
-        layers.append((f"preset {preset}", read_toml(PRESETS / f"{preset}.toml")))
     if config is not None:
         if not config.is_file():
-            raise InputError(f"settings file {config} does not exist")
+            what = "is a folder: give a file in it" if config.is_dir() else "does not exist"
+            raise InputError(f"settings file {config} {what}")
         layers.append((str(config), read_toml(config)))
     layers += [(f"--set {item}", setting(item)) for item in sets]
     layers.append((_FLAGS, flags))
+    if preset is None:
+        preset = next((layer["preset"] for _, layer in reversed(layers) if layer.get("preset") is not None), None)
+    if preset is not None:
+        if preset not in presets():
+            raise InputError(f"unknown preset '{preset}' ({nearest(str(preset), presets())})")
+        layers.insert(0, (f"preset {preset}", read_toml(PRESETS / f"{preset}.toml")))
     merged: dict[str, Any] = {}
     for where, layer in layers:
         check_keys(layer, Run, where)
@@ -116,7 +134,12 @@ def resolve(
             raise InputError(f"--{needed} is needed: {_needs(needed)}")
     _name_base(merged)
     _check_phase_tokens(merged)
-    _validated(merged | {"phases": []}, layers)
+    checked = _validated(merged | {"phases": []}, layers)
+    if _is_given(merged, "train.tokens"):
+        merged["train"] = {
+            **merged["train"],
+            "tokens": checked.train.tokens,
+        }  # a whole number, however it was written
     run = _validated(_with_decided(merged), layers)
     _check_used(run)
     return run
@@ -138,6 +161,9 @@ def _name_base(merged: dict[str, Any]) -> None:
     pack = load_pack(merged["lang"])
     if pack.code in known_languages() and merged["lang"].lower() == pack.code:
         merged["lang"] = pack.code
+    head_lang = merged.get("adapt", {}).get("head_lang")
+    if isinstance(head_lang, str) and head_lang.lower() in known_languages():
+        merged["adapt"] = {**merged["adapt"], "head_lang": head_lang.lower()}
     if not base:
         default = default_base(pack, strategy)
         if default is None or default.hub is None:
@@ -189,6 +215,13 @@ def _check_used(run: Run) -> None:
                     f"adapt.{key} says nothing to --strategy {run.strategy}, only to {' and '.join(strategies)}: "
                     "leave it out"
                 )
+    for keys, (other, values, strategy) in _USED_WITH.items():
+        for key in keys:
+            unused = run.strategy == strategy and getattr(run.adapt, other) not in values
+            if unused and getattr(run.adapt, key) != getattr(default, key):
+                raise InputError(
+                    f"adapt.{key} says nothing without adapt.{other} = {' or '.join(map(repr, values))}: leave it out"
+                )
 
 
 def _with_decided(merged: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +232,7 @@ def _with_decided(merged: dict[str, Any]) -> dict[str, Any]:
         merged["train"] = train
     if train.get("tokens") is not None and train.get("epochs") is not None:
         raise InputError("train.tokens and train.epochs say the same thing in two ways: give one of them")
-    if isinstance(train.get("tokens"), int) and merged.get("adapt", {}).get("head") == "fresh":
+    if train.get("tokens") is not None and merged.get("adapt", {}).get("head") == "fresh":
         tokens = min(Adapt().head_tokens, train["tokens"])  # no more than the run itself
         merged = {**merged, "adapt": {"head_tokens": tokens, **merged["adapt"]}}
     names = {name for name in (*DECIDED, "adapt.new_pieces") if not _is_given(merged, name)}
@@ -290,10 +323,23 @@ def setting(item: str) -> dict[str, Any]:
 
 
 def merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
-    """Lay nested settings over others, in place."""
+    """Lay nested settings over others, in place.
+
+    A phase keeps what it says. But where all phases below say it, as in the run.toml of a run, a group's setting that
+    comes later would say nothing: it replaces theirs.
+    """
+    phases = into.get("phases") or ()
+    given = {key for group, keys in _OF_PHASES for key in keys if key in layer.get(group, ())}
+    replaced = {key for key in given if all(key in phase for phase in phases)}
+    if phases and replaced:
+        into["phases"] = [{k: v for k, v in phase.items() if k not in replaced} for phase in phases]
+    _merge(into, layer)
+
+
+def _merge(into: dict[str, Any], layer: dict[str, Any]) -> None:
     for key, value in layer.items():
         if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
+            _merge(into[key], value)
         else:
             into[key] = value
 
@@ -306,6 +352,11 @@ def _model_of(annotation: Any) -> type[Settings] | None:
         if (model := _model_of(part)) is not None:
             return model
     return None
+
+
+def _takes_truth(annotation: Any) -> bool:
+    """Whether true and false are values of a setting."""
+    return annotation in (bool, Any) or any(_takes_truth(part) for part in typing.get_args(annotation))
 
 
 def familiar(option: str, command: str = "") -> str:
@@ -330,7 +381,14 @@ def check_keys(layer: dict[str, Any], model: type[Settings], where: str, prefix:
             raise InputError(f"{where}: unknown setting '{prefix}{key}' ({nearest(prefix + key, known)})")
         inner = _model_of(field.annotation)
         if inner is None:
+            if isinstance(value, bool) and not _takes_truth(field.annotation):
+                raise InputError(f"{where}: {prefix}{key} is not a setting that is true or false; give its value")
             continue
+        if inner is not field.annotation and not isinstance(value, list | tuple):
+            first = next(iter(inner.model_fields))
+            raise InputError(
+                f"{where}: '{prefix}{key}' is a list of tables, such as {prefix}{key} = [{{ {first} = ... }}]"
+            )
         entries = value if isinstance(value, list | tuple) else [value]
         for entry in entries:
             if not isinstance(entry, dict):

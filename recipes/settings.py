@@ -8,7 +8,7 @@ import json
 import types
 import typing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from medlingua.languages.permissions import Permission
@@ -24,13 +24,14 @@ DECIDED = (
     "train.eval_tokens", "eval.tasks", "eval.seeds",
 )  # fmt: skip
 DECIDED_BY_PHASE = ("tokens", "lr", "warmup")
+_BelowOne = Annotated[float, Field(ge=0, lt=1)]
 _FROZEN_HEAD_LR = 1e-2  # reports/notes/2026-11-27-tasks.md
 
 
 class Settings(BaseModel):
     """Frozen settings that refuse unknown keys. A list of names may be written as one string, with commas."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -211,7 +212,7 @@ class Train(Settings):
     """stableadamw: torch-optimi's, made for clip = 0. muon: Muon for the layers' matrices, AdamW for the rest."""
     optimizer_from: str | None = None
     """Folder of a run whose optimizer's state this one begins with; --base is that run's model."""
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[_BelowOne, _BelowOne] = (0.9, 0.98)
     """Of the optimizer's two running means."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Of matrices; norms, biases and embeddings have none."""
@@ -242,7 +243,7 @@ class Train(Settings):
     """What happens where all hidden states become alike, or the loss stays at that of piece frequencies."""
     trackers: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = ()
     """Experiment trackers that get the metrics too."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     """Random seed."""
 
 

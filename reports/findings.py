@@ -41,7 +41,7 @@ def tokens_by_corpus(record: RunRecord) -> dict[str, float]:
         *_, last = rows
         phase = phases[number] if number < len(phases) else {}
         if phase.get("kind", "mlm") not in ("terms", "relations"):  # which read term lists and terminologies
-            parts = _parts(phase.get("mixture", ()), corpora)
+            parts = _parts(phase.get("mixture", ()), corpora, phase.get("sampling_exponent"))
             total = sum(parts.values())
             for name, part in parts.items():
                 trained[name] += (last.tokens - before) * part / total
@@ -49,8 +49,13 @@ def tokens_by_corpus(record: RunRecord) -> dict[str, float]:
     return trained if any(trained.values()) else {}
 
 
-def _parts(mixture: Sequence[dict[str, Any]], corpora: dict[str, int]) -> dict[str, float]:
+def _parts(
+    mixture: Sequence[dict[str, Any]], corpora: dict[str, int], sampling_exponent: float | None
+) -> dict[str, float]:
     """How much a pass takes of each corpus, up to a common factor."""
+    if sampling_exponent is not None:
+        named = {str(item["corpus"]) for item in mixture} or {*corpora}
+        return {name: tokens**sampling_exponent for name, tokens in corpora.items() if tokens and name in named}
     if not mixture:
         return {name: float(tokens) for name, tokens in corpora.items() if tokens}
     parts: dict[str, float] = {}

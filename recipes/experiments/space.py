@@ -30,7 +30,7 @@ from typing import Any, Literal
 import optuna
 from medlingua.languages.errors import InputError, mismatch, nearest
 from medlingua.languages.pack import read_toml
-from medlingua.recipes.resolve import resolve
+from medlingua.recipes.resolve import merge, resolve
 from medlingua.recipes.settings import Run, Settings
 from pydantic import Field, ValidationError, model_validator
 
@@ -38,6 +38,7 @@ BITS = "bits_per_byte"
 # What decides how long a trial is or what it is measured on: trials that differ in it cannot be compared.
 _FIXED = {
     "train.tokens": "trials are compared at equal tokens",
+    "train.epochs": "trials are compared at equal tokens",
     "train.precision": "trials are measured alike",
     "lang": "trials are measured on the same text",
     "data.root": "trials are measured on the same text",
@@ -203,10 +204,8 @@ class Sweep(Settings):
 
     def run(self, values: Mapping[str, Any]) -> Run:
         """The run of these values. InputError where there can be none."""
-        merged = self.merged(values)
-        preset = merged.pop("preset", None)
         try:
-            return resolve(merged, preset=preset)
+            return resolve(self.merged(values))
         except InputError as error:
             raise InputError(str(error).removeprefix("settings: ")) from error
 
@@ -215,10 +214,11 @@ class Sweep(Settings):
         merged = copy.deepcopy(self.settings)
         for name, value in values.items():
             *groups, key = name.split(".")
-            inner = merged
-            for group in groups:
-                inner = _table(inner, group)
-            inner[key] = value
+            nested = {key: value}
+            for group in reversed(groups):
+                _table(merged, group)
+                nested = {group: nested}
+            merge(merged, nested)
         return merged
 
 

@@ -148,12 +148,15 @@ def read_study(
         merge(settings, layer)
     known = {**content.bases, **_bases(bases, content.bases, str(path))}
     seen: list[str] = []
+    folders: dict[str, str] = {}
     arms = []
     for arm in content.arms:
         where = f"{path}: arm '{arm.name}'"
         check_keys(arm.settings, Run, where)
         if arm.name in seen:
             raise InputError(f"{path}: two arms are called '{arm.name}'")
+        if (other := folders.setdefault(_slug(arm.name), arm.name)) != arm.name:
+            raise InputError(f"{path}: arms '{other}' and '{arm.name}' would have one folder: call one otherwise")
         if bool(arm.model) == bool(arm.strategy):
             raise InputError(f"{where} needs a strategy to train by, or a model to score as it is")
         above = arm.base.removeprefix("arm:")

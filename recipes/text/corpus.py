@@ -23,7 +23,7 @@ from medlingua.languages.word_runs import hash_words
 from medlingua.languages.words import compared_words, cut, nfc, words
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.folder import check_seal, seal
-from medlingua.recipes.settings import Data, Run
+from medlingua.recipes.settings import WITHOUT_CORPUS, Data, Mixture, Run
 from medlingua.recipes.text.changes import note_files
 from medlingua.recipes.text.filters import compile_filter
 from medlingua.recipes.text.inputs import Inputs
@@ -278,7 +278,8 @@ def _row(source: Source, counts: Counter[str], writer: ShardWriter, run: Run) ->
 
 def filters_of(run: Run, corpus: str) -> tuple[str, ...]:
     """The distinct filters that the phases put on a corpus, "" for none."""
-    mixtures = [m for phase in run.phases for m in phase.mixture if m.corpus == corpus]
+    phases = [phase for phase in run.phases if phase.kind not in WITHOUT_CORPUS]
+    mixtures = [m for phase in phases for m in phase.mixture or (Mixture(corpus=corpus),) if m.corpus == corpus]
     return tuple(dict.fromkeys(m.filter for m in mixtures)) or ("",)
 
 

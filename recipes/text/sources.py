@@ -1,7 +1,7 @@
 """Which text a run reads, and why it may: the lab's own, the pack's corpora, or synthetic cases where asked for."""
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from medlingua.languages.documents import Document, check_first_rows, read_docum
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.folders import files_of
 from medlingua.languages.pack import Corpus, Pack, known_languages, load_pack
-from medlingua.recipes.settings import Run
+from medlingua.recipes.settings import WITHOUT_CORPUS, Run
 from medlingua.recipes.text.hub import read_hub
 
 if TYPE_CHECKING:
@@ -83,6 +83,14 @@ def select(run: Run, pack: Pack) -> Selection:
                 left_out.append(f"corpus {corpus.name} is left out, which cannot be read: {error}")
                 continue
             chosen.append(source)
+    unnamed = _unnamed(chosen, run)
+    for source in unnamed:
+        if source in own or source.name in run.data.corpora:
+            raise InputError(
+                f"data.mixture does not name corpus '{source.name}', which the run is given: name it, or leave it out"
+            )
+        left_out.append(f"corpus {source.name} is left out: data.mixture does not name it")
+    chosen = [source for source in chosen if source not in unnamed]
     for source in own:
         if source.path != SYNTHETIC:
             check_first_rows(source.path, text_field=source.text_field)
@@ -93,6 +101,15 @@ def select(run: Run, pack: Pack) -> Selection:
             + ("; ".join(left_out) or f"none of the pack's files is there; {remedy(pack)}")
         )
     return Selection(tuple(chosen), tuple(left_out))
+
+
+def _unnamed(sources: Sequence[Source], run: Run) -> list[Source]:
+    """Those that no phase would train on."""
+    mixtures = [phase.mixture for phase in run.phases if phase.kind not in WITHOUT_CORPUS]
+    if not mixtures or not all(mixtures):
+        return []
+    named = {entry.corpus for mixture in mixtures for entry in mixture}
+    return [source for source in sources if source.name not in named]
 
 
 def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:

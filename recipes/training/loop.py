@@ -203,6 +203,12 @@ def _do_step(learner: Learner, training: Training, work: _Work, batch: Batch, st
         learner.gradual.set(min(1.0, state.tokens / (run.adapt.start_share * run.tokens)))
     seed = run.train.seed * 1_000_003 + state.step
     loss, norm = step(learner, work.objective, batch, lr, seed, work.masks)
+    if not batch.targets:
+        raise InputError(
+            f"step {state.step + 1} of phase '{phase.name}' has no token to predict: all of its text is special or "
+            f"unknown to the tokenizer (pass {state.place.passed}, documents {state.place.document} to "
+            f"{batch.after.document} of its order). Take a base whose tokenizer reads this text, or leave it out"
+        )
     if not math.isfinite(loss):
         raise InputError(
             f"the loss is {loss} at step {state.step + 1} of phase '{phase.name}' (pass "

@@ -131,11 +131,11 @@ def in_words(plan: PlanRow) -> tuple[str, ...]:
 
 
 def whole_steps(run: Run) -> tuple[str, ...]:
-    """A line on each phase whose tokens are fewer than a step's: training goes by whole steps."""
+    """A line on each phase whose tokens are fewer than a step's, which holds as many documents as fit into it."""
     step_tokens = run.train.batch_tokens
     return tuple(
-        f"phase '{phase.name}': {phase.tokens:,} tokens are less than a step, so one whole step of "
-        f"train.batch_tokens = {step_tokens:,} is trained"
+        f"phase '{phase.name}': {phase.tokens:,} tokens are less than a step of train.batch_tokens = "
+        f"{step_tokens:,}, and training goes by whole steps: more is trained"
         for phase in run.phases
         if 0 < phase.tokens < step_tokens
     )

@@ -124,6 +124,7 @@ def test_a_cell_is_named_by_all_that_it_depends_on(base: Path) -> None:
     ("before", "after", "message"),
     [
         ('name = "long"', 'name = "trained on"', "two arms are called 'trained on'"),
+        ('name = "long"', 'name = "trained_on"', "arms 'trained on' and 'trained_on' would have one folder"),
         ("arm:trained on", "arm:traind on", "did you mean 'trained on'"),
         ('strategy = "convert"', 'strategy = "konvert"', "arms.1.strategy"),
         (

@@ -107,6 +107,24 @@ def test_phases_without_tokens_share_a_budget_evenly(tmp_path: Path) -> None:
         (("eval.tasks=3",), r"eval.tasks: expected 'all' or 'none', given 3 \(or a list\)"),
         (("phases=[{tokens='many'}]",), "phases.0.tokens: expected a whole number, given text"),
         (("train.schedule=cosin",), "known: constant, cosine, decay, linear, wsd"),
+        (("phases=3",), r"'phases' is a list of tables, such as phases = \[\{ name = ... \}\]"),
+        (("phases.tokens=3",), r"'phases' is a list of tables"),
+        (("data.mixture=fr",), r"'data.mixture' is a list of tables, such as data.mixture = \[\{ corpus = ..."),
+        (("train.lr=true",), "train.lr is not a setting that is true or false"),
+        (("adapt.window=true",), "adapt.window is not a setting that is true or false"),
+        (("train.betas=[0.9, 1.0]",), "train.betas.1: expected less than 1, given 1"),
+        (("train.seed=99999999999999999999",), "train.seed: expected less than 4294967296"),
+        (("train.epochs=inf",), "train.epochs: expected .*finite"),
+        (
+            ("adapt.rows=wechsel",),
+            "adapt.rows says nothing without adapt.vocabulary = 'extend' or 'replace' or 'repair'",
+        ),
+        (
+            ("adapt.vocabulary=prune", "adapt.priority=insert"),
+            "priority says nothing without adapt.vocabulary = 'extend'",
+        ),
+        (("adapt.head_lang=en",), "adapt.head_lang says nothing without adapt.head = 'fresh'"),
+        (("adapt.theta=nan",), "adapt.theta: expected .*finite"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_refused(sets: tuple[str, ...], message: str) -> None:
@@ -114,9 +132,22 @@ def test_a_setting_that_cannot_be_used_is_refused(sets: tuple[str, ...], message
         resolve(FLAGS, sets=sets)
 
 
+@pytest.mark.parametrize(
+    ("target", "set_", "message"),
+    [
+        ("longformer", "adapt.theta=20000", "adapt.theta says nothing without adapt.target = 'rope'"),
+        ("longformer", "adapt.scaling=yarn", "adapt.scaling says nothing without adapt.target = 'rope'"),
+        ("rope", "adapt.window=64", "adapt.window says nothing without adapt.target = 'longformer'"),
+    ],
+)
+def test_what_another_target_of_a_conversion_would_read_is_refused(target: str, set_: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        resolve(FLAGS | {"strategy": "convert"}, sets=(f"adapt.target={target}", set_))
+
+
 def test_a_value_of_the_wrong_kind_is_named_with_the_file_that_has_it(tmp_path: Path) -> None:
     config = tmp_path / "mine.toml"
-    config.write_text("[train]\nepochs = true\ntokens = [3]\n", encoding="utf-8")
+    config.write_text("[train]\nepochs = 'x'\ntokens = [3]\n", encoding="utf-8")
     with pytest.raises(InputError) as caught:
         resolve(FLAGS | {"train": {"epochs": None}, "data": {"paths": [None]}}, config=config)
     of_paths, of_tokens = str(caught.value).split("; ")
@@ -132,9 +163,40 @@ def test_a_fresh_head_takes_no_more_tokens_than_the_run() -> None:
             ("train.tokens=8_000",),
             ("train.tokens=0",),
             ("train.tokens=8_000", "adapt.head_tokens=9_000"),
+            ("train.tokens=8e3",),
+            ("train.tokens='8000'",),
         )
     ]
-    assert heads == [500_000, 8_000, 0, 9_000]
+    assert heads == [500_000, 8_000, 0, 9_000, 8_000, 8_000]
+
+
+def test_a_preset_is_applied_wherever_it_is_named(tmp_path: Path) -> None:
+    config = tmp_path / "mine.toml"
+    config.write_text('preset = "camembert-bio"\n[train]\nlr = 0.25\n', encoding="utf-8")
+    by_flag = resolve(FLAGS, preset="camembert-bio", sets=("train.lr=0.25",))
+    assert by_flag.phases[0].unit == "word"
+    assert resolve(FLAGS, config=config) == by_flag
+    assert resolve(FLAGS, sets=("preset=camembert-bio", "train.lr=0.25")) == by_flag
+    assert resolve(FLAGS | {"preset": "camembert-bio", "train": {"lr": 0.25}}) == by_flag
+    with pytest.raises(InputError, match=r"unknown preset 'camembert-bo'.*did you mean 'camembert-bio'"):
+        resolve(FLAGS, sets=("preset=camembert-bo",))
+
+
+def test_a_setting_that_comes_after_complete_phases_replaces_theirs(tmp_path: Path) -> None:
+    """The file that a run writes has all settings of its phases; so has a preset of several phases its own."""
+    config = tmp_path / "run.toml"
+    config.write_text(resolve(FLAGS, **two_phases(tmp_path)).to_toml(), encoding="utf-8")
+    mixture = [{"corpus": "a", "filter": "n > 5"}]
+    flags = FLAGS | {"train": {"lr": 1e-5}, "objective": {"unit": "word"}, "data": {"mixture": mixture}}
+    run = resolve(flags, config=config)
+    assert [(p.name, p.tokens, p.lr, p.unit, p.mask_rate) for p in run.phases] == [
+        ("broad", 3000, 1e-5, "word", 0.3),
+        ("clinical", 1000, 1e-5, "word", 0.15),
+    ]
+    assert [phase.mixture[0].filter for phase in run.phases] == ["n > 5", "n > 5"]
+    of_preset = resolve(FLAGS | {"train": {"lr": 1e-5}}, preset="bioclinical-modernbert")
+    assert {phase.lr for phase in of_preset.phases} == {1e-5}
+    assert [phase.mask_rate for phase in resolve(FLAGS, config=config).phases] == [0.3, 0.15]
 
 
 @pytest.mark.parametrize("absent", ["strategy", "lang"])

@@ -123,6 +123,17 @@ def test_a_mixture_divides_the_tokens_of_its_phase(run_folder: Path) -> None:
     assert tokens == pytest.approx({"e3c_pamj_fr": 0.75 * last, "e3c_leaflets_fr": 408_000 - 0.75 * last})
 
 
+def test_a_sampling_exponent_divides_the_tokens_of_its_phase(run_folder: Path) -> None:
+    """0: all corpora alike, whatever their size."""
+    settings = RUN_TOML.replace("mask_rate = 0.3\n", "mask_rate = 0.3\nsampling_exponent = 0.0\n", 1)
+    assert settings != RUN_TOML
+    (run_folder / "run.toml").write_text(settings, encoding="utf-8")
+    tokens = tokens_by_corpus(read_run(run_folder))
+    last = 74 * 3_400  # tokens of the last row of the first phase
+    share = 312_450 / (312_450 + 1_740_220)
+    assert tokens["e3c_pamj_fr"] == pytest.approx(0.5 * last + share * (408_000 - last))
+
+
 def test_only_a_likelihood_has_a_perplexity(reported: Path, run_folder: Path) -> None:
     assert "perplexity" in (reported / "figures" / "training.csv").read_text().splitlines()[0]
     settings = RUN_TOML.replace("mask_rate = 0.3\n", 'mask_rate = 0.3\nkind = "rtd"\n')

@@ -37,6 +37,15 @@ def test_a_date_among_the_fixed_settings_is_refused(tmp_path: Path) -> None:
         read_sweep(file, {})
 
 
+def test_a_setting_that_varies_reaches_phases_that_have_their_own() -> None:
+    phases = [{"name": "a", "tokens": 300, "lr": 0.5}, {"name": "b", "tokens": 100, "lr": 0.25}]
+    space = {"train": {"lr": {"choices": [1e-3, 1e-5]}}}
+    for settings in ({**FIXED, "phases": phases}, {"lang": "fr", "base": "F", "preset": "bioclinical-modernbert"}):
+        sweep = sweep_of(settings={**FIXED, **settings}, space=space)
+        for lr in (1e-3, 1e-5):
+            assert {phase.lr for phase in sweep.run({"train.lr": lr}).phases} == {lr}
+
+
 def draws(sweep: Sweep, count: int = 60) -> list[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
     return [sweep.values(study.ask()) for _ in range(count)]
@@ -109,6 +118,7 @@ def test_a_file_and_a_mapping_say_the_same(tmp_path: Path) -> None:
         ({"space": {"train": {"lr": {"low": 0, "high": 1, "log": True}}}}, "a log scale has no place for low 0"),
         ({"space": {"train": {"lr": {"low": -1.0, "high": 1.0}}}}, "train.lr = -1.0: train.lr: expected greater"),
         ({"space": {"train": {"tokens": {"low": 1, "high": 9}}}}, "trials are compared at equal tokens"),
+        ({"space": {"train": {"epochs": {"low": 0.2, "high": 2.0}}}}, "trials are compared at equal tokens"),
         ({"space": {"data": {"held_out": {"low": 0.1, "high": 0.2}}}}, "measured on the same text"),
         (
             {"space": {"adapt": {"target": {"choices": ["longformer", "rop"]}}}},

@@ -21,10 +21,11 @@ from medlingua.recipes.resolve import resolve
 from medlingua.recipes.settings import Run
 from medlingua.recipes.text.corpus import Prepared, prepare, why_none_held_out
 from medlingua.recipes.text.filters import compile_filter
-from medlingua.recipes.text.inputs import Inputs
+from medlingua.recipes.text.inputs import Inputs, inputs_of
 from medlingua.recipes.text.shards import narrowed, open_shard, token_dtype
 from medlingua.recipes.text.sources import read, select
 from medlingua.recipes.text.task_set import TaskSet
+from medlingua.recipes.training.batches import shares_of
 
 from ..conftest import cases, new_tokenizer, write_jsonl
 
@@ -210,6 +211,25 @@ def test_filters_omit_documents_of_the_shard(encoder: Encoder, make_run: Callabl
     result = prepared(make_run("data.held_out=0", mixture, **own(corpus)), encoder, tmp_path / "s")
     assert result.row.corpora[0].filtered == 4
     assert result.row.corpora[0].documents == 2
+
+
+def test_a_phase_without_a_mixture_reads_what_another_phase_filters(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    corpus = write_jsonl(tmp_path / "n.jsonl", cases(6), education=lambda i: i)
+    phases = "phases=[{tokens=100}, {tokens=100, mixture=[{corpus='n', filter='education >= 4'}]}]"
+    run = make_run("data.held_out=0", phases, **own(corpus))
+    result = prepared(run, encoder, tmp_path / "s")
+    assert (result.row.corpora[0].documents, result.row.corpora[0].filtered) == (6, 0)
+    first, second = (shares_of(result.shards, phase) for phase in run.phases)
+    assert [len(share.documents) for share in (*first, *second)] == [6, 2]
+
+
+def test_a_corpus_that_no_phase_reads_is_named(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    files = [write_jsonl(tmp_path / f"{name}.jsonl", cases(3)) for name in ("n", "m")]
+    with pytest.raises(InputError, match=r"data\.mixture does not name corpus 'm', which the run is given"):
+        inputs_of(make_run("data.mixture=[{corpus='n'}]", **own(*files)))
+    assert inputs_of(make_run("phases=[{tokens=9, mixture=[{corpus='n'}]}, {tokens=9}]", **own(*files)))
 
 
 def test_T16_the_dtype_fits_the_vocabulary() -> None:

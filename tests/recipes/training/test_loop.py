@@ -166,3 +166,16 @@ def test_a_loss_that_is_not_finite_stops_with_its_place(
     with pytest.raises(InputError, match=r"loss is (nan|inf) at step 1 of phase 'train' \(pass 0, documents 0 to"):
         loop.train(encoder, Training(run, tmp_path, (notes,), Precision("fp32", ""), lambda *_: None))
     assert list(tmp_path.glob("checkpoints/step-*/state.json"))
+
+
+def test_text_without_a_token_to_predict_is_named(
+    encoder: Encoder, make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    """As emoji are to a WordPiece: unknown, all of it."""
+    run = make_run("train.tokens=2_000", "train.batch_tokens=300", "train.micro_tokens=300")
+    ids = [np.full(40, encoder.tokenizer.unk_token_id) for _ in range(30)]
+    notes = replace(shard(ids), name="notes")
+    with pytest.raises(
+        InputError, match=r"step 1 of phase 'train' has no token to predict: .* unknown to the tokenizer"
+    ):
+        loop.train(encoder, Training(run, tmp_path, (notes,), Precision("fp32", ""), lambda *_: None))
