@@ -47,8 +47,10 @@ def located(base: str, root: str | None = None) -> str:
     """The base as a folder or hub id.
 
     `package:name/folder` is a folder inside an installed package; a hub model that `adapt fetch --model` put under
-    the data root is read from there.
+    the data root is read from there. A folder of that name goes before both.
     """
+    if Path(base).is_dir():
+        return base
     if root is not None and (fetched := Path(root) / "models" / base.replace("/", "--")).is_dir():
         return str(fetched)
     if not base.startswith(PACKAGE):

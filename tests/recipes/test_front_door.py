@@ -122,6 +122,13 @@ def test_a_base_by_its_name_and_one_that_was_fetched(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     assert located(run.base, str(tmp_path)) == str(folder)
     assert located(run.base, None) == run.base
+
+
+def test_a_folder_goes_before_a_fetched_model_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("mine", "root/models/mine"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert located("mine", "root") == "mine"
     with pytest.raises(InputError, match=r"did you mean 'camembert_bio'.*adapt bases --lang fr"):
         resolve({"strategy": "continue", "lang": "fr", "base": "camembert_bi"})
 
