@@ -8,7 +8,7 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from medlingua.languages.errors import InputError, nearest
+from medlingua.languages.errors import InputError, kind_of, near, shown
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -20,6 +20,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda value, choices: value in choices,
     ast.NotIn: lambda value, choices: value not in choices,
 }
+_REMEDY = "write the constant as the column has it (all columns of a CSV are text: '4')"
 
 
 def compile_filter(expression: str, corpus: str) -> Callable[[Mapping[str, Any]], bool]:
@@ -44,7 +45,7 @@ def _check(node: ast.expr, where: str) -> None:
                 _check(part, where)
         case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=inner):
             _check(inner, where)
-        case ast.Compare(left=left, comparators=others):
+        case ast.Compare(left=left, ops=ops, comparators=others) if all(type(op) in _COMPARISONS for op in ops):
             for part in (left, *others):
                 _check(part, where)
         case ast.Name() | ast.Constant():
@@ -65,12 +66,23 @@ def _evaluate(node: ast.expr, columns: Mapping[str, Any], where: str) -> Any:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return not _evaluate(inner, columns, where)
         case ast.UnaryOp(operand=inner):
-            return -_evaluate(inner, columns, where)
+            value = _evaluate(inner, columns, where)
+            try:
+                return -value
+            except TypeError as error:
+                raise InputError(
+                    f"{_at(where, columns)}: no minus before {kind_of(value)} in '{ast.unparse(node)}'; {_REMEDY}",
+                    text=repr(value),
+                ) from error
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
             return [_evaluate(part, columns, where) for part in parts]
         case ast.Name(id=name):
             if name not in columns:
-                raise InputError(f"{where}: the corpus has no column '{name}' ({nearest(name, columns)})")
+                raise InputError(
+                    f"{_at(where, columns)}: no column '{name}' among the {len(columns)} that are there"
+                    f"{near(name, columns)}; name one of them",
+                    text=", ".join(columns),
+                )
             return columns[name]
         case ast.Constant(value=value):
             return value
@@ -83,8 +95,15 @@ def _evaluate(node: ast.expr, columns: Mapping[str, Any], where: str) -> Any:
                         return False
                 except TypeError as error:
                     raise InputError(
-                        f"{where}: cannot compare {value!r} with {right!r} in '{ast.unparse(node)}'"
+                        f"{_at(where, columns)}: cannot compare {kind_of(value)} with {kind_of(right)} in "
+                        f"'{ast.unparse(node)}'; {_REMEDY}",
+                        text=f"{value!r} and {right!r}",
                     ) from error
                 value = right
             return True
     raise AssertionError(ast.dump(node))
+
+
+def _at(where: str, columns: Mapping[str, Any]) -> str:
+    """The filter, and the document that it fails on."""
+    return f"{where}, document {shown(str(columns['id']))}" if "id" in columns else where

@@ -284,6 +284,8 @@ def test_a_filter_reads_columns(expression: str, taken: bool) -> None:
         "education + 1 > 2",
         "lambda: 1",
         "a :=",
+        "education is 4",
+        "1 < education is not None",
     ],
 )
 def test_a_filter_runs_no_code(expression: str) -> None:
@@ -291,12 +293,23 @@ def test_a_filter_runs_no_code(expression: str) -> None:
         compile_filter(expression, "notes")
 
 
-def test_a_filter_says_what_it_cannot_find_or_compare() -> None:
-    row = {"education": 4, "type": "case"}
-    with pytest.raises(InputError, match=r"no column 'educaton'.*did you mean 'education'"):
-        compile_filter("educaton > 1", "notes")(row)
-    with pytest.raises(InputError, match="cannot compare 'case' with 3"):
-        compile_filter("type > 3", "notes")(row)
+@pytest.mark.parametrize(
+    ("expression", "message", "text"),
+    [
+        ("educaton > 1", r"no column 'educaton' among the 4.*did you mean 'education'", "Diagnostic principal"),
+        ("type > 3", r"document n7: cannot compare text with a number in 'type > 3'", "Mme Durand, VIH positive"),
+        ("-type == 3", r"document n7: no minus before text in '-type'", "Mme Durand, VIH positive"),
+        ("3 in education", r"document n7: cannot compare a number with a number in '3 in education'", "4"),
+    ],
+)
+def test_a_filter_says_what_it_cannot_find_or_compare_without_a_word_of_the_document(
+    expression: str, message: str, text: str
+) -> None:
+    row = {"id": "n7", "education": 4, "type": "Mme Durand, VIH positive", "Diagnostic principal": ""}
+    with pytest.raises(InputError, match=message) as raised:
+        compile_filter(expression, "notes")(row)
+    assert not any(word in str(raised.value) for word in ("Durand", "VIH", "Diagnostic"))
+    assert text in raised.value.text
 
 
 # --- download ---------------------------------------------------------------------------------------
