@@ -5,7 +5,9 @@ import re
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
@@ -39,27 +41,47 @@ def read_archive(path: Path, suffixes: tuple[str, ...]) -> Iterator[tuple[str, b
         raise _damaged(error, path) from error
 
 
-def members(path: Path) -> Iterator[Member]:
-    """The files of a .zip or .tar (also .tar.gz, .tgz, .tar.zst, .tar.xz, .tar.bz2), each to be read before the next.
-
-    Hidden ones are passed over. InputError for a damaged archive, also while a member is read.
+def members(path: Path, wanted: Callable[[str], bool]) -> Iterator[Member]:
+    """The files of a .zip or .tar (also .tar.gz, .tgz, .tar.zst, .tar.xz, .tar.bz2) whose names are wanted, each to
+    be read before the next. InputError for a damaged archive, also while a member is read.
     """
+    for name, open_member in _entries(path):
+        if open_member is not None and wanted(name):
+            with _refusing(path):
+                stream = open_member()
+            with stream:
+                yield Member(path, name, stream)
+
+
+def member_names(path: Path) -> Iterator[tuple[str, bool]]:
+    """The name of each member that is no folder, and whether it is a file: a .tar may hold links too."""
+    for name, open_member in _entries(path):
+        yield name, open_member is not None
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Callable[[], BinaryIO] | None]]:
+    """The members but folders, each with what opens it; a link with None."""
     match = ARCHIVE.search(path.name)
     assert match is not None
-    try:
+    with _refusing(path):
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 for entry in archive.infolist():
-                    if not entry.is_dir() and not hidden(entry.filename):
-                        with archive.open(entry) as stream:
-                            yield Member(path, entry.filename, cast(BinaryIO, stream))
+                    if not entry.is_dir():
+                        yield entry.filename, cast(Callable[[], BinaryIO], partial(archive.open, entry))
             return
         packing = (match["packing"] or match["short"] or "").lower()
         with path.open("rb") as handle, tarfile.open(fileobj=unpacked(handle, path, packing), mode="r|") as tar:
             for member in tar:
-                content = tar.extractfile(member) if member.isfile() and not hidden(member.name) else None
-                if content is not None:
-                    yield Member(path, member.name, cast(BinaryIO, content))
+                if not member.isdir():
+                    opener = cast(Callable[[], BinaryIO], partial(tar.extractfile, member))
+                    yield member.name, opener if member.isfile() else None
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         raise _damaged(error, path) from error
 

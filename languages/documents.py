@@ -8,11 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from .archives import ARCHIVE, members
+from .archives import ARCHIVE
 from .delimited import read_rows
 from .errors import InputError, kind_of
 from .files import File, Member, missing_column, parsed_json, read_lines, read_text
-from .folders import NAME, READABLE, files_of
+from .folders import NAME, documents_in, files_of
 
 Scalar = str | int | float | bool | None
 Skip = Callable[[InputError], None]
@@ -39,8 +39,8 @@ def read_documents(
     A row of `.jsonl`, `.ndjson`, `.csv`, `.tsv`, `.parquet` or `.arrow` (which `datasets` saves) is one document:
     `text_field` (default "text") is the text, `id` the id (else "<file>:<line>"), every other scalar column goes to
     `meta` (nested JSON and parquet columns have no place there). All may be plain; all but parquet and arrow also
-    `.gz`, `.zst`, `.xz` or `.bz2`, and members of a `.zip` or `.tar`. A byte order mark is stripped. Memory is that
-    of one document (parquet: of 1,024 rows).
+    `.gz`, `.zst`, `.xz` or `.bz2`, and members of a `.zip` or `.tar`, chosen as in a folder. A byte order mark is
+    stripped. Memory is that of one document (parquet: of 1,024 rows).
 
     Raises InputError for what is missing, empty, truncated, not UTF-8, without the text column, or changed while it
     is read. skip: takes that of a text file or of a row, which is then left out; a table that breaks off or is
@@ -76,15 +76,8 @@ def _of_file(file: Path, name: str, source: str, text_field: str, skip: Skip | N
     if not ARCHIVE.search(file.name):
         yield from _read_file(file, name, source, text_field, skip)
         return
-    passed = read = 0
-    for member in members(file):
-        if NAME.search(member.name):
-            read += 1
-            yield from _read_file(member, f"{name}/{member.path}", source, text_field, skip)
-        else:
-            passed += 1
-    if not read:
-        raise InputError(f"{file}: none of its {passed} members is a format that can be read; {READABLE}")
+    for member in documents_in(file):
+        yield from _read_file(member, f"{name}/{member.path}", source, text_field, skip)
 
 
 def _state(file: Path) -> tuple[int, int, int]:

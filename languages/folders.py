@@ -1,4 +1,4 @@
-"""Which files of a folder are documents, and what it holds beside them."""
+"""Which files of a folder or an archive are documents, and what it holds beside them."""
 
 import glob
 import os
@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .archives import ARCHIVE, hidden
+from .archives import ARCHIVE, hidden, member_names, members
 from .errors import InputError, nearest
+from .files import Member
 
 FORMATS = ("txt", "md", "jsonl", "ndjson", "csv", "tsv", "parquet", "arrow")
 NAME = re.compile(rf"\.({'|'.join(FORMATS)})(?:\.(gz|zst|xz|bz2))?$", re.IGNORECASE)
@@ -34,7 +35,8 @@ _CONVERTERS = {
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """files: what a path means, sorted. root: their names are relative to it. unread: what else is there, counted."""
+    """files: what a path means, sorted. root: their names are relative to it. unread: what else is there, counted,
+    but for members of archives."""
 
     files: tuple[Path, ...]
     root: Path
@@ -42,8 +44,9 @@ class Listing:
 
     @property
     def note(self) -> str:
-        """What is not read, in words; empty where all is."""
-        return ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.unread.items()))
+        """What is not read, in words; empty where all is. Archives are looked through: a packed .tar is unpacked."""
+        unread = sum((_unread_in(file) for file in self.files if ARCHIVE.search(file.name)), self.unread)
+        return _in_words(unread)
 
 
 def files_of(path: str | Path) -> Listing:
@@ -87,14 +90,40 @@ def files_of(path: str | Path) -> Listing:
     return listing
 
 
-def _left_out(name: str) -> str:
-    """Why a file is not read, as it is counted; empty for a document."""
+def documents_in(archive: Path) -> Iterator[Member]:
+    """The members that are documents, chosen as the files of a folder are; one is read before the next is taken.
+
+    InputError for none, with the tool that converts what is there, and for a damaged archive.
+    """
+    found = False
+    for member in members(archive, lambda name: not _left_out(name, in_archive=True)):
+        found = True
+        yield member
+    if not found:
+        unread = _unread_in(archive)
+        there = f"it holds {_in_words(unread)}" if unread else "it is empty"
+        names = [name for name, _ in member_names(archive)]
+        raise InputError(f"{archive}: no documents in it: {there}{_remedy(names)}; {READABLE}")
+
+
+def _unread_in(archive: Path) -> Counter[str]:
+    kinds = (_left_out(name, in_archive=True) if file else "link" for name, file in member_names(archive))
+    return Counter(kind for kind in kinds if kind)
+
+
+def _in_words(unread: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {kind}" for kind, count in sorted(unread.items()))
+
+
+def _left_out(name: str, in_archive: bool = False) -> str:
+    """Why a file is not read, as it is counted; empty for a document, and for an archive that is in no other."""
     base = name.rpartition("/")[2]
     if hidden(name):
         return "with a dot in front"
     if _ABOUT.fullmatch(base):
         return base
-    return "" if _readable(base) else Path(base).suffix.lower() or "without an ending"
+    readable = NAME.search(base) if in_archive else _readable(base)
+    return "" if readable else Path(base).suffix.lower() or "without an ending"
 
 
 def _readable(name: str) -> bool:

@@ -128,8 +128,8 @@ def read(source: Source, pack: Pack, run: Run) -> Iterator[Document]:
 
 
 def _unread(source: Source) -> str:
-    """A line on what a folder holds and is not read."""
-    if source.hub is not None or source.path == SYNTHETIC or Path(source.path).is_file():
+    """A line on what a folder or an archive holds and is not read."""
+    if source.hub is not None or source.path == SYNTHETIC:
         return ""
     note = files_of(source.path).note
     return f"corpus {source.name}: {source.path} also has files that are not read: {note}" if note else ""

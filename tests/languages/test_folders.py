@@ -124,13 +124,42 @@ def test_members_of_archives_are_documents(ending: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
+def test_an_archive_leaves_out_and_counts_what_a_folder_does(ending: str, tmp_path: Path) -> None:
+    left_out = [
+        "letter.docx",
+        "scan.pdf",
+        "more.json",
+        "inner.zip",
+        ".hid.txt",
+        "d/LICENSE.txt",
+        "README.md",
+        "Makefile",
+    ]
+    archive = archive_of(tmp_path / f"c.{ending}", dict.fromkeys(["1.txt", *left_out, "d/2.md"], b"Toux."))
+    note = "1 .docx, 1 .json, 1 .pdf, 1 .zip, 1 LICENSE.txt, 1 README.md, 1 with a dot in front, 1 without an ending"
+    for path in (archive, tmp_path):
+        assert [document.id for document in read(path)] == [f"{archive.name}/1.txt", f"{archive.name}/d/2.md"]
+        assert files_of(path).note == note
+
+
+def test_a_link_in_an_archive_is_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Toux.")
+    (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
+    with tarfile.open(tmp_path / "c.tar", "w") as tar:
+        for name in ("a.txt", "b.txt"):
+            tar.add(tmp_path / name, name)
+    assert len(read(tmp_path / "c.tar")) == 1
+    assert files_of(tmp_path / "c.tar").note == "1 link"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
 def test_archives_that_are_not_whole_or_hold_no_text_are_refused(ending: str, tmp_path: Path) -> None:
     whole = archive_of(tmp_path / f"c.{ending}", {"a.txt": bytes(range(32, 127)) * 900}).read_bytes()
     (tmp_path / f"d.{ending}").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=rf"d\.{ending}.*(truncated or damaged|not whole)"):
         read(tmp_path / f"d.{ending}")
-    with pytest.raises(InputError, match="none of its 1 members"):
-        read(archive_of(tmp_path / f"e.{ending}", {"a.png": b"x"}))
+    with pytest.raises(InputError, match=r"no documents in it: it holds 1 .docx, 1 README.md; .*pandoc"):
+        read(archive_of(tmp_path / f"e.{ending}", {"a.docx": b"x", "README.md": b"About."}))
     with pytest.raises(InputError, match="unpack it first"):
         read(archive_of(tmp_path / f"f.{ending}", {"a.parquet": b"x"}))
 

@@ -220,10 +220,14 @@ def test_a_broken_corpus_that_nobody_named_stops_no_run(tmp_path: Path) -> None:
         list(read(source, load_pack(lang), named))
 
 
-def test_what_a_folder_of_ones_own_also_holds_is_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_a_folder_or_archive_of_ones_own_also_holds_is_reported(packed: bool, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.mkdir()
     for name in ("a.txt", "b.pdf", "README.md"):
-        (tmp_path / name).write_text("Le patient tousse.", encoding="utf-8")
-    run = resolve({"strategy": "continue", "lang": "fr", "base": "b", "data": {"paths": [str(tmp_path)]}})
+        (notes / name).write_text("Le patient tousse.", encoding="utf-8")
+    path = shutil.make_archive(str(notes), "zip", notes) if packed else str(notes)
+    run = resolve({"strategy": "continue", "lang": "fr", "base": "b", "data": {"paths": [path]}})
     (line,) = select(run, load_pack("fr")).left_out
     assert "1 .pdf, 1 README.md" in line
 
