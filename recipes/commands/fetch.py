@@ -1,5 +1,6 @@
 """adapt fetch: fill a data root from the hub or from addresses."""
 
+import http.client
 import shutil
 import urllib.error
 import urllib.parse
@@ -17,6 +18,7 @@ from medlingua.recipes.console import progress, say
 from medlingua.recipes.text.hub import read_hub
 
 _BLOCK = 2**20
+_OF_A_MODEL = ["*.safetensors", "*.json", "*.txt", "*.model", "*.md"]  # .model: of SentencePiece
 
 
 def fetch_model(model: str, revision: str | None, root: Path, lang: str | None = None) -> Path:
@@ -29,9 +31,7 @@ def fetch_model(model: str, revision: str | None, root: Path, lang: str | None =
     model = hub_id(model, load_pack(lang or SOURCE_LANGUAGE))
     folder = root / "models" / model.replace("/", "--")
     try:
-        snapshot_download(
-            model, revision=revision, local_dir=folder, allow_patterns=["*.safetensors", "*.json", "*.txt", "*.md"]
-        )
+        snapshot_download(model, revision=revision, local_dir=folder, allow_patterns=_OF_A_MODEL)
     except (OSError, ValueError) as error:
         raise InputError(_unreachable(f"model {model}", error)) from error
     return folder
@@ -144,11 +144,13 @@ def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".partial")
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with _answer(address, have) as answer:
             resumed = answer.status == 206
-            size = int(answer.headers.get("Content-Length", 0)) + (have if resumed else 0)
+            length = answer.headers.get("Content-Length", "0")
+            if not length.isdecimal():
+                raise InputError(f"{address}: the server gives the length {length!r}, which is no number; try again")
+            size = int(length) + (have if resumed else 0)
             if shutil.disk_usage(target.parent).free < size:
                 raise InputError(f"{address}: {size:,} bytes do not fit on the disk of {target.parent}")
             with part.open("ab" if resumed else "wb") as file, progress(target.name, size or None) as bar:
@@ -162,6 +164,10 @@ def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:
             part.unlink()  # the part is as long as the file, or longer: another one
             return download(address, target, check)
         raise InputError(_unreachable(address, error)) from error
+    except http.client.HTTPException as error:
+        raise InputError(
+            f"{address}: the server's answer broke off, or is not HTTP ({reason(error)}); the same command resumes"
+        ) from error
     if size and part.stat().st_size != size:
         raise InputError(f"{address}: {part.stat().st_size:,} of {size:,} bytes came; the same command resumes")
     waiting = target.parent / ".arrived" / target.name
@@ -175,6 +181,18 @@ def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:
         raise InputError(f"{address}: what came is not kept: {error}") from error
     finally:
         waiting.parent.rmdir()
+
+
+def _answer(address: str, have: int) -> http.client.HTTPResponse:
+    """The server's answer, from the byte on that is not there yet."""
+    try:
+        request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+        answer: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=30)
+    except (http.client.InvalidURL, ValueError) as error:
+        raise InputError(
+            f"'{address}' is no address of a file ({reason(error)}); write it as https://HOST/FILE in 'download'"
+        ) from error
+    return answer
 
 
 def _opened(file: Path, check: Callable[[Path], None]) -> None:

@@ -7,6 +7,7 @@ import shutil
 import threading
 import zipfile
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,12 +18,17 @@ import pytest
 from medlingua.languages.errors import InputError
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.commands.doctor import examine
-from medlingua.recipes.commands.fetch import fetch
+from medlingua.recipes.commands.fetch import fetch, fetch_model
 from medlingua.recipes.resolve import resolve
 from medlingua.recipes.text.sources import read, select
 
 ROWS = b"".join(b'{"id": "%d", "text": "Le patient %d tousse."}\n' % (number, number) for number in range(3_000))
 PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>...</body></html>"
+ODD_ANSWERS = {
+    "/chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n20\r\n{",
+    "/no_http": b"220 mail.example.org ESMTP\r\n\r\n",
+    "/length": b"HTTP/1.0 200 OK\r\nContent-Length: abc\r\n\r\n{}",
+}
 PACK = """
 code = "oc"
 name = "Occitan"
@@ -76,6 +82,9 @@ class Server(http.server.BaseHTTPRequestHandler):
     }  # fmt: skip
 
     def do_GET(self) -> None:
+        if self.path in ODD_ANSWERS:
+            self.wfile.write(ODD_ANSWERS[self.path])
+            return
         body = self.files[self.path]
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -136,6 +145,48 @@ def test_a_page_and_a_truncated_file_are_not_saved(
         (root / "corpora/oc/letters.md").write_bytes(PAGE)  # saved before this was checked
         with pytest.raises(InputError, match=r"is a web page.*Remove the file"):
             fetch(lang, [name], root, ())
+
+
+@pytest.mark.parametrize("path", ODD_ANSWERS)
+def test_a_faulty_answer_is_one_line_and_the_next_call_fetches(path: str, address: str, tmp_path: Path) -> None:
+    lang, root = pack(tmp_path, address, path), tmp_path / "root"
+    with pytest.raises(InputError, match=rf"{address}{path}: the server") as raised:
+        fetch(lang, ["notes"], root, ())
+    assert "\n" not in str(raised.value)
+    assert not (root / "corpora/oc/notes.jsonl.gz").exists()
+    Server.files["/right"] = gzip.compress(ROWS)
+    assert fetch(pack(tmp_path, address, "/right"), ["notes"], root, ())
+    assert left(root) == ["corpora/oc/notes.jsonl.gz"]
+
+
+@pytest.mark.parametrize("download", ["/data/notes.jsonl", "notes.jsonl", "http://127.0.0.1:9/our notes.jsonl"])
+def test_a_download_that_is_no_address_is_refused(download: str, tmp_path: Path) -> None:
+    lang, root = pack(tmp_path, "", download), tmp_path / "root"
+    with pytest.raises(InputError, match=rf"'{download}' is no address of a file .*https://HOST/FILE in 'download'"):
+        fetch(lang, ["notes"], root, ())
+    assert left(root) == []
+
+
+def test_a_model_comes_with_its_tokenizer_and_without_pickles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [
+        "model.safetensors",
+        "spm.model",
+        "sentencepiece.bpe.model",
+        "vocab.txt",
+        "pytorch_model.bin",
+        "model.py",
+    ]
+
+    def hub(model: str, local_dir: Path, allow_patterns: list[str], **about: Any) -> None:
+        local_dir.mkdir(parents=True)
+        for file in files:
+            if any(fnmatch(file, pattern) for pattern in allow_patterns):
+                (local_dir / file).touch()
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", hub)
+    assert left(fetch_model("lab/model", None, tmp_path)) == sorted(files[:4])
 
 
 def test_one_that_cannot_be_fetched_stops_no_other_unless_it_is_named(
