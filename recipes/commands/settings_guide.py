@@ -5,6 +5,7 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
+import tomli_w
 from medlingua.languages.errors import InputError, nearest
 from medlingua.languages.pack import load_pack
 from medlingua.recipes.bases import default_base
@@ -57,8 +58,8 @@ def write_starter(strategy: str, lang: str, base: str | None, out: Path) -> Path
         f"# A run of --strategy {strategy} for {pack.name}. Start it with:  adapt --config {out}",
         "# Settings that are commented out have the value shown. All settings: adapt settings.",
         f'strategy = "{strategy}"',
-        f'lang = "{lang.lower() if lang.lower() == pack.code else lang}"',
-        f'base = "{model}"' if model else '# base = "FOLDER"  # its tokenizer is kept, see adapt.vocabulary',
+        _line("lang", lang.lower() if lang.lower() == pack.code else lang),
+        _line("base", model) if model else '# base = "FOLDER"  # its tokenizer is kept, see adapt.vocabulary',
         "",
         "[data]",
         "# Your own text:",
@@ -80,9 +81,15 @@ def write_starter(strategy: str, lang: str, base: str | None, out: Path) -> Path
         settable = value not in ("unset", _BY_THE_RUN)
         lines.append(f"{'' if replaced else '# '}{key} = {value}" if settable else f"# {key}: {value}")
     text = "\n".join(lines) + "\n"
+    out.parent.mkdir(parents=True, exist_ok=True)
     write_whole(out, text)
     resolve({}, config=out)  # what was written can be read
     return out
+
+
+def _line(key: str, value: str) -> str:
+    """In TOML, where a backslash or a quotation mark in a path is escaped."""
+    return tomli_w.dumps({key: value}).rstrip("\n")
 
 
 def _field(name: str) -> FieldInfo:

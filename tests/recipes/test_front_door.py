@@ -59,6 +59,16 @@ def test_settings_as_a_schema(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert schema["$defs"]["Train"]["properties"]["lr"]["description"].startswith("Peak learning rate")
 
 
+@pytest.mark.parametrize("base", ["C:\\tmp\\new", 'C:\\models\\x"y"'])
+def test_init_writes_any_path_of_a_model_into_a_folder_that_it_makes(
+    base: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "new" / "run.toml"
+    line = ["init", "--strategy", "continue", "--lang", "fr", "--base", base, "--out", str(file)]
+    assert call(monkeypatch, line) == 0
+    assert resolve({}, config=file).base == base
+
+
 @pytest.mark.parametrize("strategy", ["convert", "continue", "scratch"])
 @pytest.mark.parametrize("lang", ["fr", "es", "de"])
 def test_init_writes_a_file_that_a_run_takes(
