@@ -1,12 +1,12 @@
 """adapt vocabulary: what tokenizers do to a language, in tables."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import pandas as pd
-from medlingua.languages import vocabulary
+from medlingua.languages import vocabulary, writers
 from medlingua.languages.annotations import Example
 from medlingua.languages.cases import generate_cases
 from medlingua.languages.documents import read_documents
@@ -45,9 +45,9 @@ def study(
     tables = dict(_tables(tokenizers, pack, texts))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for title, frame in tables.items():
+        for frame, name in zip(tables.values(), _file_names(tables), strict=True):
             named = frame if frame.index.name is None else frame.reset_index()
-            harmless(named).to_csv(out / f"{title.replace(',', '').replace(' ', '_')}.csv", index=False)
+            harmless(named).to_csv(out / f"{name}.csv", index=False)
     return "\n\n".join(f"{title}\n{_shown(frame)}" for title, frame in tables.items())
 
 
@@ -71,6 +71,19 @@ def _tokenizer(folder: str, allow: tuple[Permission, ...]) -> Tokenizer:
 def harmless(frame: pd.DataFrame) -> pd.DataFrame:
     """The same cells, but that none begins a formula in a spreadsheet: words of a corpus may be anybody's."""
     return frame.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell)
+
+
+def _file_names(titles: Iterable[str]) -> list[str]:
+    """A name for the file of each table, no two alike on any file system: a title may hold a path."""
+    names: list[str] = []
+    for title in titles:
+        name = safe = writers.file_name(title.replace(",", "").replace(" ", "_").replace("/", "_"))
+        number = 1
+        while name.casefold() in map(str.casefold, names):
+            number += 1
+            name = f"{safe}-{number}"
+        names.append(name)
+    return names
 
 
 def by_name(folders: Sequence[str]) -> dict[str, str]:
