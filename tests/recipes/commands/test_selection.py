@@ -108,6 +108,16 @@ def test_scored_text_is_filtered_by_its_columns_in_a_run(
     assert row["filtered"] == 32 - selected > 1
 
 
+@pytest.mark.parametrize("below", ["", "scored"])
+def test_a_file_in_the_place_of_the_output_is_seen_before_anything_is_read(
+    below: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    line = ["select", "--lang", "fr", "--corpus", "nowhere.txt", "--out", str(tmp_path / "file" / below)]
+    assert call(monkeypatch, line) == 2
+    assert f"{tmp_path / 'file'} is a file; give the name of a folder" in capsys.readouterr().err
+
+
 def test_paragraphs_are_scored_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     corpus = write_jsonl(tmp_path / "notes.jsonl", ["Un.\n\nDeux mots.\n \n\n", "Trois."])
     line = ["select", "--lang", "fr", "--corpus", str(corpus), "--paragraphs", "--out", str(tmp_path / "scored")]
