@@ -63,7 +63,7 @@ def select(run: Run, pack: Pack) -> Selection:
     chosen: list[Source] = list(own)
     left_out: list[str] = []
     if named:
-        chosen += [_named(name, run, pack) for name in named]
+        chosen += [_named(name, run, pack, own) for name in named]
     elif run.data.root and not own:
         root = _root(run.data.root)
         for corpus in pack.corpora:
@@ -212,17 +212,22 @@ def _source(corpus: Corpus, path: str, hub: str | None) -> Source:
     )  # fmt: skip
 
 
-def _elsewhere(name: str, pack: Pack) -> str:
-    """The language whose pack has such a corpus, or the corpora that this one has."""
+def _elsewhere(name: str, pack: Pack, given: list[str]) -> str:
+    """The language whose pack has such a corpus, or the corpora that are given and those that this one has."""
+    known = [*given, *(corpus.name for corpus in pack.corpora)]
     others = (code for code in known_languages() if code != pack.code)
     where = [code for code in others if any(corpus.name == name for corpus in load_pack(code).corpora)]
-    return f"it is one of --lang {where[0]}" if where else nearest(name, [corpus.name for corpus in pack.corpora])
+    return f"it is one of --lang {where[0]}" if where else nearest(name, known)
 
 
-def _named(name: str, run: Run, pack: Pack) -> Source:
+def _named(name: str, run: Run, pack: Pack, own: tuple[Source, ...]) -> Source:
     corpus = next((c for c in pack.corpora if c.name == name), None)
     if corpus is None:
-        raise InputError(f"data.corpora: the pack of {pack.code} has no corpus '{name}': {_elsewhere(name, pack)}")
+        of_pack = f"the pack of {pack.code} has no corpus '{name}'"
+        if run.data.corpora:
+            raise InputError(f"data.corpora: {of_pack}: {_elsewhere(name, pack, [])}")
+        elsewhere = _elsewhere(name, pack, [source.name for source in own])
+        raise InputError(f"data.mixture: {of_pack}, and --corpus gives none of that name: {elsewhere}")
     if corpus.place is not None and run.data.root is not None:
         root = _root(run.data.root)
         if (root / corpus.place).exists():

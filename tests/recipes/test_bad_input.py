@@ -194,13 +194,21 @@ CASES: list[tuple[str, Broken, tuple[str, ...]]] = [
     ("filter syntax", filtered("education.real > 2"), ("not allowed", "education.real")),
     ("filter takes none", filtered("education > 99"), ("none of 6 documents",)),
     ("corpus of another language", flags("--preset", "biomed-enriched"), ("the pack of fr", "one of --lang en")),
-    ("unknown corpus", flags("--set", "data.corpora=parhag"), ("no corpus 'parhag'", "did you mean 'parhaf'")),
+    (
+        "unknown corpus",
+        flags("--set", "data.corpora=parhag"),
+        ("data.corpora: ", "no corpus 'parhag'", "did you mean 'parhaf'"),
+    ),
     (
         "optimizer of no run",
         flags("--set", "train.optimizer_from=/nowhere", "--set", "train.tokens=300"),
         ("/nowhere has no checkpoint", "train.keep_checkpoints"),
     ),
-    ("mixture of what is not read", flags("--set", "data.mixture=[{corpus='nots'}]"), ("nots",)),
+    (
+        "mixture of what is not read",
+        flags("--set", "data.mixture=[{corpus='nots'}]"),
+        ("data.mixture: ", "no corpus 'nots'", "did you mean 'notes'?"),
+    ),
     ("data root", flags("--data", "/nowhere/data"), ("/nowhere/data", "no such folder")),
 ]
 
