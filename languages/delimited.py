@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from . import files
 from .errors import InputError
-from .files import File, read_lines, too_large
+from .files import CR_ALONE, File, read_lines, too_large
 
 # The csv module refuses fields above 128 KiB by default; a document is often longer.
 csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
@@ -55,6 +55,8 @@ def read_rows(file: File, *, delimiter: str | None, header: bool = True) -> Iter
                 )
             yield number + before, dict(zip(columns, cells, strict=True))
     except csv.Error as error:
+        if "new-line character" in str(error):
+            raise InputError(f"{file}, after line {number + before}: {CR_ALONE}") from error
         raise InputError(
             f"{file}, after line {number + before}: not a whole table ({error}); the file is truncated or a quote "
             f"is not closed"

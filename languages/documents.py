@@ -11,7 +11,7 @@ from typing import Any
 from .archives import ARCHIVE
 from .delimited import read_rows
 from .errors import InputError, kind_of
-from .files import File, Member, missing_column, parsed_json, read_lines, read_text
+from .files import CR_ALONE, File, Member, missing_column, parsed_json, read_lines, read_text
 from .folders import NAME, documents_in, files_of
 
 Scalar = str | int | float | bool | None
@@ -193,6 +193,8 @@ def _of_line(line: str, where: str, place: str, source: str, text_field: str, be
     try:
         row = parsed_json(line, place)
     except json.JSONDecodeError as error:
+        if not line.endswith("\n") and "\r" in line.strip():
+            raise InputError(f"{place}: {CR_ALONE}") from error
         cut = "" if line.endswith("\n") else "; the line has no end: the file looks truncated, copy it again"
         raise InputError(
             f"{place}: not JSON ({error.msg} at column {error.colno}); {before} documents came "

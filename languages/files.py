@@ -21,6 +21,7 @@ LARGEST = 2**28  # bytes of one text, line or archive member, unpacked: what is 
 LARGEST_WINDOW = 2**28  # bytes that unpacking may look back over: zstd --long=28
 # What the libraries raise for packed bytes that are not whole; gzip and bz2 raise an OSError without a number.
 _DAMAGED = (EOFError, zlib.error, lzma.LZMAError)
+CR_ALONE = r"its lines end in CR alone, as on old Macs; convert it first, for example: tr '\r' '\n' < FILE > NEW"
 _RATIO = 1_000  # unpacked bytes to a packed one, above LARGEST: text makes three to thirty
 
 

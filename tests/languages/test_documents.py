@@ -181,6 +181,22 @@ def test_truncated_csv_names_the_line(tmp_path: Path) -> None:
     fails(write(tmp_path / "c.csv", b"id,text\n1,a,b\n"), "line 2", "3 cells where there are 2 columns")
 
 
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("c.csv", b"id,text\r1,Toux.\r2,Otite.\r"),
+        ("c.tsv", b"id\ttext\r1\tToux.\r2\tOtite.\r"),
+        ("c.jsonl", b'{"text": "Toux."}\r{"text": "Otite."}\r'),
+    ],
+)
+def test_lines_of_old_macs_are_refused_with_what_converts_them(name: str, raw: bytes, tmp_path: Path) -> None:
+    fails(write(tmp_path / name, raw), name, "CR alone", r"tr '\r' '\n'")
+    assert [document.text for document in read(write(tmp_path / name, raw.replace(b"\r", b"\n")))] == [
+        "Toux.",
+        "Otite.",
+    ]
+
+
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
 def test_missing_column_names_the_columns_and_the_nearest(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
