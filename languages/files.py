@@ -9,6 +9,7 @@ import lzma
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -195,10 +196,30 @@ def too_large(where: str | File) -> InputError:
     return InputError(f"{where}: more than {LARGEST:,} bytes in one document; cut it into several, or take it out")
 
 
+class _RepeatedKey(ValueError):
+    """Of one object of JSON."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise _RepeatedKey(Counter(key for key, _ in pairs).most_common(1)[0][0])
+    return row
+
+
+_JSON = json.JSONDecoder(object_pairs_hook=_object)
+
+
 def parsed_json(text: str, place: str | Path) -> Any:
-    """What JSON says. JSONDecodeError where it is none; InputError where it is nested without end."""
+    """What JSON says. JSONDecodeError where it is none; InputError where it is nested without end, and where an
+    object has a key twice: the first value would vanish."""
     try:
-        return json.loads(text)
+        return _JSON.decode(text)
+    except _RepeatedKey as error:
+        raise InputError(
+            f"{place}: an object of JSON has a key twice; give the second another name, or take it out",
+            text=str(error),
+        ) from error
     except RecursionError as error:
         raise InputError(f"{place}: JSON nested too deeply; correct or remove it") from error
     except json.JSONDecodeError:

@@ -197,6 +197,14 @@ def test_lines_of_old_macs_are_refused_with_what_converts_them(name: str, raw: b
     ]
 
 
+def test_a_key_that_stands_twice_loses_no_text_silently(tmp_path: Path) -> None:
+    file = write(tmp_path / "c.jsonl", b'{"text": "Otite."}\n{"text": "Toux.", "text": "Rhume."}\n')
+    fails(file, "c.jsonl, line 2", "a key twice")
+    with pytest.raises(InputError) as error:
+        read(file)
+    assert error.value.text == "text"
+
+
 @pytest.mark.parametrize("name", ["c.jsonl", "c.csv", "c.parquet"])
 def test_missing_column_names_the_columns_and_the_nearest(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
