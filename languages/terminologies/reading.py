@@ -1,5 +1,6 @@
 """A terminology by the look of its files."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ FORMATS = (
     "OBO files; tables of HPO (Babelon) and of the Disease Ontology; tables with a code and a description; MeSH and "
     "ClaML XML; folders of SNOMED CT (RF2) and of the UMLS (MRCONSO.RRF)"
 )
+_TABLE = re.compile(r"\.(csv|tsv|tab|txt)(\.(gz|zst|xz|bz2))?$")
 
 
 def read_concepts(path: Path, lang: str) -> list[Concept]:
@@ -50,6 +52,11 @@ def _read(path: Path, lang: str) -> Iterator[Concept]:
         return read_obo(path)
     if ".xml" in name:
         return read_xml(path, lang)
+    if not _TABLE.search(name):
+        raise InputError(
+            f"terminology {path}: not a format that is read. Read are {FORMATS}; tables end in .csv, .tsv, .tab or "
+            ".txt, plain, .gz, .zst, .xz or .bz2"
+        )
     return _table(path, lang)
 
 
@@ -67,6 +74,7 @@ def _table(path: Path, lang: str) -> Iterator[Concept]:
     if column(list(columns), CODE) and column(list(columns), NAME):
         return read_codes(path)
     raise InputError(
-        f"terminology {path}: the columns are {', '.join(columns) or 'none'}; a table of codes has one of "
-        f"{', '.join(CODE)} and one of {', '.join(NAME)}. Read are {FORMATS}"
+        f"terminology {path}: none of its {len(columns)} columns holds codes, or none their names; a table of codes "
+        f"has one of {', '.join(CODE)} and one of {', '.join(NAME)}. Read are {FORMATS}",
+        text=", ".join(columns),
     )

@@ -207,7 +207,14 @@ def test_umls_gives_preferred_terms_first_and_no_suppressed_ones(tmp_path: Path)
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("codes.csv", "kapitel,wert\nI,3\n", "the columns are kapitel, wert; a table of codes has one of code"),
+        ("codes.csv", "kapitel,wert\nI,3\n", "none of its 2 columns holds codes, or none their names"),
+        ("notes.csv", "Mme Durand,tousse\nI,3\n", "a table of codes has one of code"),
+        (
+            "notes.jsonl",
+            '{"text": "a, b, c", "id": "a, b, c"}\n',
+            "notes.jsonl: not a format that is read. Read are OBO files",
+        ),
+        ("notes.parquet", "PAR1", "notes.parquet: not a format that is read"),
         ("codes.csv", "code,description\n,Fever\n", "line 2: no code"),
         ("codes.csv", "code,description\n", "no row below the header"),
         ("other.xml", "<Terms><Term/></Terms>", "<Terms> is no terminology that is read here"),
@@ -226,6 +233,7 @@ def test_what_is_no_terminology_is_one_clear_line(name: str, text: str, message:
         read_concepts(path.parent if "/" in name else path, "fr")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert "Durand" not in str(error.value)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
