@@ -123,6 +123,15 @@ def test_a_job_without_a_folder_is_refused(cluster: dict[str, str]) -> None:
     assert "give --out FOLDER" in done.stderr
 
 
+@pytest.mark.parametrize("out", [["--out", "x"], ["--out=x"]])
+def test_a_folder_is_given_in_either_form(out: list[str], cluster: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "bin" / "srun").write_text('#!/usr/bin/env bash\necho "$@"\n')
+    done = subprocess.run(
+        ["bash", str(SLURM / "adapt.sbatch"), *out], capture_output=True, text=True, env=cluster, check=False
+    )
+    assert (done.returncode, done.stdout.split()[-len(out) :]) == (0, out)
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"), [("convert", ["B", "D", "O"]), ("continue", ["B", "D", "O"]), ("scratch", ["D", "O"])]
 )
