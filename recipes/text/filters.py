@@ -20,7 +20,7 @@ _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.In: lambda value, choices: value in choices,
     ast.NotIn: lambda value, choices: value not in choices,
 }
-_REMEDY = "write the constant as the column has it (all columns of a CSV are text: '4')"
+_REMEDY = "all columns of a CSV are text (write '4'), and a missing value is None (write x != None and x > 4)"
 
 
 def compile_filter(expression: str, corpus: str) -> Callable[[Mapping[str, Any]], bool]:
