@@ -62,7 +62,9 @@ def read_hierarchy(file: Path) -> Hierarchy:
     for line, row in read_rows(file, delimiter="\t"):
         if not {"label", "subClassOf"} <= row.keys():
             raise InputError(
-                f"{file}, line {line}: the columns are {', '.join(row)}; a hierarchy has label and subClassOf"
+                f"{file}, line {line}: not both of label and subClassOf, which a hierarchy has, among its {len(row)} "
+                "columns; name them so",
+                text=", ".join(row),
             )
         edges.append((row["label"].lower(), row["subClassOf"].lower()))
     return hierarchy_of(edges, str(file))

@@ -90,8 +90,9 @@ def _pairs(listed: Terms, file: Path, code: str) -> Iterator[tuple[str, str]]:
             matches, text, english = row["translation_lang"] == code, row["translation_text"], row["source_text"]
         else:
             raise InputError(
-                f"terms {listed.name}, {file}, line {line}: the columns are {', '.join(row)}; a dictionary has en, "
-                "lang and translation"
+                f"terms {listed.name}, {file}, line {line}: not all of en, lang and translation, which a dictionary "
+                f"has, among its {len(row)} columns; name them so",
+                text=", ".join(row),
             )
         if matches and text.strip():
             yield text.strip(), english.strip()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from medlingua.languages.annotations import Example
 from medlingua.languages.documents import read_documents
 from medlingua.languages.errors import InputError
+from medlingua.languages.hierarchy import read_hierarchy
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.questions import read_bioasq, read_nli4ct, read_options, read_pubmedqa, read_squad
 from medlingua.languages.readers import READERS as TOOLS
@@ -30,7 +31,9 @@ from medlingua.languages.readers.token_lists import read_bio_lists, read_tag_lis
 from medlingua.languages.readers.tokens import read_tokens
 from medlingua.languages.relations import read_e3c_relations
 from medlingua.languages.tasks import read_task
+from medlingua.languages.terminologies import reading as terminologies
 from medlingua.languages.terminology import read_terminology
+from medlingua.languages.terms import read_dictionary
 
 from .annotation_tools import PROJECTS
 from .packed_files import arrow_bytes, parquet_bytes, zip_bytes
@@ -230,6 +233,17 @@ def test_no_word_of_a_document_is_in_an_error(name: str, seed: int, tmp_path: Pa
         read(tmp_path, raw)
     except InputError as error:
         without_words(str(error), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "reader", [read_hierarchy, partial(read_dictionary, code="fr"), partial(terminologies.read_concepts, lang="fr")]
+)
+def test_no_word_of_a_table_without_a_header_is_in_an_error(reader: Callable[[Path], object], tmp_path: Path) -> None:
+    (tmp_path / "c.tsv").write_text(f"1\t{TEXT}\n2\t{TEXT}\n", encoding="utf-8")
+    with pytest.raises(InputError) as raised:
+        reader(tmp_path / "c.tsv")
+    without_words(str(raised.value), tmp_path)
+    assert NAME in raised.value.text
 
 
 def rows(count: int = 40) -> Iterator[dict[str, Any]]:
