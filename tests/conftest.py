@@ -1,7 +1,9 @@
-"""What all tests share: one thread a worker, and no deadline of hypothesis, which a loaded machine would miss."""
+"""What all tests share: no hub, one thread a worker, no deadline of hypothesis, which a loaded machine would miss."""
 
 import os
 
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub, which reads it once
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two workers with two threads each wait for each other
 
 from hypothesis import settings

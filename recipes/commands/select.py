@@ -120,7 +120,7 @@ def select_text(text: Text, near: float, labelling: Labelling, out: Path) -> str
     """Score the corpora of a language and write `out`/<corpus>_scored.parquet. Returns a table of what was found."""
     existing = next(place for place in (out, *out.parents) if place.exists())
     if not existing.is_dir():
-        raise InputError(f"--out {out}: {existing} is a file; give the name of a folder")
+        raise InputError(f"{existing} is a file: give another --out")
     pack = load_pack(text.lang)
     base, seed_set, allow = labelling.base, labelling.seed_set, text.allow
     unit = "paragraph" if text.paragraphs else "document"

@@ -115,7 +115,7 @@ def test_a_file_in_the_place_of_the_output_is_seen_before_anything_is_read(
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     line = ["select", "--lang", "fr", "--corpus", "nowhere.txt", "--out", str(tmp_path / "file" / below)]
     assert call(monkeypatch, line) == 2
-    assert f"{tmp_path / 'file'} is a file; give the name of a folder" in capsys.readouterr().err
+    assert f"{tmp_path / 'file'} is a file: give another --out" in capsys.readouterr().err
 
 
 def test_paragraphs_are_scored_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
