@@ -66,7 +66,7 @@ def _hint(error: Exception) -> str:
         return ": adapt --strategy convert, continue or scratch trains; adapt --help lists the commands"
     if option is None:
         return ""
-    from medlingua.recipes.resolve import familiar
+    from medlingua.recipes.familiar import familiar
 
     name = familiar(option, context.info_name if context else "")
     return f". Here it is {name if name.startswith('--') else f'--set {name}'}" if name else ""

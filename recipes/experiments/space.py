@@ -237,11 +237,9 @@ def read_sweep(source: Path | Mapping[str, Any], flags: Mapping[str, Any]) -> Sw
         raise InputError(f"{where}: the space is empty: give [space] a setting, e.g. train.lr = {{ low, high }}")
     try:
         settings = _table(content, "settings")
-        for key, value in flags.items():
-            if isinstance(value, dict):
-                _table(settings, key).update(value)
-            else:
-                settings[key] = value
+        for key in (key for key, value in flags.items() if isinstance(value, dict)):
+            _table(settings, key)
+        merge(settings, dict(flags))
         sweep = Sweep.model_validate(content)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]

@@ -19,7 +19,6 @@ one trains nothing.
 """
 
 import copy
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -264,14 +263,10 @@ def _run(study_plan: Study, arm: Arm, lang: str, data: str | None, allow: tuple[
 
 
 def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Groups of settings, one level deep: an arm's own over what all have."""
-    groups: Iterable[str] = {**common, **own}
-    return {
-        key: {**common.get(key, {}), **own.get(key, {})}
-        if isinstance(common.get(key, {}), dict) and isinstance(own.get(key, {}), dict)
-        else own.get(key, common.get(key))
-        for key in groups
-    }
+    """An arm's own settings over what all have."""
+    merged = copy.deepcopy(common)
+    merge(merged, own)
+    return merged
 
 
 def _row(arm: Arm, folder: Path) -> ArmRow:

@@ -44,6 +44,9 @@ def test_a_setting_that_varies_reaches_phases_that_have_their_own() -> None:
         sweep = sweep_of(settings={**FIXED, **settings}, space=space)
         for lr in (1e-3, 1e-5):
             assert {phase.lr for phase in sweep.run({"train.lr": lr}).phases} == {lr}
+    given = {"trials": 4, "settings": {**FIXED, "phases": phases}, "space": {"train": {"seed": {"choices": [1]}}}}
+    by_flag = read_sweep(given, {"train": {"lr": 0.125}})
+    assert {phase.lr for phase in by_flag.first_run().phases} == {0.125}
 
 
 def draws(sweep: Sweep, count: int = 60) -> list[dict[str, Any]]:
