@@ -63,7 +63,7 @@ class Packed:
         )  # fmt: skip
 
     def to(self, device: torch.device) -> "Packed":
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+        return self._each(lambda tensor: on_device(tensor, device))
 
     def pinned(self) -> "Packed":
         """In memory from which a GPU copies while it computes."""
@@ -74,6 +74,13 @@ class Packed:
             change(self.ids), change(self.positions), change(self.cu_seqlens), change(self.labels),
             change(self.label_positions), change(self.global_tokens), self.max_seqlen,
         )  # fmt: skip
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device, without waiting for it: a GPU copies it in its turn, from pinned memory."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        tensor = tensor.pin_memory()  # itself where it is pinned already
+    return tensor.to(device, non_blocking=True)
 
 
 def pack(documents: Sequence[np.ndarray], first_position: int, global_ids: Sequence[int] = ()) -> Packed:

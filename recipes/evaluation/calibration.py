@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from medlingua.languages.annotations import Example
 from medlingua.recipes.evaluation.candidate import Candidate
-from medlingua.recipes.evaluation.finetune import Prediction, TaskModel, groups, in_batches
+from medlingua.recipes.evaluation.finetune import Prediction, TaskModel, for_prediction, groups, in_batches
 from medlingua.recipes.settings import Eval
 from medlingua.reports.reliability import Bin
 from scipy.optimize import minimize_scalar
@@ -71,7 +71,7 @@ def predictions_of(
         return model.confident(candidate.states_of([e.document for e in group]), group, chosen, temperature)
 
     with candidate.autocast():
-        return in_batches(model.read(part), settings, predict)
+        return in_batches(model.read(part), for_prediction(settings, candidate.encoder.device), predict)
 
 
 def reliability(predictions: Sequence[Prediction], examples: Sequence[Example]) -> tuple[Bin, ...]:

@@ -15,16 +15,17 @@ import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder, set_dropout
 from medlingua.adapters.lora import add_lora, merge_lora
-from medlingua.adapters.packed import hidden_states, pack
+from medlingua.adapters.packed import hidden_states, on_device, pack
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.settings import Eval
-from medlingua.reports.bootstrap import Tally
+from medlingua.reports.bootstrap import Tally, metric_of
 from torch import Tensor, nn
 
 DROPOUT = 0.1
 _WARMUP = 0.1
+_LARGER = 8  # batches of prediction on a GPU, which those of training leave idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,7 @@ def joined(reads: Sequence[EncodedDocument]) -> EncodedDocument:
 
 def mean_of(states: Tensor, owner: np.ndarray, owners: int) -> Tensor:
     """Mean states of what belongs together: states (N, width), owner (N,) -> (owners, width) fp32; zero for none."""
-    of = torch.from_numpy(owner).to(states.device)
+    of = on_device(torch.from_numpy(owner), states.device)
     total = torch.zeros(owners, states.shape[1], device=states.device).index_add(0, of, states.float())
     return total / torch.bincount(of, minlength=owners).clamp(min=1)[:, None]
 
@@ -162,7 +163,7 @@ def token_states(encoder: Encoder, documents: Sequence[EncodedDocument]) -> Tens
         where.append(starts[first + document.window] + document.place)
         first += len(document.windows)
     packed = pack(windows, encoder.first_position, encoder.global_ids).to(encoder.device)
-    return hidden_states(encoder, packed)[torch.from_numpy(np.concatenate(where)).to(encoder.device)]
+    return hidden_states(encoder, packed)[on_device(torch.from_numpy(np.concatenate(where)), encoder.device)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +237,17 @@ class Fitted:
     decided: list[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class _Epoch:
+    """An epoch, its main metric on dev, what it predicts there, and its weights; no body's under a frozen one."""
+
+    number: int
+    value: float
+    predicted: list[Any]
+    body: dict[str, Any]
+    head: dict[str, Any]
+
+
 def fit(
     encoder: Encoder,
     model: TaskModel,
@@ -272,7 +284,7 @@ def fit(
     steps_per_epoch = max(1, len(list(groups(train, np.arange(len(train)), settings))))
     epochs = max(settings.epochs, math.ceil(settings.min_steps / steps_per_epoch))
     steps = epochs * steps_per_epoch
-    best: tuple[float, int, dict[str, Any], dict[str, Any]] | None = None
+    best: _Epoch | None = None
     done = 0
     for epoch in range(epochs):
         encoder.model.train(not frozen)
@@ -287,20 +299,21 @@ def fit(
             update(min(1.0, done / steps))  # other orders make other groups, so a few steps more or fewer
         predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
         chosen = model.choose(predicted)
-        value = model.score("dev", [model.decide(p, chosen) for p in predicted])[model.main_metric]
-        if best is None or value > best[0]:
-            best = (value, epoch, {} if frozen else _copy(encoder.model), _copy(model.head))
+        value = _main_metric(model, "dev", [model.decide(p, chosen) for p in predicted])
+        if best is None or value > best.value:
+            best = _Epoch(epoch, value, predicted, {} if frozen else _copy(encoder.model), _copy(model.head))
     assert best is not None
     if not frozen:
-        encoder.model.load_state_dict(best[2])
-    model.head.load_state_dict(best[3])
-    if settings.lora is not None:
+        encoder.model.load_state_dict(best.body)
+    model.head.load_state_dict(best.head)
+    predicted = best.predicted
+    if settings.lora is not None:  # merged weights are rounded in another place
         merge_lora(encoder.model)
         encoder.model.requires_grad_(True)
-    predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
+        predicted = _predict(encoder, states_of, model, "dev", settings, autocast)
     chosen = model.choose(predicted)
     dev = model.score("dev", [model.decide(p, chosen) for p in predicted])
-    fitted = Fitted(best[1] + 1, epochs, chosen, dev, {}, [])
+    fitted = Fitted(best.number + 1, epochs, chosen, dev, {}, [])
     if last:
         predicted_test = _predict(encoder, states_of, model, "test", settings, autocast)
         decided = [model.decide(p, chosen) for p in predicted_test]
@@ -347,6 +360,12 @@ def _copy(module: nn.Module) -> dict[str, Any]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
+def _main_metric(model: TaskModel, part: str, decided: Sequence[Any]) -> float:
+    """By tallies: the whole table of metrics takes longer than the steps of an epoch of short documents on a GPU."""
+    tallies = model.tallies(part, decided)
+    return float(metric_of(model.tally, tallies.sum(axis=0), len(tallies)))
+
+
 def _predict(
     encoder: Encoder, states_of: States, model: TaskModel, part: str, settings: Eval, autocast: Callable[[], Any]
 ) -> list[Any]:
@@ -354,8 +373,18 @@ def _predict(
     encoder.model.eval()
     with autocast():
         return in_batches(
-            model.read(part), settings, lambda group: model.predict(states_of([e.document for e in group]), group)
+            model.read(part),
+            for_prediction(settings, encoder.device),
+            lambda group: model.predict(states_of([e.document for e in group]), group),
         )
+
+
+def for_prediction(settings: Eval, device: torch.device) -> Eval:
+    """The settings with the batches of prediction: those of training on a CPU, larger ones on a GPU."""
+    if device.type != "cuda":
+        return settings
+    larger = {name: getattr(settings, name) * _LARGER for name in ("batch_tokens", "batch_documents")}
+    return settings.model_copy(update=larger)
 
 
 @torch.no_grad()

@@ -8,14 +8,16 @@ from medlingua.adapters.encoder import load
 from medlingua.adapters.kernels import merge
 from medlingua.adapters.kernels.choice import KERNELS, choose
 from medlingua.adapters.kernels.contract import Pattern, Request
+from medlingua.recipes.evaluation import finetune
 from medlingua.recipes.machine import Precision
-from medlingua.recipes.settings import Train
+from medlingua.recipes.settings import Eval, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.objectives import LanguageModelLoss
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 from tests.adapters.kernel_cases import cases, errors
+from tests.recipes.evaluation.test_every_kind import KINDS
 from tests.recipes.training.test_loop import cut_into
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none")
@@ -69,6 +71,29 @@ def test_the_device_is_waited_for_once_a_step(family: str, compile: str, precisi
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert sum("synchroniz" in str(w.message) for w in caught) == 1
+
+
+@pytest.mark.parametrize("kind", ["ner", "tagging", "classification", "multilabel", "pairs", "similarity", "answers"])
+def test_a_step_of_fine_tuning_does_not_wait_for_the_device(kind: str, build: Any) -> None:  # noqa: F811
+    encoder = load(str(build("bert")))
+    encoder.model.to(CUDA).train()
+    task, make = KINDS[kind]
+    model = make(task, encoder)
+    model.head.to(CUDA)
+    read = model.read("train")
+    optimizer = finetune._optimizer(encoder, model, Eval())
+
+    def step() -> None:
+        loss, items = model.loss(finetune.token_states(encoder, [e.document for e in read]), read)
+        finetune._step(optimizer, loss / items)
+
+    for _ in range(2):
+        step()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_fp32_is_not_computed_document_by_document() -> None:

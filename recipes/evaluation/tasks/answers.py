@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import sentences
@@ -87,9 +88,12 @@ class Answers:
 
     def loss(self, states: Tensor, examples: Sequence[EncodedQuestion]) -> tuple[Tensor, int]:
         losses = []
-        for (first, last, none), example in zip(self._scores(states, examples), examples, strict=True):
+        of_documents = np.concatenate([e.bounds - e.document.question_tokens for e in examples])
+        bounds_of = torch.split(
+            on_device(torch.from_numpy(of_documents), states.device), [len(e.bounds) for e in examples]
+        )
+        for (first, last, none), bounds in zip(self._scores(states, examples), bounds_of, strict=True):
             # Where a text gives the answer several times, all of them are right.
-            bounds = torch.from_numpy(example.bounds - example.document.question_tokens).to(states.device)
             for scores, right in ((first, bounds[:, 0]), (last, bounds[:, 1])):
                 every = torch.cat([scores, none[None]])
                 wanted = every[right] if len(right) else none[None]
@@ -101,12 +105,12 @@ class Answers:
         predictions = []
         for (first, last, none), example in zip(self._scores(states, examples), examples, strict=True):
             offsets = example.document.offsets[example.document.question_tokens :]
-            a, b = first.cpu().numpy(), last.cpu().numpy()
+            a, b, unanswered = first.cpu().numpy(), last.cpu().numpy(), 2 * none.item()
             ranked = [(0.0, 0, 0)]
             for i in np.argsort(-a)[:_CANDIDATES]:
                 for j in np.argsort(-b)[:_CANDIDATES]:
                     if i <= j < i + _LONGEST:
-                        ranked.append((float(a[i] + b[j] - 2 * none), int(offsets[i, 0]), int(offsets[j, 1])))
+                        ranked.append((float(a[i] + b[j] - unanswered), int(offsets[i, 0]), int(offsets[j, 1])))
             predictions.append(sorted(set(ranked), reverse=True)[: _RANKED + 1])
         return predictions
 
@@ -117,7 +121,12 @@ class Answers:
             return {}
         margins = sorted({0.0, *(ranked[0][0] for ranked in predicted)})
         candidates = margins[:: max(1, len(margins) // 50)]
-        values = [self.score("dev", [self.decide(p, {"margin": m}) for p in predicted])["F1"] for m in candidates]
+        best = np.array([next((score for score, start, end in p if start < end), -np.inf) for p in predicted])
+        answered, silent = (
+            self.tallies("dev", decided)[:, 0]
+            for decided in ([self.decide(p, {}) for p in predicted], [()] * len(predicted))
+        )
+        values = [np.where(best >= margin, answered, silent).mean() for margin in candidates]
         return {"margin": float(candidates[int(np.argmax(values))])}
 
     def decide(self, predicted: list[tuple[float, int, int]], chosen: dict[str, float]) -> list[Span]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, joined, mean_of
@@ -71,7 +72,7 @@ class Choice:
         return torch.from_numpy(np.concatenate([e.right for e in examples]))
 
     def loss(self, states: Tensor, examples: Sequence[Question]) -> tuple[Tensor, int]:
-        logits, right = self.logits(states, examples), self.targets(examples).to(states.device)
+        logits, right = self.logits(states, examples), on_device(self.targets(examples), states.device)
         return nn.functional.binary_cross_entropy_with_logits(logits, right, reduction="sum"), len(right)
 
     def predict(self, states: Tensor, examples: Sequence[Question]) -> list[dict[str, float]]:
@@ -83,7 +84,7 @@ class Choice:
         ]
 
     def evidence(self, states: Tensor, examples: Sequence[Question]) -> tuple[Tensor, Tensor]:
-        return self.logits(states, examples), self.targets(examples).to(states.device)
+        return self.logits(states, examples), on_device(self.targets(examples), states.device)
 
     def confident(
         self, states: Tensor, examples: Sequence[Question], chosen: dict[str, float], temperature: float

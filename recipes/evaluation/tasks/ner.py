@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
@@ -74,18 +75,18 @@ class Ner:
 
     def logits(self, states: Tensor, examples: Sequence[Tagged]) -> Tensor:
         """(tagged words of all examples, tags) fp32."""
-        return self.head(states[firsts_of(examples).to(states.device)]).float()  # type: ignore[no-any-return]
+        return self.head(states[on_device(firsts_of(examples), states.device)]).float()  # type: ignore[no-any-return]
 
     def targets(self, examples: Sequence[Tagged]) -> Tensor:
         """(tagged words of all examples,) int64 gold tags."""
         return torch.from_numpy(np.concatenate([e.tags[e.tagged] for e in examples]))
 
     def loss(self, states: Tensor, examples: Sequence[Tagged]) -> tuple[Tensor, int]:
-        gold = self.targets(examples).to(states.device)
+        gold = on_device(self.targets(examples), states.device)
         return nn.functional.cross_entropy(self.logits(states, examples), gold, reduction="sum"), len(gold)
 
     def predict(self, states: Tensor, examples: Sequence[Tagged]) -> list[tuple[Span, ...]]:
-        best = self.head(states[firsts_of(examples).to(states.device)]).argmax(dim=-1).cpu().numpy()
+        best = self.head(states[on_device(firsts_of(examples), states.device)]).argmax(dim=-1).cpu().numpy()
         predictions, start = [], 0
         for example in examples:
             tags = np.zeros(len(example.words), dtype=np.int64)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of
@@ -68,14 +69,14 @@ class Pairs:
         return torch.tensor([e.label for e in examples])
 
     def loss(self, states: Tensor, examples: Sequence[Pair]) -> tuple[Tensor, int]:
-        target = self.targets(examples).to(states.device)
+        target = on_device(self.targets(examples), states.device)
         return nn.functional.cross_entropy(self.logits(states, examples), target, reduction="sum"), len(examples)
 
     def predict(self, states: Tensor, examples: Sequence[Pair]) -> list[int]:
         return self.logits(states, examples).argmax(dim=1).tolist()
 
     def evidence(self, states: Tensor, examples: Sequence[Pair]) -> tuple[Tensor, Tensor]:
-        return self.logits(states, examples), self.targets(examples).to(states.device)
+        return self.logits(states, examples), on_device(self.targets(examples), states.device)
 
     def confident(
         self, states: Tensor, examples: Sequence[Pair], chosen: dict[str, float], temperature: float

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of, token_states
@@ -66,7 +67,7 @@ class Similarity:
         return self.head(torch.cat([(first - second).abs(), first * second], dim=1))[:, 0].float()  # type: ignore[no-any-return]
 
     def loss(self, states: Tensor, examples: Sequence[Graded]) -> tuple[Tensor, int]:
-        gold = torch.tensor([e.share for e in examples], device=states.device)
+        gold = on_device(torch.tensor([e.share for e in examples]), states.device)
         return nn.functional.mse_loss(self._shares(states, examples), gold, reduction="sum"), len(examples)
 
     def predict(self, states: Tensor, examples: Sequence[Graded]) -> list[float]:

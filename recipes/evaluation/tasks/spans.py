@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.finetune import Prediction
@@ -115,7 +116,7 @@ class SpanNer(Ner):
 
     def _scores(self, states: Tensor, examples: Sequence[Tagged]) -> list[Tensor]:
         """(W, most, labels) fp32 a document of W tagged words: of the span from each word over so many more."""
-        projected = self.head(states[firsts_of(examples).to(states.device)]).float()
+        projected = self.head(states[on_device(firsts_of(examples), states.device)]).float()
         scores_per_document = []
         for rows in projected.split([len(example.tagged) for example in examples]):
             queries, keys = _turned(rows.unflatten(1, (2, len(self.labels), _WIDTH))).unbind(1)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document
@@ -77,7 +78,7 @@ class Tagging:
 
     def evidence(self, states: Tensor, examples: Sequence[TaggedDocument]) -> tuple[Tensor, Tensor]:
         gold = torch.from_numpy(np.concatenate([e.tags for e in examples]))
-        return self.logits(states, examples), gold.to(states.device)
+        return self.logits(states, examples), on_device(gold, states.device)
 
     def confident(
         self, states: Tensor, examples: Sequence[TaggedDocument], chosen: dict[str, float], temperature: float
@@ -100,7 +101,7 @@ class Tagging:
         """(words with a piece, of all examples, tags) fp32."""
         starts = np.cumsum([0, *(e.document.tokens for e in examples)])
         firsts = np.concatenate([start + e.firsts for start, e in zip(starts, examples, strict=False)])
-        return self.head(states[torch.from_numpy(firsts).to(states.device)]).float()  # type: ignore[no-any-return]
+        return self.head(states[on_device(torch.from_numpy(firsts), states.device)]).float()  # type: ignore[no-any-return]
 
     def choose(self, predicted: Sequence[Any]) -> dict[str, float]:
         """The number of train's most frequent tag, for words without a piece."""

@@ -131,6 +131,50 @@ def test_V1_V11_the_end_of_a_text_beyond_the_model_reaches_the_answer(kind: str,
 
 
 @every_kind
+def test_epochs_are_chosen_by_the_main_metric_that_is_reported(kind: str, encoder: Encoder) -> None:
+    """Dev is scored by tallies alone in each epoch; the epoch that is kept has the best score of them all."""
+    task, make = KINDS[kind]
+    model = make(task, encoder)
+    choose, values = model.choose, []
+
+    def watched(predicted: Any) -> dict[str, float]:
+        chosen = choose(predicted)
+        decided = [model.decide(one, chosen) for one in predicted]
+        values.append(model.score("dev", decided)[model.main_metric])
+        return chosen
+
+    model.choose = watched  # type: ignore[method-assign]
+    fitted = fit(encoder, model, Eval(epochs=6, min_steps=0, lr=3e-3), 0, nullcontext, lambda share: None)
+    *epochs, kept = values
+    assert fitted.dev[model.main_metric] == kept == pytest.approx(max(epochs))
+    assert epochs[fitted.epoch - 1] == pytest.approx(max(epochs))
+    assert all(value < max(epochs) - 1e-9 for value in epochs[: fitted.epoch - 1])  # the first of equals
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "answers"])
+def test_V6_a_threshold_is_the_first_that_is_best_on_dev(kind: str, encoder: Encoder) -> None:
+    """Beside each threshold scored by itself. The dev questions of "answers" have no answer in half of the cases."""
+    task, make = KINDS[kind]
+    if kind == "answers":
+        task = replace(task, dev=tuple(replace(e, gold=()) if i % 2 else e for i, e in enumerate(task.dev)))
+    model = make(task, encoder)
+    for module in model.head.modules():
+        if isinstance(module, torch.nn.Linear):
+            torch.nn.init.normal_(module.weight, std=0.5, generator=torch.Generator().manual_seed(1))
+    read = model.read("dev")
+    with torch.no_grad():
+        predicted = model.predict(token_states(encoder, [e.document for e in read]), read)
+    (name, chosen), *_ = model.choose(predicted).items()
+    tried = (
+        np.arange(0.05, 0.96, 0.05).tolist() if kind == "multilabel" else sorted({0.0, *(p[0][0] for p in predicted)})
+    )
+    metric = "micro-F1" if kind == "multilabel" else "F1"
+    scores = [model.score("dev", [model.decide(p, {name: t}) for p in predicted])[metric] for t in tried]
+    assert len({*scores}) > 1
+    assert chosen == pytest.approx(tried[int(np.argmax(scores))])
+
+
+@every_kind
 def test_V9_a_kind_says_its_protocol_and_the_main_metric_is_among_its_scores(kind: str, encoder: Encoder) -> None:
     task, make = KINDS[kind]
     model = make(task, encoder)

@@ -49,11 +49,12 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     assert protocols == {"ner-strict/1" + (", frozen body/2" if body == "frozen" else "")}
 
 
-def test_cached_states_are_those_of_the_model_and_computed_once(encoder: Encoder) -> None:
+@pytest.mark.parametrize("room", [None, 10_000, 1 << 30], ids=["a file", "the device for some", "the device"])
+def test_cached_states_are_those_of_the_model_and_computed_once(room: int | None, encoder: Encoder) -> None:
     """Any documents in any order, those of a first call again after the weights have changed too: themselves, and the
     same text encoded anew, as each fold of a task does it."""
     reads = [encode_document(encoder, text) for text in ("toux et fièvre", "une douleur", "la toux " * 90)]
-    cached = CachedStates(encoder)
+    cached = CachedStates(encoder, room)
     with torch.no_grad():
         first = [cached([reads[2], reads[0]]), cached(reads)]
         assert torch.allclose(first[0], token_states(encoder, [reads[2], reads[0]]), atol=1e-6)
