@@ -403,12 +403,13 @@ def in_batches(examples: Sequence[Any], settings: Eval, compute: Callable[[list[
 def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:
     """Whole documents, within the batch's two bounds; one above batch_tokens makes a batch of its own."""
     group: list[Any] = []
+    tokens = 0
     for index in order:
-        example = examples[index]
-        full = len(group) == settings.batch_documents
-        if group and (full or sum(e.document.size for e in group) + example.document.size > settings.batch_tokens):
+        size = examples[index].document.size
+        if group and (len(group) == settings.batch_documents or tokens + size > settings.batch_tokens):
             yield group
-            group = []
-        group.append(example)
+            group, tokens = [], 0
+        group.append(examples[index])
+        tokens += size
     if group:
         yield group
