@@ -17,9 +17,10 @@ from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.evaluation.candidate import autocast_of
-from medlingua.recipes.evaluation.finetune import fit, in_batches, token_states
+from medlingua.recipes.evaluation.candidate import passes_of
+from medlingua.recipes.evaluation.finetune import fit, in_batches
 from medlingua.recipes.evaluation.heads import task_model
+from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.settings import Eval
 from medlingua.recipes.text.annotation import Answers, Column, Schema, prompts, sampled
 from medlingua.reports.read import write_whole
@@ -96,9 +97,9 @@ def _spread_column(
     encoder = encoders.load(base, head="fresh", allow=allow)
     encoder.model.to(machine.device())
     model = task_model(task, encoder, spacy, settings)
-    autocast = autocast_of(encoder, machine.precision_of("auto", encoder.device))
+    passes = passes_of(encoder, machine.precision_of("auto", encoder.device))
     with progress(f"learning {column.name}", 1.0) as bar:
-        fitted = fit(encoder, model, settings, 0, autocast, bar.update, restore=False)
+        fitted = fit(encoder, model, settings, 0, passes, bar.update, restore=False)
     gold = [str(example.gold) for example in task.test]
     predicted = ["".join(labels) for labels in fitted.decided]  # one each
     accuracy, kappa = accuracy_score(gold, predicted), cohen_kappa_score(gold, predicted)
@@ -109,7 +110,7 @@ def _spread_column(
     )
     labels, probabilities = {}, {}
     encoder.model.eval()
-    with progress(f"{column.name} of all texts", len(documents)) as bar, torch.no_grad(), autocast():
+    with progress(f"{column.name} of all texts", len(documents)) as bar, torch.no_grad(), passes.autocast():
         for start in range(0, len(documents), settings.batch_documents * 8):
             part = documents[start : start + settings.batch_documents * 8]
             encoded = [model.encode(Example(d.id, d, task.labels[0])) for d in part]

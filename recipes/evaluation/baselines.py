@@ -7,7 +7,8 @@ from statistics import fmean
 import numpy as np
 from medlingua.adapters.encoder import Encoder
 from medlingua.recipes.evaluation.cache import Cell
-from medlingua.recipes.evaluation.finetune import States, TaskModel
+from medlingua.recipes.evaluation.finetune import TaskModel
+from medlingua.recipes.evaluation.reading import States
 from medlingua.recipes.evaluation.results import score_row, write_predictions
 from medlingua.recipes.evaluation.tasks import nearest
 from medlingua.recipes.evaluation.tasks.answers import Answers

@@ -10,7 +10,8 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import on_device
 from medlingua.recipes.console import progress
-from medlingua.recipes.evaluation.finetune import EncodedDocument, TaskModel, groups, token_states
+from medlingua.recipes.evaluation.finetune import TaskModel, groups
+from medlingua.recipes.evaluation.reading import EncodedDocument, token_states
 from medlingua.recipes.settings import Eval
 from torch import Tensor
 

@@ -43,7 +43,7 @@ def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> tu
     for one, or it makes all probabilities alike, as where most outputs are wrong."""
     candidate.encoder.model.eval()
     examples, evidence = model.read("dev"), []
-    with candidate.autocast():
+    with candidate.passes.autocast():
         for group in groups(examples, np.arange(len(examples)), settings):
             evidence.append(model.evidence(candidate.states_of([e.document for e in group]), group))
     pairs = [pair for pair in evidence if pair is not None]
@@ -70,7 +70,7 @@ def predictions_of(
     def predict(group: list[Any]) -> list[Prediction]:
         return model.confident(candidate.states_of([e.document for e in group]), group, chosen, temperature)
 
-    with candidate.autocast():
+    with candidate.passes.autocast():
         return in_batches(model.read(part), for_prediction(settings, candidate.encoder.device), predict)
 
 

@@ -16,9 +16,10 @@ from medlingua.languages.task import Task
 from medlingua.recipes import machine
 from medlingua.recipes.console import say
 from medlingua.recipes.evaluation.cached_states import CachedStates
-from medlingua.recipes.evaluation.finetune import States, TaskModel, token_states
+from medlingua.recipes.evaluation.finetune import Passes, TaskModel
 from medlingua.recipes.evaluation.heads import precedes, protocol_under, task_model
 from medlingua.recipes.evaluation.questions import cut_questions
+from medlingua.recipes.evaluation.reading import States, token_states
 from medlingua.recipes.evaluation.warm_start import overlap_lines, without_tested
 from medlingua.recipes.settings import Eval
 
@@ -76,7 +77,7 @@ class Candidate:
     parts: Sequence[TaskModel]
     before: TaskModel | None
     states: CachedStates | None
-    autocast: Callable[[], Any]
+    passes: Passes
     tuned: dict[int, Eval] = field(default_factory=dict)
 
     @property
@@ -132,8 +133,14 @@ def load_candidate(name: str, where: str, task: Task, evaluation: Evaluation) ->
         parts,
         before,
         states,
-        autocast_of(encoder, evaluation.precision),
+        passes_of(encoder, evaluation.precision),
     )
+
+
+def passes_of(encoder: Encoder, precision: machine.Precision) -> Passes:
+    """Those of fine-tuning: on a GPU in bf16 they go through a copy, as in pretraining."""
+    half = encoder.device.type == "cuda" and precision.name == "bf16"
+    return Passes(autocast_of(encoder, precision), torch.bfloat16 if half else None)
 
 
 def autocast_of(encoder: Encoder, precision: machine.Precision) -> Callable[[], Any]:

@@ -156,7 +156,7 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
         and not candidate.folds
         and (neighbours, None) not in done
     ):
-        with candidate.autocast():  # the states are those that the heads are fitted on
+        with candidate.passes.autocast():  # the states are those that the heads are fitted on
             append_row(results, *nearest_words(whole, neighbours, candidate.states))
     by_cosine = f"{name}, cosine"
     if settings.body == "frozen" and isinstance(whole, Similarity) and (by_cosine, 0) not in done:
@@ -202,22 +202,22 @@ def _fits(
     candidate: Candidate, settings: Eval, seed: int, label: str, test: bool, evaluation: Evaluation
 ) -> list[Fitted]:
     """The model fine-tuned with one seed on each part of the task. test: whether test is predicted."""
-    encoder, autocast, states = candidate.encoder, candidate.autocast, candidate.states
+    encoder, passes, states = candidate.encoder, candidate.passes, candidate.states
     keep = evaluation.keep if test else None
     before = copy.deepcopy(encoder.model.state_dict()) if keep else {}
     fits = []
     for number, part in enumerate(candidate.parts):
         what = f"{label}, fold {number + 1} of {len(candidate.folds)}" if candidate.folds else label
         if states is not None:
-            states.read(part, ("train", "dev", "test") if test else ("train", "dev"), settings, autocast, what)
+            states.read(part, ("train", "dev", "test") if test else ("train", "dev"), settings, passes.autocast, what)
         if number not in candidate.tuned:
-            candidate.tuned[number] = tuned_by_dev(encoder, part, candidate.before, settings, autocast, what, states)
+            candidate.tuned[number] = tuned_by_dev(encoder, part, candidate.before, settings, passes, what, states)
         with (
-            warm(encoder, part, candidate.before, settings, seed, autocast, what) as fresh,
+            warm(encoder, part, candidate.before, settings, seed, passes, what) as fresh,
             progress(f"{what}, seed {seed}", 1.0) as bar,
         ):
             fitted = fit(
-                encoder, part, candidate.tuned[number], seed, autocast, bar.update,
+                encoder, part, candidate.tuned[number], seed, passes, bar.update,
                 last=test, fresh_head=fresh, restore=keep is None, states_of=states,
             )  # fmt: skip
             fits.append(fitted)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.task_heads import TextHead
-from medlingua.recipes.evaluation.finetune import EncodedDocument, first_tokens
+from medlingua.recipes.evaluation.reading import EncodedDocument, first_tokens
 from torch import nn
 
 Pooling = Literal["mean", "first"]

@@ -8,7 +8,7 @@ from medlingua.adapters.encoder import Encoder, Permission
 from medlingua.languages.annotations import Example
 from medlingua.languages.errors import InputError, shown
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import fitting_question
+from medlingua.recipes.evaluation.reading import fitting_question
 
 CUT = "long questions cut"  # in the protocol
 

@@ -1,13 +1,12 @@
 """Learning rates tried on dev, a stated number of them, the same for every model."""
 
 import copy
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from medlingua.adapters.encoder import Encoder
 from medlingua.recipes.console import progress
-from medlingua.recipes.evaluation.finetune import States, TaskModel, fit
+from medlingua.recipes.evaluation.finetune import Passes, TaskModel, fit
+from medlingua.recipes.evaluation.reading import States
 from medlingua.recipes.evaluation.warm_start import warm
 from medlingua.recipes.settings import Eval
 
@@ -28,7 +27,7 @@ def tuned_by_dev(
     model: TaskModel,
     first: TaskModel | None,
     settings: Eval,
-    autocast: Callable[[], Any],
+    passes: Passes,
     what: str,
     states_of: States | None,
 ) -> Eval:
@@ -36,14 +35,14 @@ def tuned_by_dev(
     if not settings.trials:
         return settings
     best: tuple[float, Eval] | None = None
-    with warm(encoder, model, first, settings, SEED, autocast, what) as fresh:
+    with warm(encoder, model, first, settings, SEED, passes, what) as fresh:
         head = copy.deepcopy(model.head.state_dict())
         for number in range(settings.trials):
             trial = trial_of(settings, number)
             model.head.load_state_dict(head)
             with progress(f"{what}, trial {number + 1} of {settings.trials}", 1.0) as bar:
                 fitted = fit(
-                    encoder, model, trial, SEED, autocast, bar.update,
+                    encoder, model, trial, SEED, passes, bar.update,
                     last=False, fresh_head=fresh, states_of=states_of,
                 )  # fmt: skip
             value = fitted.dev[model.main_metric]

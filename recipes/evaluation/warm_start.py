@@ -2,11 +2,10 @@
 model may have learnt of a task before."""
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import PurePosixPath
-from typing import Any
 
 from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example
@@ -16,7 +15,7 @@ from medlingua.languages.pack import Overlap
 from medlingua.languages.parallel import shares_test_text
 from medlingua.languages.task import Task
 from medlingua.recipes.console import progress, say
-from medlingua.recipes.evaluation.finetune import TaskModel, fit
+from medlingua.recipes.evaluation.finetune import Passes, TaskModel, fit
 from medlingua.recipes.settings import Eval
 
 _NO_LABELS = ("answers", "choice", "similarity")  # kinds whose heads fit every task of the kind
@@ -79,7 +78,7 @@ def warm(
     first: TaskModel | None,
     settings: Eval,
     seed: int,
-    autocast: Callable[[], Any],
+    passes: Passes,
     what: str,
 ) -> Iterator[bool]:
     """The encoder as it is after `first`, put back at the end. Gives whether the head is fresh: it is kept where both
@@ -89,7 +88,7 @@ def warm(
         return
     before = copy.deepcopy(encoder.model.state_dict())
     with progress(f"{what}, after {first.task.spec.name}", 1.0) as bar:
-        fit(encoder, first, settings, seed, autocast, bar.update, last=False, restore=False)
+        fit(encoder, first, settings, seed, passes, bar.update, last=False, restore=False)
     same = first.task.spec.kind == model.task.spec.kind
     fresh = not same or (model.task.spec.kind not in _NO_LABELS and first.task.labels != model.task.labels)
     if not fresh:

@@ -16,13 +16,8 @@ from medlingua.languages.words import words
 from medlingua.recipes import machine
 from medlingua.recipes.evaluation.cache import digest_of_model
 from medlingua.recipes.evaluation.candidate import autocast_of
-from medlingua.recipes.evaluation.finetune import (
-    EncodedDocument,
-    Prediction,
-    fitting_question,
-    in_batches,
-    token_states,
-)
+from medlingua.recipes.evaluation.finetune import Prediction, in_batches
+from medlingua.recipes.evaluation.reading import EncodedDocument, fitting_question, token_states
 from medlingua.recipes.evaluation.saved_task import load_task_model
 from torch import Tensor
 

@@ -15,15 +15,9 @@ from medlingua.recipes import machine
 from medlingua.recipes.console import progress, say
 from medlingua.recipes.evaluation.cache import digest_of_model
 from medlingua.recipes.evaluation.candidate import autocast_of
-from medlingua.recipes.evaluation.finetune import (
-    EncodedDocument,
-    encode_document,
-    first_tokens,
-    in_batches,
-    mean_of,
-    token_states,
-)
+from medlingua.recipes.evaluation.finetune import in_batches
 from medlingua.recipes.evaluation.pooling import Pooling
+from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document, first_tokens, mean_of, token_states
 from medlingua.recipes.inference.annotator import batches
 from medlingua.recipes.inference.notes import at_work, check_parts, progress_in, read_notes
 from medlingua.recipes.settings import Eval

@@ -34,19 +34,21 @@ class WorkingCopy:
 
     def collect_gradients(self) -> None:
         """Add the copy's gradients to those of the fp32 weights, after each forward and backward pass."""
-        sums: list[Tensor] = []
-        added: list[Tensor] = []
+        firsts: list[tuple[Tensor, Tensor]] = []
+        others: list[tuple[Tensor, Tensor]] = []
         for weight, twin in zip(self.weights, self.copies, strict=True):
             if twin.grad is None:
                 continue
+            pairs = others
             if weight.grad is None:
-                weight.grad = twin.grad.to(weight.dtype)
-            else:
-                sums.append(weight.grad)
-                added.append(twin.grad)
+                weight.grad, pairs = torch.empty_like(weight), firsts
+            pairs.append((weight.grad, twin.grad))
             twin.grad = None
-        if sums:
-            torch._foreach_add_(sums, added)
+        # All at once: on a GPU a launch each would be a tenth of a short step's.
+        if firsts:
+            torch._foreach_copy_(*map(list, zip(*firsts, strict=True)))
+        if others:
+            torch._foreach_add_(*map(list, zip(*others, strict=True)))
 
     @torch.no_grad()
     def refresh(self) -> None:

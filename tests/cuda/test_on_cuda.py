@@ -9,11 +9,13 @@ from medlingua.adapters.kernels import merge
 from medlingua.adapters.kernels.choice import KERNELS, choose
 from medlingua.adapters.kernels.contract import Pattern, Request
 from medlingua.recipes.evaluation import finetune
+from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval, Train
 from medlingua.recipes.training import loop
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.working_copy import working_copy
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 from tests.adapters.kernel_cases import cases, errors
@@ -76,7 +78,9 @@ def test_the_device_is_waited_for_once_a_step(family: str, compile: str, precisi
 @pytest.mark.parametrize("kind", ["ner", "tagging", "classification", "multilabel", "pairs", "similarity", "answers"])
 def test_a_step_of_fine_tuning_does_not_wait_for_the_device(kind: str, build: Any) -> None:  # noqa: F811
     encoder = load(str(build("bert")))
-    encoder.model.to(CUDA).train()
+    encoder.model.to(CUDA)
+    working = working_copy(encoder, torch.bfloat16, compiled=False)
+    working.prepare(0.1)
     task, make = KINDS[kind]
     model = make(task, encoder)
     model.head.to(CUDA)
@@ -84,8 +88,10 @@ def test_a_step_of_fine_tuning_does_not_wait_for_the_device(kind: str, build: An
     optimizer = finetune._optimizer(encoder, model, Eval())
 
     def step() -> None:
-        loss, items = model.loss(finetune.token_states(encoder, [e.document for e in read]), read)
-        finetune._step(optimizer, loss / items)
+        states = token_states(working.encoder, [e.document for e in read])
+        with torch.autocast("cuda", torch.bfloat16):
+            loss, items = model.loss(states, read)
+        finetune._step(optimizer, loss / items, working)
 
     for _ in range(2):
         step()

@@ -19,7 +19,8 @@ from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import sentences
-from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of
+from medlingua.recipes.evaluation.finetune import Prediction
+from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document, mean_of
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn
 

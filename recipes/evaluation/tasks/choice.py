@@ -14,8 +14,9 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, joined, mean_of
+from medlingua.recipes.evaluation.finetune import Prediction
 from medlingua.recipes.evaluation.pooling import Pooling, pooled_tokens, text_head
+from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document, joined, mean_of
 from medlingua.recipes.evaluation.tasks.labels import labels_of, majority, ranked
 from medlingua.reports.bootstrap import Tally
 from torch import Tensor, nn

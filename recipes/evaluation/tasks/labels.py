@@ -19,8 +19,9 @@ from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of
+from medlingua.recipes.evaluation.finetune import Prediction
 from medlingua.recipes.evaluation.pooling import Pooling, pooled_tokens, text_head
+from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document, mean_of
 from medlingua.reports.bootstrap import Tally
 from sklearn.metrics import f1_score
 from torch import Tensor, nn

@@ -14,7 +14,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.words import sentences
 from medlingua.recipes.console import progress
-from medlingua.recipes.evaluation.finetune import States, token_states
+from medlingua.recipes.evaluation.reading import States, token_states
 from medlingua.recipes.evaluation.tasks.ner import Tagged, decode_tags, encode_tags
 
 NEIGHBOURS = 8  # sentences that the words are looked up in

@@ -18,7 +18,8 @@ from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.task import Task
 from medlingua.languages.words import words
-from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document
+from medlingua.recipes.evaluation.finetune import Prediction
+from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document
 from medlingua.recipes.evaluation.tasks import dictionary
 from medlingua.reports.bootstrap import Tally
 from scipy.sparse import csr_matrix

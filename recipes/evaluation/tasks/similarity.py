@@ -16,7 +16,8 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import EncodedDocument, Prediction, encode_document, mean_of, token_states
+from medlingua.recipes.evaluation.finetune import Prediction
+from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document, mean_of, token_states
 from medlingua.reports.bootstrap import Tally
 from scipy.stats import rankdata, spearmanr
 from torch import Tensor, nn

@@ -4,7 +4,6 @@ import json
 import re
 import string
 from collections import Counter
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.questions import read_squad
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import fit
+from medlingua.recipes.evaluation.finetune import Passes, fit
 from medlingua.recipes.evaluation.tasks.answers import LABEL, Answers, exact, normalised, overlap
 from medlingua.recipes.settings import Eval
 
@@ -56,7 +55,7 @@ def drug_questions(count: int, without: bool) -> list[tuple[str, str, tuple[Span
 def test_answers_and_their_absence_are_learnt(without: bool, encoder: Encoder) -> None:
     model = Answers(task(drug_questions(130, without), dev=30), encoder, "fr")
     settings = Eval(epochs=12, min_steps=0, lr=3e-3, batch_documents=16, seeds=1)
-    fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, settings, 0, Passes(), lambda share: None)
     assert fitted.test["F1"] > 0.8
     assert model.tallies("test", fitted.decided).mean() == pytest.approx(fitted.test["F1"])
     empty = [not answer for answer in fitted.decided]

@@ -1,7 +1,6 @@
 """Tasks that ask something of a text: pairs, and questions with options."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import encode_document, fit, joined, mean_of, token_states
+from medlingua.recipes.evaluation.finetune import Passes, fit
+from medlingua.recipes.evaluation.reading import encode_document, joined, mean_of, token_states
 from medlingua.recipes.evaluation.tasks.choice import Choice, choice_scores
 from medlingua.recipes.evaluation.tasks.labels import Labels, relation_scores
 from medlingua.recipes.evaluation.tasks.pairs import Pairs
@@ -103,7 +103,7 @@ def test_questions_about_a_document_are_learnt(kind: Any, example: Any, model_cl
     task = a_task(kind, example, (160, 40, 60))
     model = model_class(task, encoder)
     settings = Eval(epochs=30 if kind == "pairs" else 6, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
-    fitted = fit(encoder, model, settings, 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, settings, 0, Passes(), lambda share: None)
     tallies = model.tallies("test", fitted.decided)
     assert metric_of(model.tally, tallies.sum(axis=0), len(tallies)) == pytest.approx(fitted.test[model.main_metric])
     assert fitted.test[model.main_metric] > model.majority("test")[model.main_metric] + 0.2
@@ -156,7 +156,7 @@ def test_a_relation_task_learns_and_its_majority_answer_finds_nothing(encoder: E
     task = a_task("relations", relation, (200, 30, 40))
     task = replace(task, spec=task.spec.model_copy(update={"negative": "none"}))
     model = Labels(task, encoder)
-    fitted = fit(encoder, model, Eval(epochs=12, min_steps=0, lr=3e-3, seeds=1), 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, Eval(epochs=12, min_steps=0, lr=3e-3, seeds=1), 0, Passes(), lambda share: None)
     assert model.protocol == "relations/1"
     tallies = model.tallies("test", fitted.decided)
     assert metric_of(model.tally, tallies.sum(axis=0), len(tallies)) == pytest.approx(fitted.test[model.main_metric])

@@ -9,7 +9,8 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.recipes.evaluation.calibration import fit_temperature, reliability
-from medlingua.recipes.evaluation.finetune import Prediction, token_states
+from medlingua.recipes.evaluation.finetune import Prediction
+from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.reports.reliability import expected_calibration_error
 

@@ -2,20 +2,21 @@
 
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from medlingua.adapters.encoder import Encoder
+from medlingua.adapters.encoder import Encoder, load
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import TaskModel, fit, token_states
+from medlingua.recipes.evaluation.finetune import Passes, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
+from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.evaluation.tasks.answers import Answers
 from medlingua.recipes.evaluation.tasks.choice import Choice
 from medlingua.recipes.evaluation.tasks.labels import Labels
@@ -28,8 +29,11 @@ from medlingua.recipes.evaluation.tasks.tagging import Tagging
 from medlingua.recipes.settings import Eval
 from medlingua.reports.protocols import protocol_of
 
+from tests.adapters.conftest import build  # noqa: F401 -- a fixture
+
 from .test_scores import Sealed
 
+FAMILIES = ("modernbert", "eurobert", "longformer", "distilbert", "electra")
 ORGANS = ("foie", "rein", "coeur", "poumon")
 LONG = "Le patient va bien. " * 60
 
@@ -104,7 +108,7 @@ def test_V6_V8_no_kind_reads_test_before_everything_is_chosen_on_dev(kind: str, 
         return calls[-1]
 
     model.choose = watched  # type: ignore[method-assign]
-    fitted = fit(encoder, model, Eval(epochs=2, min_steps=0), 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, Eval(epochs=2, min_steps=0), 0, Passes(), lambda share: None)
     assert len(calls) == 3
     assert fitted.chosen == calls[-1]
     assert len(fitted.decided) == 6
@@ -144,11 +148,41 @@ def test_epochs_are_chosen_by_the_main_metric_that_is_reported(kind: str, encode
         return chosen
 
     model.choose = watched  # type: ignore[method-assign]
-    fitted = fit(encoder, model, Eval(epochs=6, min_steps=0, lr=3e-3), 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, Eval(epochs=6, min_steps=0, lr=3e-3), 0, Passes(), lambda share: None)
     *epochs, kept = values
     assert fitted.dev[model.main_metric] == kept == pytest.approx(max(epochs))
     assert epochs[fitted.epoch - 1] == pytest.approx(max(epochs))
     assert all(value < max(epochs) - 1e-9 for value in epochs[: fitted.epoch - 1])  # the first of equals
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "lora"),
+    [*((kind, "bert", None) for kind in KINDS), *(("ner", family, None) for family in FAMILIES), ("ner", "bert", 2)],
+)
+def test_training_through_a_copy_is_training(kind: str, family: str, lora: int | None, build: Any) -> None:  # noqa: F811
+    """In fp32 the copy, in which a GPU computes in bf16, gives the same scores, predictions and weights; in bf16 it
+    learns much the same."""
+    if lora:
+        pytest.importorskip("peft")
+    task, make = KINDS[kind]
+    settings = Eval(epochs=2, min_steps=0, lr=1e-3, lora=lora)
+    half_precision = Passes(partial(torch.autocast, "cpu", torch.bfloat16), torch.bfloat16)
+    fits, weights = [], []
+    for passes in (Passes(), Passes(copy_in=torch.float32), half_precision):
+        encoder = load(str(build(family)))
+        fitted = fit(encoder, make(task, encoder), settings, 0, passes, lambda s: None, restore=False)
+        fits.append(fitted)
+        weights.append({name: w.float() for name, w in encoder.model.base_model.state_dict().items()})
+    assert fits[0] == fits[1]
+    plain, same, half = weights
+    before = load(str(build(family))).model.base_model.state_dict()
+    assert all(torch.equal(same[name], plain[name]) for name in plain)
+    learnt = [name for name in plain if not torch.equal(plain[name], before[name])]
+    assert learnt
+    assert {name for name in half if not torch.equal(half[name], before[name])} >= set(learnt)
+    moved = sum(float((plain[name] - before[name]).square().sum()) for name in learnt) ** 0.5
+    apart = sum(float((plain[name] - half[name]).square().sum()) for name in learnt) ** 0.5
+    assert apart < 0.5 * moved
 
 
 @pytest.mark.parametrize("kind", ["multilabel", "answers"])
@@ -181,7 +215,7 @@ def test_V9_a_kind_says_its_protocol_and_the_main_metric_is_among_its_scores(kin
     assert protocol_of(model.protocol) is not None
     settings = Eval(ner_head="spans" if kind == "ner by spans" else "tags")
     assert protocol_under(task, settings) == model.protocol
-    fitted = fit(encoder, model, Eval(epochs=1, min_steps=0), 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, Eval(epochs=1, min_steps=0), 0, Passes(), lambda share: None)
     assert model.main_metric in fitted.test
     assert all(np.isfinite(value) for value in fitted.test.values())
     assert model.tallies("test", fitted.decided).shape[0] == len(task.test)

@@ -18,7 +18,7 @@ from medlingua.recipes.evaluation import cached_states, evaluate
 from medlingua.recipes.evaluation.baselines import BASELINE, UPPER_BOUND
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import EncodedDocument, token_states
+from medlingua.recipes.evaluation.reading import EncodedDocument, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval

@@ -20,9 +20,9 @@ from medlingua.recipes.commands.finetune import finetune
 from medlingua.recipes.evaluation.budget import fit_to_training
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_dev, score_models
-from medlingua.recipes.evaluation.finetune import encode_document
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.mentions import CHANCE, REACHABLE, STRING
+from medlingua.recipes.evaluation.reading import encode_document
 from medlingua.recipes.evaluation.tasks.normalization import Normalization, nearest_codes
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval

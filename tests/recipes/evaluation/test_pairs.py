@@ -1,7 +1,6 @@
 """Pairs of texts beyond one label: graded likeness, and statements that were changed on purpose."""
 
 import json
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from medlingua.languages.tasks import read_task
 from medlingua.recipes.evaluation.baselines import MEAN
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import encode_document, fit, token_states
+from medlingua.recipes.evaluation.finetune import Passes, fit
+from medlingua.recipes.evaluation.reading import encode_document, token_states
 from medlingua.recipes.evaluation.tasks.perturbed import perturbed_scores
 from medlingua.recipes.evaluation.tasks.similarity import Similarity, cosines, similarity_scores
 from medlingua.recipes.machine import Precision
@@ -90,7 +90,7 @@ def test_spearman_and_edrm_are_those_of_scipy_and_of_a_plain_count(pairs: list[t
 def test_likeness_is_learnt_and_its_tallies_sum_to_the_correlation(encoder: Encoder) -> None:
     model = Similarity(like_task((160, 40, 60)), encoder)
     evaluation = Eval(epochs=20, min_steps=0, lr=3e-3, seeds=1, batch_documents=16)
-    fitted = fit(encoder, model, evaluation, 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, evaluation, 0, Passes(), lambda share: None)
     assert fitted.test["Spearman"] > 0.4
     assert fitted.test["EDRM"] > model.constant("test")["EDRM"]
     assert all(0 <= value <= 5 for (value,) in fitted.decided)

@@ -15,7 +15,7 @@ from medlingua.languages.words import words
 from medlingua.recipes.evaluation.baselines import DICTIONARY, UPPER_BOUND
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import encode_document, token_states
+from medlingua.recipes.evaluation.reading import encode_document, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.evaluation.tasks.ner import (
     Ner,

@@ -16,7 +16,8 @@ from medlingua.recipes.evaluation.baselines import BASELINE, PRIOR
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import encode_document, first_tokens, fit, token_states
+from medlingua.recipes.evaluation.finetune import Passes, fit
+from medlingua.recipes.evaluation.reading import encode_document, first_tokens, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
 from medlingua.recipes.evaluation.tasks.ner import (
     Ner,
@@ -35,7 +36,7 @@ def test_a_frozen_body_is_scored_as_it_came(body: Any, encoder: Encoder, tmp_pat
     task, folder = ner_task(), str(tmp_path / "model")
     how = Eval(seeds=1, epochs=2, min_steps=30, lr=3e-3, head_lr=3e-3, body=body)
     model = Ner(task, encoder, "fr")
-    fitted = fit(encoder, model, how, 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, how, 0, Passes(), lambda share: None)
     with torch.no_grad():
         read = model.read("test")
         states = token_states(encoder, [e.document for e in read])
@@ -91,7 +92,7 @@ def test_a_frozen_body_scores_the_same_with_cached_states(bf16: bool, encoder: E
         for seed in range(2):
             fitted.append(
                 fit(
-                    encoder, model, how, seed, lambda: torch.autocast("cpu", torch.bfloat16, enabled=bf16),
+                    encoder, model, how, seed, Passes(lambda: torch.autocast("cpu", torch.bfloat16, enabled=bf16)),
                     lambda share: None, states_of=states_of,
                 )
             )  # fmt: skip
@@ -129,7 +130,7 @@ def test_the_head_of_a_frozen_body_has_a_rate_of_its_own(encoder: Encoder) -> No
     """eval.lr is that of a body. Trials vary the head's rate too, where it is not given."""
     how = Eval(epochs=1, min_steps=100, body="frozen")
     unset, stated, low = (
-        fit(encoder, Ner(ner_task(), encoder, "fr"), settings, 0, nullcontext, lambda share: None)
+        fit(encoder, Ner(ner_task(), encoder, "fr"), settings, 0, Passes(), lambda share: None)
         for settings in (how, how.model_copy(update={"head_lr": 1e-2}), how.model_copy(update={"head_lr": how.lr}))
     )
     assert (unset.decided, unset.dev) == (stated.decided, stated.dev)
@@ -142,7 +143,7 @@ def test_the_head_of_a_frozen_body_has_a_rate_of_its_own(encoder: Encoder) -> No
 
 def fitted_dev(encoder: Encoder, task: Task, how: Eval) -> float:
     model = Ner(task, encoder, "fr")
-    fitted = fit(encoder, model, how, trials.SEED, nullcontext, lambda share: None, last=False)
+    fitted = fit(encoder, model, how, trials.SEED, Passes(), lambda share: None, last=False)
     assert fitted.test == {}
     return fitted.dev[model.main_metric]
 
@@ -171,7 +172,7 @@ def test_V6_V8_test_is_read_after_everything_is_chosen_on_dev(encoder: Encoder, 
         return chosen
 
     model.choose = watched  # type: ignore[method-assign]
-    fitted = fit(encoder, model, Eval(epochs=2, min_steps=0), 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, Eval(epochs=2, min_steps=0), 0, Passes(), lambda share: None)
     assert fitted.chosen == calls[-1]
     assert ("threshold" in fitted.chosen) == (kind == "multilabel")
     assert len(fitted.decided) == 6
@@ -267,7 +268,7 @@ def test_a_label_that_only_test_has_counts_as_missed() -> None:
 )
 def test_a_small_task_gets_epochs_until_its_steps_are_done(encoder: Encoder, settings: Eval, steps: int) -> None:
     shares: list[float] = []
-    fit(encoder, Labels(label_task(), encoder), settings, 0, nullcontext, shares.append)
+    fit(encoder, Labels(label_task(), encoder), settings, 0, Passes(), shares.append)
     assert len(shares) == steps
     assert shares[-1] == 1
 
@@ -281,7 +282,7 @@ def test_the_head_has_a_rate_of_its_own_when_set(encoder: Encoder) -> None:
             model,
             Eval(epochs=1, min_steps=0, batch_documents=4, **rates),
             0,
-            nullcontext,
+            Passes(),
             lambda share: None,
         )
         weights.append(model.head.weight.detach().clone())
@@ -293,9 +294,7 @@ def test_the_head_has_a_rate_of_its_own_when_set(encoder: Encoder) -> None:
 def test_fitting_puts_the_encoder_back_and_follows_its_seed(encoder: Encoder) -> None:
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     model = Labels(label_task(), encoder)
-    one, same = (
-        fit(encoder, model, Eval(epochs=2, min_steps=0), 4, nullcontext, lambda share: None) for _ in range(2)
-    )
+    one, same = (fit(encoder, model, Eval(epochs=2, min_steps=0), 4, Passes(), lambda share: None) for _ in range(2))
     assert one.test == same.test
     assert one.decided == same.decided
     after = encoder.model.state_dict()

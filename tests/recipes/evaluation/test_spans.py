@@ -1,6 +1,5 @@
 """The span head: nested entities, against plain loops."""
 
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,8 @@ from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import SPAN_BOUND
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import fit, token_states
+from medlingua.recipes.evaluation.finetune import Passes, fit
+from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.evaluation.tasks.ner import Ner
 from medlingua.recipes.evaluation.tasks.spans import SpanNer
 from medlingua.recipes.machine import Precision
@@ -51,7 +51,7 @@ def test_V4_nested_entities_are_learnt_which_tags_cannot_hold(
 ) -> None:
     task, how = toy(), Eval(seeds=1, epochs=1, min_steps=150, lr=1e-3, head_lr=3e-3, ner_head="spans")
     model = SpanNer(task, encoder, "fr")
-    fitted = fit(encoder, model, how, 0, nullcontext, lambda share: None)
+    fitted = fit(encoder, model, how, 0, Passes(), lambda share: None)
     assert fitted.test["strict entity micro-F1"] == 1
     assert model.upper_bound("test") == 1
     assert Ner(task, encoder, "fr").upper_bound("test") == pytest.approx(2 * 3 / (3 + 4))

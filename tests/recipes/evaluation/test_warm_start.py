@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.baselines import BASELINE
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
+from medlingua.recipes.evaluation.finetune import Passes
 from medlingua.recipes.evaluation.tasks.labels import Labels
 from medlingua.recipes.evaluation.warm_start import overlap_lines, warm, without_tested
 from medlingua.recipes.machine import Precision
@@ -55,13 +55,13 @@ def test_what_was_learnt_before_is_there_and_the_encoder_is_put_back(encoder: En
     first, model = Labels(labelled("first", 60), encoder), Labels(labelled("second", 4), encoder)
     before = {name: value.clone() for name, value in encoder.model.state_dict().items()}
     settings = Eval(epochs=12, min_steps=0, lr=3e-3, batch_documents=8)
-    with warm(encoder, model, first, settings, 0, nullcontext, "t") as fresh:
+    with warm(encoder, model, first, settings, 0, Passes(), "t") as fresh:
         assert not fresh  # one kind, the same labels: the head goes along
         assert any(not torch.equal(before[n], v) for n, v in encoder.model.state_dict().items())
         assert torch.equal(model.head.weight, first.head.weight)
     assert all(torch.equal(before[n], v) for n, v in encoder.model.state_dict().items())
     other = Labels(labelled("third", 4, ("a", "b")), encoder)
-    with warm(encoder, other, first, ONCE, 0, nullcontext, "t") as fresh:
+    with warm(encoder, other, first, ONCE, 0, Passes(), "t") as fresh:
         assert fresh
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from medlingua.recipes.evaluation.finetune import _owners
+from medlingua.recipes.evaluation.reading import _owners
 
 
 @given(tokens=st.integers(0, 600), room=st.integers(4, 80))

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from medlingua.languages.errors import InputError
 from medlingua.languages.task import Task
 from medlingua.recipes.evaluation.candidate import Evaluation, Keep
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import token_states
+from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.evaluation.results import in_order, plain
 from medlingua.recipes.evaluation.saved_task import load_task_model, read_record, width_of
 from medlingua.recipes.evaluation.tasks.ner import Ner
@@ -322,10 +321,10 @@ def test_a_task_without_labels_is_refused_before_anything_is_trained(base: Path,
 
 
 def test_an_encoder_is_unchanged_by_saving(base: Path, encoder: Encoder, tmp_path: Path) -> None:
-    from medlingua.recipes.evaluation.finetune import fit
+    from medlingua.recipes.evaluation.finetune import Passes, fit
 
     before = {name: tensor.clone() for name, tensor in encoder.model.state_dict().items()}
-    fit(encoder, Ner(a_task("ner"), encoder, "fr"), Eval(epochs=1, min_steps=0), 0, nullcontext, lambda share: None)
+    fit(encoder, Ner(a_task("ner"), encoder, "fr"), Eval(epochs=1, min_steps=0), 0, Passes(), lambda share: None)
     assert all(torch.equal(before[name], tensor) for name, tensor in encoder.model.state_dict().items())
     assert example("ner", 0).gold
 
