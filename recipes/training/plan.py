@@ -19,9 +19,9 @@ from medlingua.recipes.training import defaults
 from medlingua.recipes.training.batches import Batch, Place, pass_tokens
 from medlingua.recipes.training.checkpoint import COPIES
 from medlingua.recipes.training.learner import plain_learner
-from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import size_of, training_bytes
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.schedules import batch_warmup
 from medlingua.reports.quantities import THIN, duration, memory, short, times
 from medlingua.reports.rows import DefaultRow, PlanRow

@@ -14,9 +14,9 @@ from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Train
 from medlingua.recipes.training.batches import Batch, Chunk, Fill, Place, batches
 from medlingua.recipes.training.learner import plain_learner
-from medlingua.recipes.training.loop import step
 from medlingua.recipes.training.memory import Size, training_bytes
 from medlingua.recipes.training.objectives import LanguageModelLoss, Masker
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.prefetch import prefetched
 

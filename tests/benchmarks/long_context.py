@@ -71,8 +71,8 @@ def training(ours: bool, family: str, precision: str, length: int, model: str, c
     from medlingua.recipes.machine import Precision, keep_pages
     from medlingua.recipes.settings import Train
     from medlingua.recipes.training.learner import plain_learner
-    from medlingua.recipes.training.loop import step
     from medlingua.recipes.training.objectives import LanguageModelLoss, masker
+    from medlingua.recipes.training.optimizer_step import step
     from medlingua.recipes.training.optimizers import build_optimizer
     from torch.utils.flop_counter import FlopCounterMode
 

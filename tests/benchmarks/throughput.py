@@ -38,8 +38,8 @@ def ours(model_folder: str, corpus: str, count: int, precision: str, warmup: int
     from medlingua.recipes.text.shards import Shard
     from medlingua.recipes.training.batches import Place, Stream, batches, frame_of
     from medlingua.recipes.training.learner import plain_learner
-    from medlingua.recipes.training.loop import step
     from medlingua.recipes.training.objectives import LanguageModelLoss, masker
+    from medlingua.recipes.training.optimizer_step import step
 
     keep_pages()
     encoder = load(model_folder)

@@ -12,9 +12,9 @@ from medlingua.recipes.evaluation import finetune
 from medlingua.recipes.evaluation.reading import token_states
 from medlingua.recipes.machine import Precision
 from medlingua.recipes.settings import Eval, Train
-from medlingua.recipes.training import loop
 from medlingua.recipes.training.learner import plain_learner
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.working_copy import working_copy
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
@@ -65,11 +65,11 @@ def test_the_device_is_waited_for_once_a_step(family: str, compile: str, precisi
     objective, batch = LanguageModelLoss(learner.passing), cut_into(encoder, 2)
     batch = batch._replace(micro=tuple(packed.pinned() for packed in batch.micro))
     for _ in range(2):
-        loop.step(learner, objective, batch, 1e-3)
+        step(learner, objective, batch, 1e-3)
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with pytest.warns(UserWarning, match="synchroniz") as caught:
-            loop.step(learner, objective, batch, 1e-3)
+            step(learner, objective, batch, 1e-3)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert sum("synchroniz" in str(w.message) for w in caught) == 1

@@ -11,8 +11,8 @@ from medlingua.adapters.packed import hidden_states, pack
 from medlingua.adapters.shallow import evenly_spaced, shallower
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Train
-from medlingua.recipes.training import loop
 from medlingua.recipes.training.objectives import DistilledAnswers
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForMaskedLM
@@ -84,7 +84,7 @@ def test_a_student_comes_nearer_to_its_teacher(base: Path, tmp_path: Path) -> No
     teacher = load(str(write_base(tmp_path / "teacher", hidden_size=64, num_attention_heads=4)))
     optimizer = build_optimizer(student.model, Train())
     objective, batch = DistilledAnswers(student, teacher), cut_into(student, 2)
-    losses = [loop.step(learner(student, optimizer), objective, batch, 3e-3)[0] for _ in range(30)]
+    losses = [step(learner(student, optimizer), objective, batch, 3e-3)[0] for _ in range(30)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
 

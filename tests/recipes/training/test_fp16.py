@@ -19,6 +19,7 @@ from medlingua.recipes.training import checkpoint, effects, learner, loop
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.learner import Training, build_learner, plain_learner
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.processes import Processes
 from medlingua.recipes.walk import adapt
@@ -42,7 +43,7 @@ def gradients(encoder: Encoder, precision: Precision, factor: float = 1.0) -> to
         lambda *_: seen.append(torch.cat([p.grad.flatten() for p in mine.module.parameters() if p.grad is not None]))
     )
     batch = cut_into(encoder, 2)
-    loop.step(mine, LanguageModelLoss(mine.passing), batch._replace(targets=batch.targets / factor), 1e-3)
+    step(mine, LanguageModelLoss(mine.passing), batch._replace(targets=batch.targets / factor), 1e-3)
     (gradient,) = seen
     return gradient
 

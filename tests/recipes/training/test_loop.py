@@ -19,6 +19,7 @@ from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Place
 from medlingua.recipes.training.learner import Learner, Training
 from medlingua.recipes.training.objectives import LanguageModelLoss, summed_loss
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer
 from torch.nn import functional
 
@@ -109,7 +110,7 @@ def test_O1_O2_the_gradient_does_not_depend_on_the_micro_batches(encoder: Encode
             p.grad = torch.zeros_like(p)
         batch = cut_into(encoder, parts)
         assert len(batch.micro) == parts
-        loss, norm = loop.step(learner(encoder, optimizer, 1e9), LanguageModelLoss(encoder), batch, 0.0)
+        loss, norm = step(learner(encoder, optimizer, 1e9), LanguageModelLoss(encoder), batch, 0.0)
         results.append((loss, norm, optimizer.seen))
     for loss, norm, gradient in results[1:]:
         assert loss == pytest.approx(results[0][0], rel=1e-5)
@@ -124,7 +125,7 @@ def test_O13_one_step_moves_the_weights_that_had_a_gradient(encoder: Encoder) ->
     handle = optimizer.register_step_pre_hook(
         lambda *_: had.update({n: p.grad != 0 for n, p in encoder.model.named_parameters() if p.grad is not None})
     )
-    loop.step(learner(encoder, optimizer), LanguageModelLoss(encoder), cut_into(encoder, 2), 3e-5)
+    step(learner(encoder, optimizer), LanguageModelLoss(encoder), cut_into(encoder, 2), 3e-5)
     handle.remove()
     after = dict(encoder.model.named_parameters())
     moved = sum(int((after[n] != before[n])[mask].sum()) for n, mask in had.items())
@@ -142,7 +143,7 @@ def test_C8_rows_without_data_keep_their_norm(encoder: Encoder) -> None:
         unseen[micro.positions] = False
     assert unseen.any()
     for _ in range(20):
-        loop.step(learner(encoder, optimizer), LanguageModelLoss(encoder), batch, 1e-2)
+        step(learner(encoder, optimizer), LanguageModelLoss(encoder), batch, 1e-2)
     assert torch.allclose(positions.detach().norm(dim=1)[unseen], norms[1][unseen], rtol=1e-6)
     assert not torch.allclose(positions.detach().norm(dim=1)[~unseen], norms[1][~unseen], rtol=1e-3)
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from medlingua.adapters.encoder import load
 from medlingua.adapters.packed import hidden_states, pack
 from medlingua.recipes.settings import Phase
-from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Batch, Place, Stream, batches
 from medlingua.recipes.training.objectives import LanguageModelLoss, NextToken, special_ids
+from medlingua.recipes.training.optimizer_step import step
 from torch.nn.functional import cross_entropy
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
@@ -80,7 +80,7 @@ def test_compiled_layers_learn_the_next_token_like_the_others(family: str, build
         learner = learner_of(encoder, dtype, backend)
         batch = _batch_of(encoder)
         objective = LanguageModelLoss(learner.passing, causal=True)
-        losses.append([loop.step(learner, objective, batch, 1e-3)[0] for _ in range(3)])
+        losses.append([step(learner, objective, batch, 1e-3)[0] for _ in range(3)])
     assert losses[1] == pytest.approx(losses[0], abs=2e-5)
     assert losses[0][2] < losses[0][0]
 

@@ -9,9 +9,10 @@ import torch
 from medlingua.adapters.encoder import Encoder, load
 from medlingua.languages.errors import InputError
 from medlingua.recipes.settings import Run, Train
-from medlingua.recipes.training import checkpoint, loop
+from medlingua.recipes.training import checkpoint
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer, check_optimizer
 from medlingua.recipes.walk import adapt
 from safetensors.torch import load_file
@@ -26,7 +27,7 @@ NAMES = ["adamw", "stableadamw", "muon"]
 
 def trained(encoder: Encoder, optimizer: torch.optim.Optimizer, steps: int) -> list[float]:
     batch = cut_into(encoder, 2)
-    return [loop.step(learner(encoder, optimizer), LanguageModelLoss(encoder), batch, 3e-3)[0] for _ in range(steps)]
+    return [step(learner(encoder, optimizer), LanguageModelLoss(encoder), batch, 3e-3)[0] for _ in range(steps)]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,9 +86,9 @@ def test_stableadamw_needs_no_clipping(encoder: Encoder) -> None:
     batch = cut_into(encoder, 2)
     at_work = learner(encoder, optimizer, clip=0.0)
     for _ in range(5):
-        loop.step(at_work, LanguageModelLoss(encoder), batch, 1e-3)
+        step(at_work, LanguageModelLoss(encoder), batch, 1e-3)
     before = {n: p.detach().clone() for n, p in encoder.model.named_parameters()}
-    loop.step(at_work, _Times(encoder, 1_000.0), batch, 1e-3)
+    step(at_work, _Times(encoder, 1_000.0), batch, 1e-3)
     for name, p in encoder.model.named_parameters():
         assert float((p.detach() - before[name]).square().mean().sqrt()) <= 1.01e-3, name
 
@@ -151,8 +152,8 @@ def test_the_mean_of_the_last_checkpoints_of_the_last_phase(base: Path, tmp_path
     encoder = load(str(base))
     optimizer = build_optimizer(encoder.model, Train())
     seen: list[dict[str, torch.Tensor]] = []
-    for step, phase in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 1)):
-        checkpoint.save(tmp_path, Checkpoint(step=step, phase=phase), encoder.model, optimizer, copies=5)
+    for number, phase in ((0, 0), (1, 0), (2, 1), (3, 1), (4, 1)):
+        checkpoint.save(tmp_path, Checkpoint(step=number, phase=phase), encoder.model, optimizer, copies=5)
         seen.append({n: p.detach().clone() for n, p in encoder.model.named_parameters()})
         trained(encoder, optimizer, 1)
     assert checkpoint.set_to_average(tmp_path, 2, 1, encoder.model) == 2

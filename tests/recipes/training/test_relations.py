@@ -11,9 +11,9 @@ from medlingua.adapters.packed import hidden_states
 from medlingua.languages.errors import InputError
 from medlingua.languages.terminologies.concept import Concept
 from medlingua.recipes.settings import Train
-from medlingua.recipes.training import loop
 from medlingua.recipes.training.batches import Place, batches
 from medlingua.recipes.training.objectives import masker
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.relations import KINDS, RelationLoss, RelationStream, relation_head
 from torch.nn.functional import cross_entropy
@@ -107,7 +107,7 @@ def test_relations_are_learnt(encoder: Encoder) -> None:
     at_work = learner(encoder, build_optimizer(both, Train(lr=3e-3)))
     objective = RelationLoss(encoder, head)
     steps = islice(batches(stream_of(encoder), Place(), 1_600, 1_600, encoder.first_position), 60)
-    losses = [loop.step(at_work, objective, batch, 3e-3)[0] for batch in steps]
+    losses = [step(at_work, objective, batch, 3e-3)[0] for batch in steps]
     assert np.mean(losses[-5:]) < np.mean(losses[:5]) - 1
 
 

@@ -23,6 +23,7 @@ from medlingua.recipes.training.batches import Batch, Fill, Place, batches, halv
 from medlingua.recipes.training.checkpoint import Checkpoint
 from medlingua.recipes.training.learner import Learner, Training, build_learner
 from medlingua.recipes.training.objectives import LanguageModelLoss
+from medlingua.recipes.training.optimizer_step import step
 from medlingua.recipes.training.optimizers import build_optimizer
 from medlingua.recipes.training.sharded import copied
 from medlingua.recipes.training.working_copy import checkpoint_layers, compile_layers, working_copy
@@ -54,7 +55,7 @@ def learner_of(encoder: Encoder, dtype: torch.dtype | None = None, backend: str 
 
 def steps(learner: Learner, batch: Batch, lr: float = 1e-3, count: int = 3) -> list[float]:
     objective = LanguageModelLoss(learner.passing)
-    return [loop.step(learner, objective, batch, lr)[0] for _ in range(count)]
+    return [step(learner, objective, batch, lr)[0] for _ in range(count)]
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "albert"])
@@ -197,9 +198,9 @@ def test_a_gpu_is_waited_for_once_a_step(build: Any, monkeypatch: pytest.MonkeyP
             encoder = load(str(build(family)))
             learner, batch = replace(learner_of(encoder, torch.float32), scaler=scaler), cut_into(encoder, 2)
             objective = LanguageModelLoss(learner.passing)
-            loop.step(learner, objective, batch, 1e-3)
+            step(learner, objective, batch, 1e-3)
             with _Reads(monkeypatch) as reads:
-                loop.step(learner, objective, batch, 1e-3)
+                step(learner, objective, batch, 1e-3)
             assert reads.places == ["tolist"], family
     finally:
         _choose.cache_clear()
