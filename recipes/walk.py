@@ -84,6 +84,7 @@ def plan(run: Run) -> tuple[str, ...]:
     machine.keep_pages()
     head_at_once = run.adapt.model_copy(update={"head_tokens": 0})
     inputs = replace(inputs_of(run), run=run.model_copy(update={"adapt": head_at_once}))
+    _say_left_out(inputs)
     with tempfile.TemporaryDirectory() as folder:
         job = _job(inputs, located(run.base, run.data.root), Path(folder), None, SINGLE)
         encoder = starting_encoder(job.inputs, job.base, job.folder)
@@ -97,6 +98,11 @@ def plan(run: Run) -> tuple[str, ...]:
         (f"head        {run.adapt.head_tokens:,} tokens for a fresh head come before, not measured",) if fresh else ()
     )
     return (*lines, *in_words(row), *tasks_in_words(job), *whole_steps(job.run))
+
+
+def _say_left_out(inputs: Inputs) -> None:
+    for line in (*inputs.selection.left_out, *inputs.tasks.left_out):
+        say(line)
 
 
 def _check_phases(run: Run) -> None:
@@ -138,8 +144,7 @@ def _lead(
         if finished:
             say(f"this run is finished: {folder}")
             return write_report(folder)
-        for line in (*inputs.selection.left_out, *inputs.tasks.left_out):
-            say(line)
+        _say_left_out(inputs)
         try:
             if run.train.optimizer_from is not None and not (folder / "checkpoints").is_dir():
                 optimizer_of(Path(run.train.optimizer_from))  # much is done before it is needed

@@ -347,6 +347,9 @@ def test_a_restricted_corpus_is_left_out_and_reported(
     captured = capsys.readouterr()
     assert "corpus closed is left out (non-commercial use only)" in captured.err + captured.out
     assert "--allow non-commercial" in captured.err + captured.out
+    assert call(monkeypatch, ["plan", *given]) == 0
+    captured = capsys.readouterr()
+    assert "corpus closed is left out (non-commercial use only)" in captured.err + captured.out
     read = json.loads((tmp_path / "out" / "corpora.json").read_text(encoding="utf-8"))["corpora"]
     assert [row["name"] for row in read] == ["free"]
 
