@@ -43,7 +43,8 @@ def read_rows(file: File, *, delimiter: str | None, header: bool = True) -> Iter
                 columns = cells if header else [str(index) for index in range(len(cells))]
                 if len(set(columns)) < len(columns):
                     raise InputError(
-                        f"{file}, line {number + before}: two columns have the same name; rename one of them", text=", ".join(columns)
+                        f"{file}, line {number + before}: two columns have the same name; rename one of them",
+                        text=", ".join(columns),
                     )
                 if header:
                     continue

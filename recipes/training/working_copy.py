@@ -34,21 +34,21 @@ class WorkingCopy:
 
     def collect_gradients(self) -> None:
         """Add the copy's gradients to those of the fp32 weights, after each forward and backward pass."""
-        firsts: list[tuple[Tensor, Tensor]] = []
-        others: list[tuple[Tensor, Tensor]] = []
+        fresh: list[tuple[Tensor, Tensor]] = []
+        summed: list[tuple[Tensor, Tensor]] = []
         for weight, twin in zip(self.weights, self.copies, strict=True):
             if twin.grad is None:
                 continue
-            pairs = others
+            pairs = summed
             if weight.grad is None:
-                weight.grad, pairs = torch.empty_like(weight), firsts
+                weight.grad, pairs = torch.empty_like(weight), fresh
             pairs.append((weight.grad, twin.grad))
             twin.grad = None
         # All at once: on a GPU a launch each would be a tenth of a short step's.
-        if firsts:
-            torch._foreach_copy_(*map(list, zip(*firsts, strict=True)))
-        if others:
-            torch._foreach_add_(*map(list, zip(*others, strict=True)))
+        if fresh:
+            torch._foreach_copy_([to for to, _ in fresh], [of for _, of in fresh])
+        if summed:
+            torch._foreach_add_([to for to, _ in summed], [of for _, of in summed])
 
     @torch.no_grad()
     def refresh(self) -> None:
