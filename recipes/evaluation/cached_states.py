@@ -10,7 +10,7 @@ import torch
 from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import on_device
 from medlingua.recipes.console import progress
-from medlingua.recipes.evaluation.finetune import TaskModel, groups
+from medlingua.recipes.evaluation.finetune import TaskModel, groups, longest_first
 from medlingua.recipes.evaluation.reading import EncodedDocument, token_states
 from medlingua.recipes.settings import Eval
 from torch import Tensor
@@ -53,7 +53,7 @@ class CachedStates:
         sizes = [e.document.size for e in new]
         done = tokens = 0
         with progress(f"{what}, reading", sum(sizes)) as bar:
-            for group in groups(new, np.argsort(sizes, kind="stable"), settings):
+            for group in groups(new, longest_first(new), settings):
                 with autocast():
                     self._keep([e.document for e in group])
                 done += len(group)

@@ -115,7 +115,7 @@ def hierarchy_scores(
 def term_vectors(encoder: Encoder, texts: Sequence[str], label: str) -> Tensor:
     """(texts, width) fp32, unit vectors: the mean hidden state of each text, in order. label: of the progress bar."""
     ids = encoded(encoder.tokenizer, texts, encoder.length)
-    order = np.argsort([len(i) for i in ids], kind="stable")
+    order = np.argsort([-len(i) for i in ids], kind="stable")  # long ones first, as memory is kept
     vectors = []
     with progress(label, len(ids)) as bar:
         for group in _groups(ids, order):

@@ -16,7 +16,7 @@ from medlingua.recipes.evaluation.baselines import BASELINE, PRIOR
 from medlingua.recipes.evaluation.cached_states import CachedStates
 from medlingua.recipes.evaluation.candidate import Evaluation
 from medlingua.recipes.evaluation.evaluate import score_models
-from medlingua.recipes.evaluation.finetune import Passes, fit
+from medlingua.recipes.evaluation.finetune import Passes, fit, in_batches
 from medlingua.recipes.evaluation.reading import encode_document, first_tokens, token_states
 from medlingua.recipes.evaluation.tasks.labels import Labels, label_scores
 from medlingua.recipes.evaluation.tasks.ner import (
@@ -66,6 +66,31 @@ def test_cached_states_are_those_of_the_model_and_computed_once(room: int | None
         assert torch.equal(cached([encode_document(encoder, "une douleur")]), cached([reads[1]]))
         for unseen in (encode_document(encoder, "une toux"), first_tokens(reads[1])):
             assert torch.equal(cached([unseen]), token_states(encoder, [unseen]))
+
+
+def test_long_documents_are_read_first_and_answers_keep_their_order(encoder: Encoder) -> None:
+    """Short ones first, the memory of a process that keeps it grows with every document: each needs a little more."""
+    texts = ["la toux " * n for n in (3, 60, 1, 9, 9, 20, 2)]
+    examples = [
+        replace(example(str(n), text, ()), document=encode_document(encoder, text)) for n, text in enumerate(texts)
+    ]
+    longest: list[int] = []
+
+    def compute(group: list[Any]) -> list[str]:
+        longest.append(max(one.document.size for one in group))
+        return [one.id for one in group]
+
+    assert in_batches(examples, Eval(batch_documents=2), compute) == [one.id for one in examples]
+    assert longest == sorted(longest, reverse=True)
+    assert len(longest) > 2
+    task = ner_task()
+    longer = example("long", "Il a de la toux et de la fièvre depuis trois jours. " * 3, ())
+    model, cached = Ner(replace(task, test=(*task.test, longer)), encoder, "fr"), CachedStates(encoder)
+    keep, kept = cached._keep, []
+    cached._keep = lambda documents: kept.append(max(d.size for d in documents)) or keep(documents)  # type: ignore
+    cached.read(model, ("train", "dev", "test"), Eval(batch_documents=1), nullcontext, "tiny")
+    assert kept == sorted(kept, reverse=True)
+    assert len(set(kept)) > 1
 
 
 def test_states_read_ahead_are_not_computed_again(encoder: Encoder) -> None:
