@@ -161,7 +161,8 @@ class _Banded(torch.autograd.Function):
             d_k.index_add_(1, global_keys, torch.bmm(d_far.transpose(1, 2), q).to(d_k.dtype))
             d_v.index_add_(1, global_keys, torch.bmm(far_weights.transpose(1, 2), d_out).to(d_v.dtype))
         d_q.mul_(ctx.scale)
-        d_k, d_v = d_k.to(k.dtype), d_v.to(v.dtype)
+        d_k = d_k.to(k.dtype)  # one after the other, so that the fp32 sums are not all held with their copies
+        d_v = d_v.to(v.dtype)
         return d_q.transpose(0, 1), d_k.transpose(0, 1), d_v.transpose(0, 1), None, None, None, None, None
 
 

@@ -123,7 +123,10 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
     def _attend(self, states: Tensor, row: PackedMask) -> Tensor:
         """states (T, width) of packed documents -> (T, width), or of the selected tokens alone."""
         selected = row.selected
-        on_cpu = states.device.type == "cpu"
+        device = states.device.type
+        on_cpu = device == "cpu"
+        if torch.is_autocast_enabled(device):  # once: each projection would cast all states, and keep its own copy
+            states = states.to(torch.get_autocast_dtype(device))
         if selected is not None and not on_cpu:  # kernels elsewhere take windows of all queries alone
             return self._attend(states, replace(row, selected=None))[selected]
         query = self._heads(self.query(states if selected is None else states[selected]))

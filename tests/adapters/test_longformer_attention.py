@@ -8,6 +8,7 @@ import torch
 from medlingua.adapters.encoder import load
 from medlingua.adapters.longformer_attention import _Folded, accelerate_longformer
 from medlingua.adapters.packed import hidden_states, pack
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import LongformerForMaskedLM, LongformerForSequenceClassification
 
 LENGTH = 61
@@ -67,6 +68,29 @@ def test_an_accelerated_longformer_gives_the_stock_outputs_and_gradients(
     for name, gradient in theirs.items():
         scale = max(1.0, float(gradient.abs().max()))
         assert (mine[name] - gradient).abs().max() < 1e-5 * scale, name
+
+
+@pytest.mark.parametrize("chosen", ["none", "first", "all"])
+def test_autocast_casts_a_layers_states_once_for_all_projections(chosen: str, build: Any) -> None:
+    """Each projection's own cast would stay in memory until its gradient is computed."""
+    _, ours = models(build("longformer"))
+    layer = ours.base_model.encoder.layer[0].attention.self
+    states = torch.randn(3, LENGTH, layer.embed_dim)
+    masked = torch.zeros(3, LENGTH, dtype=torch.bool)
+    is_global = batch("none", GLOBAL[chosen])["global_attention_mask"].bool()
+    exact = layer(states, None, masked, is_global, True)[0]
+    casts = []
+
+    class Casts(TorchDispatchMode):
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if function is torch.ops.aten._to_copy.default and args[0].shape[-2:].numel() >= states[0].numel():
+                casts.append(tuple(args[0].shape))
+            return function(*args, **(kwargs or {}))
+
+    with Casts(), torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = layer(states, None, masked, is_global, True)[0]
+    assert len(casts) == 1, casts
+    assert float((narrow - exact).detach().norm() / exact.detach().norm()) < 0.02
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["one document", "two documents"])
