@@ -17,6 +17,8 @@ from .task import Task, labels_of
 from .terminology import read_terminology
 
 _TESTED = "documents of train or dev left out, which test has too: {n}"
+_BLANK = frozenset({"nan", "<na>", "null"})  # what other tools write into an empty cell
+_ONE_LABEL = "all documents of train and dev have the same label: there is nothing to learn, and scores say nothing"
 _FEW = 100  # documents or groups; by their hashes, 40 became 32, 2 and 6
 
 # Kinds whose single documents may have no gold; a whole part without any is not labelled.
@@ -116,9 +118,14 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
         parts = _divide(parts["hash"], spec.group, bounds, ranked=spec.splits == "ranked")
     elif "dev" not in parts:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
+    for example in (example for examples in parts.values() for example in examples):
+        for label in _BLANK.intersection(map(str.casefold, labels_of(example.gold))):
+            notes[f"documents whose label is '{label}', which may stand for an empty cell: {{n}}"] += 1
     lines = tuple(note.format(n=f"{n:,}") for note, n in sorted(notes.items()))
     terminology = tuple(read_terminology(root / spec.path / spec.terminology)) if spec.terminology else ()
     task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines, terminology=terminology)
+    if _GOLD[spec.kind] is str and len(task.labels) == 1:
+        task = replace(task, notes=(*lines, _ONE_LABEL))
     _check(task, root)
     if spec.learn_from is None:
         return task

@@ -2,6 +2,7 @@
 
 import http.client
 import shutil
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -159,7 +160,7 @@ def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:
                     file.write(block)
                     done += len(block)
                     bar.update(done)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, ssl.SSLError) as error:
         if have and isinstance(error, urllib.error.HTTPError) and error.code == 416:
             part.unlink()  # the part is as long as the file, or longer: another one
             return download(address, target, check)

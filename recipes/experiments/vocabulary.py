@@ -42,6 +42,8 @@ def study(
     tokenizers = {name: _tokenizer(folder, allow) for name, folder in by_name(folders).items()}
     if texts.root is not None and not texts.root.is_dir():
         raise InputError(f"--data {texts.root}: no such folder")
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError(f"--out {out} is a file, and tables go into a folder: give another --out")
     tables = dict(_tables(tokenizers, pack, texts))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)

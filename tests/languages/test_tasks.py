@@ -282,6 +282,20 @@ def test_labels_that_only_the_test_part_has_stay_there_and_are_counted(tmp_path:
     assert Counter(e.gold for e in task.test)["rare"] == 1
 
 
+def test_documents_of_one_label_are_told_to_teach_nothing(tmp_path: Path) -> None:
+    task = read_task(table(tmp_path / "a", [(f"d{i}", f"t{i}", "Mme Durand") for i in range(100)]), tmp_path, "xx")
+    (line,) = task.notes
+    assert "the same label: there is nothing to learn" in line
+    assert "Durand" not in line
+
+
+def test_labels_that_may_stand_for_empty_cells_are_told_and_kept(tmp_path: Path) -> None:
+    spec = table(tmp_path / "a", [(f"d{i}", f"t{i}", ("nan", "none", "x", "y")[i % 4]) for i in range(100)])
+    task = read_task(spec, tmp_path, "xx")
+    assert task.notes == ("documents whose label is 'nan', which may stand for an empty cell: 25",)
+    assert "nan" in task.labels
+
+
 def test_what_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
     spec = table(tmp_path / "a", [(f"d{i}", f"t{i}", "x") for i in range(100)])
     (tmp_path / "a" / "t.csv").rename(tmp_path / "a" / "t.data")
