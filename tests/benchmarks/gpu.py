@@ -1,6 +1,6 @@
 """What a GPU does with us: kernels and families against their twins, and training against stock transformers.
 
-    python tests/benchmarks/gpu.py [--only kernels families layer training finetune] [--seconds 300] [--profile]
+    python tests/benchmarks/gpu.py [--only kernels families layer training] [--seconds 300] [--profile]
 
 No download, no corpus: base-size models with random weights, documents of random tokens whose lengths are drawn like
 those of clinical notes (log-normal, median 520). Writes reports/results/benchmarks/gpu-<name>.json and prints tables.
