@@ -57,7 +57,8 @@ class Difference(Estimate):
 
 
 def metric_of(tally: Tally, totals: np.ndarray, documents: int) -> np.ndarray:
-    """The metric of summed tallies: (..., k) -> (...). Macro-F1 is the mean over the labels that have gold."""
+    """The metric of summed tallies: (..., k) -> (...). Macro-F1 is the mean over the labels that have gold; a
+    correlation with values that are no numbers is none."""
     import numpy as np
 
     if tally == "mean":
@@ -65,7 +66,8 @@ def metric_of(tally: Tally, totals: np.ndarray, documents: int) -> np.ndarray:
     if tally == "correlation":
         x, y, xx, yy, xy = np.moveaxis(totals.astype(np.float64) / documents, -1, 0)
         spread = np.sqrt(np.maximum(0, (xx - x * x) * (yy - y * y)))
-        return np.divide(xy - x * y, spread, out=np.zeros_like(x), where=spread > 1e-9)  # type: ignore[no-any-return]
+        none = np.where(np.isnan(spread), np.nan, 0.0)
+        return np.divide(xy - x * y, spread, out=none, where=spread > 1e-9)  # type: ignore[no-any-return]
     counts = np.moveaxis(totals.reshape(*totals.shape[:-1], -1, 3).astype(np.float64), -1, 0)
     correct, predicted, gold = counts
     f1 = np.divide(2 * correct, predicted + gold, out=np.zeros_like(correct), where=predicted + gold > 0)

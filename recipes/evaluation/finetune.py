@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 DROPOUT = 0.1
 _WARMUP = 0.1
-_LARGER = 8  # batches of prediction on a GPU, which those of training leave idle
+_LARGER = 8  # times: batches of prediction on a GPU, which those of training would leave idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,9 +236,13 @@ def _copy(module: nn.Module) -> dict[str, Any]:
 
 
 def _main_metric(model: TaskModel, part: str, decided: Sequence[Any]) -> float:
-    """By tallies: the whole table of metrics takes longer than the steps of an epoch of short documents on a GPU."""
+    """By tallies: the whole table of metrics takes longer than the steps of an epoch of short documents on a GPU.
+
+    -inf where there is no metric, as of a model whose loss diverged: any other epoch is better.
+    """
     tallies = model.tallies(part, decided)
-    return float(metric_of(model.tally, tallies.sum(axis=0), len(tallies)))
+    value = float(metric_of(model.tally, tallies.sum(axis=0), len(tallies)))
+    return -math.inf if math.isnan(value) else value
 
 
 def _predict(

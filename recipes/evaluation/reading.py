@@ -140,7 +140,8 @@ def mean_of(states: Tensor, owner: np.ndarray, owners: int) -> Tensor:
     """Mean states of what belongs together: states (N, width), owner (N,) -> (owners, width) fp32; zero for none."""
     of = on_device(torch.from_numpy(owner), states.device)
     total = torch.zeros(owners, states.shape[1], device=states.device).index_add(0, of, states.float())
-    return total / torch.bincount(of, minlength=owners).clamp(min=1)[:, None]
+    counts = np.bincount(owner, minlength=owners).clip(min=1)  # a GPU would be waited for to know the largest owner
+    return total / on_device(torch.from_numpy(counts), states.device)[:, None]
 
 
 def token_states(encoder: Encoder, documents: Sequence[EncodedDocument]) -> Tensor:

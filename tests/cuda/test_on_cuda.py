@@ -75,7 +75,7 @@ def test_the_device_is_waited_for_once_a_step(family: str, compile: str, precisi
     assert sum("synchroniz" in str(w.message) for w in caught) == 1
 
 
-@pytest.mark.parametrize("kind", ["ner", "tagging", "classification", "multilabel", "pairs", "similarity", "answers"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_step_of_fine_tuning_does_not_wait_for_the_device(kind: str, build: Any) -> None:  # noqa: F811
     encoder = load(str(build("bert")))
     encoder.model.to(CUDA)

@@ -22,6 +22,8 @@ def test_tallies_sum_to_the_metrics_of_scikit_learn() -> None:
         f1_score(gold, predicted, average="micro")
     )
     assert metric_of("mean", np.array([30.0]), 40) == 0.75
+    assert np.isnan(metric_of("correlation", np.array([1.0, np.nan, 1.0, np.nan, np.nan]), 40))
+    assert metric_of("correlation", np.array([40.0, 0.0, 40.0, 0.0, 0.0]), 40) == 0  # all gold is the same
 
 
 def test_a_label_that_a_sample_lacks_does_not_lower_its_macro_f1() -> None:

@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from medlingua.adapters.attention import _choose
 from medlingua.adapters.encoder import Encoder, load
+from medlingua.adapters.kernels import choice as kernels
 from medlingua.languages.annotations import Example, Span
 from medlingua.languages.documents import Document
 from medlingua.languages.pack import TaskSpec
 from medlingua.languages.task import Task
+from medlingua.recipes.evaluation import finetune
 from medlingua.recipes.evaluation.finetune import Passes, TaskModel, fit
 from medlingua.recipes.evaluation.heads import protocol_under
 from medlingua.recipes.evaluation.reading import token_states
@@ -31,6 +34,7 @@ from medlingua.reports.protocols import protocol_of
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 
+from ..waits import Waits
 from .test_scores import Sealed
 
 FAMILIES = ("modernbert", "eurobert", "longformer", "distilbert", "electra")
@@ -153,6 +157,52 @@ def test_epochs_are_chosen_by_the_main_metric_that_is_reported(kind: str, encode
     assert fitted.dev[model.main_metric] == kept == pytest.approx(max(epochs))
     assert epochs[fitted.epoch - 1] == pytest.approx(max(epochs))
     assert all(value < max(epochs) - 1e-9 for value in epochs[: fitted.epoch - 1])  # the first of equals
+
+
+def test_an_epoch_without_a_metric_is_never_the_best(encoder: Encoder) -> None:
+    """As one whose loss diverged: the values that it predicts are no numbers, and have no correlation."""
+    task, make = KINDS["similarity"]
+    task = replace(task, test=task.test[:3])
+    model: Any = make(task, encoder)
+    predict, epochs = model.predict, []
+
+    def predicted(states: torch.Tensor, read: Any) -> Any:
+        if len(read) != len(task.dev):
+            return predict(states, read)
+        epochs.append(len(epochs) + 1)
+        return [-one.share if epochs[-1] == 2 else float("nan") for one in read]
+
+    model.predict = predicted
+    fitted = fit(encoder, model, Eval(epochs=3, min_steps=0), 0, Passes(), lambda share: None)
+    assert (epochs, fitted.epoch) == ([1, 2, 3], 2)
+    assert fitted.dev[model.main_metric] == pytest.approx(-1)
+
+
+def _summed(request: Any) -> kernels.Choice:
+    return kernels.Choice(kernels.KERNELS["plain-summed"], "")
+
+
+@every_kind
+def test_a_step_of_fine_tuning_waits_for_no_device(
+    kind: str,
+    build: Any,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Counted on a CPU, with the kernels of a GPU, as in pretraining; tests/cuda asks a GPU itself."""
+    monkeypatch.setattr("medlingua.adapters.attention.choose", _summed)
+    _choose.cache_clear()
+    encoder = load(str(build("bert")))
+    task, make = KINDS[kind]
+    model = make(task, encoder)
+    read = model.read("train")
+    optimizer = finetune._optimizer(encoder, model, Eval())
+    try:
+        with Waits(monkeypatch) as waits:
+            loss, items = model.loss(token_states(encoder, [e.document for e in read]), read)
+            finetune._step(optimizer, loss / items)
+    finally:
+        _choose.cache_clear()
+    assert waits.places == []
 
 
 @pytest.mark.parametrize(

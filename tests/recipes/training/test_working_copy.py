@@ -30,6 +30,7 @@ from medlingua.recipes.training.working_copy import checkpoint_layers, compile_l
 
 from tests.adapters.conftest import build  # noqa: F401 -- a fixture
 
+from ..waits import Waits
 from .test_batches import documents_of, shard, stream_of
 from .test_loop import cut_into
 
@@ -199,33 +200,11 @@ def test_a_gpu_is_waited_for_once_a_step(build: Any, monkeypatch: pytest.MonkeyP
             learner, batch = replace(learner_of(encoder, torch.float32), scaler=scaler), cut_into(encoder, 2)
             objective = LanguageModelLoss(learner.passing)
             step(learner, objective, batch, 1e-3)
-            with _Reads(monkeypatch) as reads:
+            with Waits(monkeypatch) as waits:
                 step(learner, objective, batch, 1e-3)
-            assert reads.places == ["tolist"], family
+            assert waits.places == ["tolist"], family
     finally:
         _choose.cache_clear()
-
-
-class _Reads(torch.utils._python_dispatch.TorchDispatchMode):
-    """What reads values of tensors, or needs them to know a shape."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        super().__init__()
-        self.places: list[str] = []
-        original = torch.Tensor.tolist
-
-        def tolist(tensor: torch.Tensor) -> Any:
-            self.places.append("tolist")
-            return original(tensor)
-
-        monkeypatch.setattr(torch.Tensor, "tolist", tolist)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = str(func)
-        # The optimizer's counts of steps, which lie on the host, are no questions to a device.
-        if any(part in name for part in ("_local_scalar_dense", "nonzero", "masked_select", "unique")):
-            self.places.append(name)
-        return func(*args, **(kwargs or {}))
 
 
 def test_a_pass_that_is_too_large_is_halved_and_the_step_done_again(
