@@ -111,25 +111,36 @@ def read_task(spec: TaskSpec, root: Path, language: str) -> Task:
         for split, places in _places(spec, root).items()
     }
     if spec.folds is not None:
-        return _folded(spec, language, parts["hash"], root)
+        return _folded(spec, language, parts["hash"], root, _lines(parts, notes))
     parts = _without_tested(parts, notes)
     if "hash" in parts:
         bounds = (("train", 70), ("dev", 80), ("test", 100))
         parts = _divide(parts["hash"], spec.group, bounds, ranked=spec.splits == "ranked")
     elif "dev" not in parts:
         parts |= _divide(parts["train"], spec.group, (("train", 87.5), ("dev", 100)))
-    for example in (example for examples in parts.values() for example in examples):
-        for label in _BLANK.intersection(map(str.casefold, labels_of(example.gold))):
-            notes[f"documents whose label is '{label}', which may stand for an empty cell: {{n}}"] += 1
-    lines = tuple(note.format(n=f"{n:,}") for note, n in sorted(notes.items()))
+    lines = _lines(parts, notes)
     terminology = tuple(read_terminology(root / spec.path / spec.terminology)) if spec.terminology else ()
     task = Task(spec, language, parts["train"], parts["dev"], parts["test"], notes=lines, terminology=terminology)
-    if _GOLD[spec.kind] is str and len(task.labels) == 1:
-        task = replace(task, notes=(*lines, _ONE_LABEL))
+    task = _with_one_label_told(task)
     _check(task, root)
     if spec.learn_from is None:
         return task
     return with_train_of(task, read_task(_source(spec), root, spec.learn_from.partition("/")[0]))
+
+
+def _lines(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) -> tuple[str, ...]:
+    """What the reader left out or changed, and labels that may stand for none, a line each."""
+    counted = Counter(notes)
+    for example in (example for examples in parts.values() for example in examples):
+        for label in _BLANK.intersection(map(str.casefold, labels_of(example.gold))):
+            counted[f"documents whose label is '{label}', which may stand for an empty cell: {{n}}"] += 1
+    return tuple(note.format(n=f"{n:,}") for note, n in sorted(counted.items()))
+
+
+def _with_one_label_told(task: Task) -> Task:
+    if _GOLD[task.spec.kind] is not str or len(task.labels) != 1:
+        return task
+    return replace(task, notes=(*task.notes, _ONE_LABEL))
 
 
 def _without_tested(parts: dict[str, tuple[Example, ...]], notes: Counter[str]) -> dict[str, tuple[Example, ...]]:
@@ -235,7 +246,7 @@ def _check_ids(task: Task, where: str) -> None:
         raise InputError(f"{where}: {len(double)} ids occur more than once, first {shown(double[0])}; rename them")
 
 
-def _folded(spec: TaskSpec, language: str, examples: tuple[Example, ...], root: Path) -> Task:
+def _folded(spec: TaskSpec, language: str, examples: tuple[Example, ...], root: Path, notes: tuple[str, ...]) -> Task:
     """Groups in the order of their hashes, dealt to the folds in turn."""
     assert spec.folds is not None
     keys = _keys(examples, spec.group)
@@ -253,9 +264,10 @@ def _folded(spec: TaskSpec, language: str, examples: tuple[Example, ...], root: 
         train = [e for other, part in enumerate(parts) if other not in (number, dev) for e in part]
         folds.append(Task(spec, language, tuple(train), tuple(parts[dev]), tuple(test)))
         _check(folds[-1], root)
-    task = Task(spec, language, (), (), tuple(e for part in parts for e in part), folds=tuple(folds))
+    whole = tuple(e for part in parts for e in part)
+    task = Task(spec, language, (), (), whole, folds=tuple(folds), notes=notes)
     _check_ids(task, f"task {spec.name} ({root / (spec.path or '')})")
-    return task
+    return _with_one_label_told(task)
 
 
 def _place(key: str) -> int:

@@ -145,8 +145,10 @@ def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".partial")
     have = part.stat().st_size if part.exists() else 0
+    answered = False
     try:
         with _answer(address, have) as answer:
+            answered = True
             resumed = answer.status == 206
             length = answer.headers.get("Content-Length", "0")
             if not length.isdecimal():
@@ -164,6 +166,10 @@ def download(address: str, target: Path, check: Callable[[Path], None]) -> Path:
         if have and isinstance(error, urllib.error.HTTPError) and error.code == 416:
             part.unlink()  # the part is as long as the file, or longer: another one
             return download(address, target, check)
+        if answered:
+            raise InputError(
+                f"{address}: the connection broke off ({reason(error)}); the same command resumes"
+            ) from error
         raise InputError(_unreachable(address, error)) from error
     except http.client.HTTPException as error:
         raise InputError(

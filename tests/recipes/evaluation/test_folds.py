@@ -139,6 +139,12 @@ def test_entities_in_folds_are_scored_at_once_and_bounded_as_a_whole(base: Path,
     assert Counter(line["id"] for line in lines) == Counter(e.id for e in task.test)
 
 
+def test_what_the_reader_tells_is_told_of_folds_too(tmp_path: Path) -> None:
+    given = [(i, group, text, "nan" if label == "treats" else label) for i, group, text, label in rows(60)]
+    task = read(tmp_path, given)
+    assert task.notes == ("documents whose label is 'nan', which may stand for an empty cell: 30",)
+
+
 @pytest.mark.parametrize(
     ("count", "changes", "message"),
     [

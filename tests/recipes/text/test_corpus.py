@@ -3,6 +3,8 @@
 import http.server
 import random
 import re
+import socket
+import struct
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -318,7 +320,7 @@ CONTENT = bytes(range(256)) * 5_000
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Gives CONTENT, from where a Range asks; /short breaks off, /plain knows no Range."""
+    """Gives CONTENT, from where a Range asks; /short and /reset break off, /plain knows no Range."""
 
     requested_ranges: ClassVar[list[str | None]] = []
 
@@ -333,7 +335,11 @@ class Server(http.server.BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body[:1_000] if self.path == "/short" else body)
+        self.wfile.write(body[:1_000] if self.path in ("/short", "/reset") else body)
+        if self.path == "/reset":  # as a network that fails, not as a server that ends
+            self.wfile.flush()
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
 
     def log_message(self, *given: Any) -> None:
         pass
@@ -365,12 +371,15 @@ def test_a_download_goes_on_from_its_part(address: str, path: str, requested: st
     assert len(Server.requested_ranges) == 1
 
 
-def test_a_download_that_breaks_off_is_reported_and_resumed(address: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("path", "kept"), [("/short", "bytes=1000-"), ("/reset", None)])
+def test_a_download_that_breaks_off_is_reported_and_resumed(
+    path: str, kept: str | None, address: str, tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match="same command resumes"):
-        download(address + "/short", tmp_path / "file.bin", anything)
+        download(address + path, tmp_path / "file.bin", anything)
     assert not (tmp_path / "file.bin").exists()
     assert download(address + "/whole", tmp_path / "file.bin", anything).read_bytes() == CONTENT
-    assert Server.requested_ranges[1] == "bytes=1000-"
+    assert Server.requested_ranges[1] == kept
 
 
 def test_a_part_that_is_already_whole_becomes_the_file(address: str, tmp_path: Path) -> None:
