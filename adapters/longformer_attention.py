@@ -125,7 +125,8 @@ class FastLongformerSelfAttention(LongformerSelfAttention):  # type: ignore[misc
         selected = row.selected
         device = states.device.type
         on_cpu = device == "cpu"
-        if torch.is_autocast_enabled(device):  # once: each projection would cast all states, and keep its own copy
+        # Once: each projection would cast all states, and keep its own copy. Autocast leaves float64 as it is.
+        if device != "meta" and torch.is_autocast_enabled(device) and states.dtype != torch.float64:
             states = states.to(torch.get_autocast_dtype(device))
         if selected is not None and not on_cpu:  # kernels elsewhere take windows of all queries alone
             return self._attend(states, replace(row, selected=None))[selected]

@@ -17,11 +17,11 @@ from torch import Tensor
 
 
 class CachedStates:
-    """`token_states` of one encoder that does not change, each document's computed once and kept in a temporary file.
+    """`token_states` of one encoder that does not change, each document's computed once and kept.
 
     Documents of the same token ids are one, so that folds of a task do not compute again what an earlier one read.
     Kept in the type that they are computed in: width x 2 or 4 bytes a token, on a GPU while there is room for them,
-    else on disk, not in memory.
+    else in a temporary file, not in memory.
 
     room: bytes of the device's memory for states; None: a quarter of what a GPU has free, nothing of a CPU's.
     """

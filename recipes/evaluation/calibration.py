@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from medlingua.languages.annotations import Example
 from medlingua.recipes.evaluation.candidate import Candidate
-from medlingua.recipes.evaluation.finetune import Prediction, TaskModel, for_prediction, groups, in_batches
+from medlingua.recipes.evaluation.finetune import (
+    Prediction,
+    TaskModel,
+    for_prediction,
+    groups,
+    in_batches,
+    longest_first,
+)
 from medlingua.recipes.settings import Eval
 from medlingua.reports.reliability import Bin
 from scipy.optimize import minimize_scalar
@@ -44,7 +51,7 @@ def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> tu
     candidate.encoder.model.eval()
     examples, evidence = model.read("dev"), []
     with candidate.passes.autocast():
-        for group in groups(examples, np.arange(len(examples)), settings):
+        for group in groups(examples, longest_first(examples), for_prediction(settings, candidate.encoder.device)):
             evidence.append(model.evidence(candidate.states_of([e.document for e in group]), group))
     pairs = [pair for pair in evidence if pair is not None]
     if not pairs:

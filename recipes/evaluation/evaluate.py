@@ -156,6 +156,8 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
         and not candidate.folds
         and (neighbours, None) not in done
     ):
+        assert candidate.states is not None
+        candidate.states.read(whole, ("train", "test"), settings, candidate.passes.autocast, neighbours)
         with candidate.passes.autocast():  # the states are those that the heads are fitted on
             append_row(results, *nearest_words(whole, neighbours, candidate.states))
     by_cosine = f"{name}, cosine"
@@ -183,7 +185,8 @@ def _cache_keys(candidate: Candidate, evaluation: Evaluation, seeds: Iterable[in
     model, task = cache.digest_of_model(candidate.encoder), cache.digest_of_task(candidate.whole.task)
     if candidate.before is not None:
         task += cache.digest_of_task(candidate.before.task)
-    protocol, precision = candidate.whole.protocol, evaluation.precision.name
+    through = ", through a copy" if candidate.passes.copy_in is not None else ""
+    protocol, precision = candidate.whole.protocol, evaluation.precision.name + through
     return {seed: cache.name_of(model, task, protocol, evaluation.settings, seed, precision) for seed in seeds}
 
 

@@ -93,6 +93,16 @@ def test_autocast_casts_a_layers_states_once_for_all_projections(chosen: str, bu
     assert float((narrow - exact).detach().norm() / exact.detach().norm()) < 0.02
 
 
+def test_autocast_leaves_double_weights_and_shapes_alone_as_for_the_stock_layer(build: Any) -> None:
+    stock, ours = models(build("longformer"))
+    inputs = batch("right", GLOBAL["first"])
+    real = inputs["attention_mask"].bool()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = [model.double()(**inputs).logits[real] for model in (stock, ours)]
+    assert outputs[1].dtype == torch.float64
+    torch.testing.assert_close(outputs[1], outputs[0], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("together", [False, True], ids=["one document", "two documents"])
 def test_folded_global_queries_are_attention_over_the_projections(together: bool) -> None:
     """Beside the formula with the projections computed, in values and in all gradients, in double precision."""

@@ -132,7 +132,8 @@ def correlations(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 def cosines(encoder: Encoder, examples: Sequence[Example]) -> np.ndarray:
     """(n,) float64: for each pair the cosine of the mean hidden states of its texts, each read alone."""
     encoder.model.eval()
-    texts = sorted({text for example in examples for text in (example.question, example.document.text)}, key=len)
+    unique = {text for example in examples for text in (example.question, example.document.text)}
+    texts = sorted(unique, key=lambda text: (-len(text), text))  # long ones first, as in `finetune.longest_first`
     vectors: dict[str, Tensor] = {}
     for start in range(0, len(texts), _BATCH):
         batch = texts[start : start + _BATCH]
