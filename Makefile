@@ -21,7 +21,7 @@ test: check
 # examples of a property, and no tests of what is arithmetic or text of our own, which `make test` has.
 LOWEST := $(VENV)-lowest
 OURS := adapters/test_embeddings adapters/test_tiling adapters/test_wechsel languages/test_cases
-OURS += languages/test_privacy_of_messages
+OURS += languages/test_privacy_of_messages languages/test_untrusted languages/test_parallel languages/test_tasks
 
 test-lowest: $(LOWEST)/.ready
 	$(LOWEST)/bin/pytest -n 2 --dist loadfile --hypothesis-profile few -m "not slow" $(OURS:%=--ignore tests/%.py) \

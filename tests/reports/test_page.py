@@ -16,7 +16,15 @@ from medlingua.reports.quantities import short_path
 from medlingua.reports.read import append_row, read_run
 from medlingua.reports.rows import CorporaRow, DefaultRow, PlanRow
 
+from ..small_runs import SVG_ALONE
 from .conftest import RUN_TOML, corpus_row, evaluation_row, score, scores, write_predictions, write_run
+
+
+@pytest.fixture(autouse=True)
+def svg_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But of `reported`, which has the figures' PDF."""
+    monkeypatch.setattr(*SVG_ALONE)
+
 
 ATTACK = "<script>alert('x')</script>"
 
