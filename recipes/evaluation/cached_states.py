@@ -53,7 +53,7 @@ class CachedStates:
         sizes = [e.document.size for e in new]
         done = tokens = 0
         with progress(f"{what}, reading", sum(sizes)) as bar:
-            for group in groups(new, longest_first(new), settings):
+            for group in groups(new, longest_first(sizes), settings):
                 with autocast():
                     self._keep([e.document for e in group])
                 done += len(group)

@@ -51,7 +51,8 @@ def temperature_of(candidate: Candidate, model: TaskModel, settings: Eval) -> tu
     candidate.encoder.model.eval()
     examples, evidence = model.read("dev"), []
     with candidate.passes.autocast():
-        for group in groups(examples, longest_first(examples), for_prediction(settings, candidate.encoder.device)):
+        order = longest_first([e.document.size for e in examples])
+        for group in groups(examples, order, for_prediction(settings, candidate.encoder.device)):
             evidence.append(model.evidence(candidate.states_of([e.document for e in group]), group))
     pairs = [pair for pair in evidence if pair is not None]
     if not pairs:

@@ -151,12 +151,11 @@ def _score_model(name: str, where: str, task: Task, evaluation: Evaluation, shar
         append_row(results, *(baselines_of_folds(whole, candidate.folds) if candidate.folds else baselines(whole)))
     neighbours = f"{name}, nearest words"
     if (
-        settings.body == "frozen"
+        candidate.states is not None  # of a frozen body
         and isinstance(whole, Ner)
         and not candidate.folds
         and (neighbours, None) not in done
     ):
-        assert candidate.states is not None
         candidate.states.read(whole, ("train", "test"), settings, candidate.passes.autocast, neighbours)
         with candidate.passes.autocast():  # the states are those that the heads are fitted on
             append_row(results, *nearest_words(whole, neighbours, candidate.states))

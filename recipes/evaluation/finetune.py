@@ -269,7 +269,7 @@ def for_prediction(settings: Eval, device: torch.device) -> Eval:
 @torch.no_grad()
 def in_batches(examples: Sequence[Any], settings: Eval, compute: Callable[[list[Any]], Iterable[Any]]) -> list[Any]:
     """What `compute` gives for each example, in their order; it gets them batch by batch, as `longest_first` says."""
-    order = longest_first(examples)
+    order = longest_first([e.document.size for e in examples])
     results: list[Any] = [None] * len(examples)
     first = 0
     for group in groups(examples, order, settings):
@@ -279,10 +279,10 @@ def in_batches(examples: Sequence[Any], settings: Eval, compute: Callable[[list[
     return results
 
 
-def longest_first(examples: Sequence[Any]) -> np.ndarray:
-    """(examples,) int64 indices, long documents first: each next one fits into what the last gave back. The other way
+def longest_first(sizes: Sequence[int]) -> np.ndarray:
+    """(sizes,) int64 indices, long documents first: each next one fits into what the last gave back. The other way
     round each needs a little more than any before, and the memory that is kept grows to many times what is used."""
-    return np.argsort([-e.document.size for e in examples], kind="stable")
+    return np.argsort(np.negative(sizes), kind="stable")
 
 
 def groups(examples: Sequence[Any], order: np.ndarray, settings: Eval) -> Iterator[list[Any]]:

@@ -16,6 +16,7 @@ from medlingua.languages.hierarchy import Hierarchy
 from medlingua.languages.pack import Pack
 from medlingua.recipes import machine
 from medlingua.recipes.console import progress
+from medlingua.recipes.evaluation.finetune import longest_first
 from medlingua.recipes.settings import Run
 from medlingua.recipes.training.term_lists import TermLists
 from medlingua.recipes.training.term_stream import Concept, encoded
@@ -115,7 +116,7 @@ def hierarchy_scores(
 def term_vectors(encoder: Encoder, texts: Sequence[str], label: str) -> Tensor:
     """(texts, width) fp32, unit vectors: the mean hidden state of each text, in order. label: of the progress bar."""
     ids = encoded(encoder.tokenizer, texts, encoder.length)
-    order = np.argsort([-len(i) for i in ids], kind="stable")  # long ones first, as memory is kept
+    order = longest_first([len(i) for i in ids])
     vectors = []
     with progress(label, len(ids)) as bar:
         for group in _groups(ids, order):

@@ -16,7 +16,7 @@ from medlingua.adapters.encoder import Encoder
 from medlingua.adapters.packed import on_device
 from medlingua.languages.annotations import Example
 from medlingua.languages.task import Task
-from medlingua.recipes.evaluation.finetune import Prediction
+from medlingua.recipes.evaluation.finetune import Prediction, longest_first
 from medlingua.recipes.evaluation.reading import EncodedDocument, encode_document, mean_of, token_states
 from medlingua.reports.bootstrap import Tally
 from scipy.stats import rankdata, spearmanr
@@ -132,8 +132,8 @@ def correlations(gold: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
 def cosines(encoder: Encoder, examples: Sequence[Example]) -> np.ndarray:
     """(n,) float64: for each pair the cosine of the mean hidden states of its texts, each read alone."""
     encoder.model.eval()
-    unique = {text for example in examples for text in (example.question, example.document.text)}
-    texts = sorted(unique, key=lambda text: (-len(text), text))  # long ones first, as in `finetune.longest_first`
+    unique = sorted({text for example in examples for text in (example.question, example.document.text)})
+    texts = [unique[i] for i in longest_first([len(text) for text in unique])]
     vectors: dict[str, Tensor] = {}
     for start in range(0, len(texts), _BATCH):
         batch = texts[start : start + _BATCH]
