@@ -43,34 +43,34 @@ from .packed_files import arrow_bytes, parquet_bytes, zip_bytes
 fuzzed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def brat(folder: Path, raw: bytes) -> None:
+def brat(folder: Path, raw: bytes) -> list[Any]:
     (folder / "brat").mkdir(exist_ok=True)
     (folder / "brat" / "a.txt").write_bytes(b"Le patient tousse.")
     (folder / "brat" / "a.ann").write_bytes(raw)
-    list(read_brat(folder / "brat", source="s"))
+    return list(read_brat(folder / "brat", source="s"))
 
 
-def of_file(name: str, reader: Callable[..., Any]) -> Callable[[Path, bytes], None]:
-    def read(folder: Path, raw: bytes) -> None:
+def of_file(name: str, reader: Callable[..., Any]) -> Callable[[Path, bytes], list[Any]]:
+    def read(folder: Path, raw: bytes) -> list[Any]:
         (folder / name).write_bytes(raw)
-        list(reader(folder / name, source="s"))
+        return list(reader(folder / name, source="s"))
 
     return read
 
 
-def next_to(name: str, reader: Callable[..., Any], others: dict[str, bytes]) -> Callable[[Path, bytes], None]:
+def next_to(name: str, reader: Callable[..., Any], others: dict[str, bytes]) -> Callable[[Path, bytes], list[Any]]:
     """A file of a folder that is read whole, its other files good."""
 
-    def read(folder: Path, raw: bytes) -> None:
+    def read(folder: Path, raw: bytes) -> list[Any]:
         for other, content in {**others, name: raw}.items():
             (folder / "of" / other).parent.mkdir(parents=True, exist_ok=True)
             (folder / "of" / other).write_bytes(content)
-        list(reader(folder / "of", source="s"))
+        return list(reader(folder / "of", source="s"))
 
     return read
 
 
-def of_tool(name: str) -> tuple[Callable[[Path, bytes], None], bytes]:
+def of_tool(name: str) -> tuple[Callable[[Path, bytes], list[Any]], bytes]:
     reader, file, good, options = PROJECTS[name]
     return of_file(file, partial(TOOLS[reader].read, **options)), good
 
@@ -82,7 +82,7 @@ YESNO = (
     b'{"questions": [{"id": "q", "type": "yesno", "body": "b", "snippets": [{"text": "t"}], "exact_answer": "no"}]}'
 )
 # name: (reads these bytes, bytes that are good)
-READERS: dict[str, tuple[Callable[[Path, bytes], None], bytes]] = {
+READERS: dict[str, tuple[Callable[[Path, bytes], list[Any]], bytes]] = {
     "brat": (brat, b"T1\tDIS 11 17\ttousse\nT2\tDIS 0 2;3 10\tLe patient\n#1\tAnnotatorNotes T1\tnote\n"),
     "conll": (of_file("a.conll", read_conll), b"Le O\npatient B-X\ntousse I-X\n\n. O\n"),
     "tokens": (of_file("a.conllu", read_tokens), b"1\tLe\tDET\n2\tpatient\tNOUN\n"),
@@ -154,7 +154,7 @@ def harmed(good: bytes) -> st.SearchStrategy[bytes]:
 @pytest.mark.parametrize("name", READERS)
 def test_the_good_bytes_of_the_fuzzing_are_good(name: str, tmp_path: Path) -> None:
     read, good = READERS[name]
-    read(tmp_path, good)
+    assert read(tmp_path, good)
 
 
 @pytest.mark.parametrize("name", ["jsonl", "labelled json"])
